@@ -1,0 +1,181 @@
+"""Frozen events of a generation: all that the window, the command line and the benchmark may know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pass_core.decoding.settings import DecodingSettings
+
+
+class Provenance(StrEnum):
+    """How an emitted token came to be."""
+
+    MODEL = "model"  # an exact sample from the model's own row (plain call, or the drafting call of PASS)
+    ACCEPTED = "accepted"  # a draft that the verification kept
+    CORRECTED = "corrected"  # drafts existed for this position and none was kept: the model's token
+    BONUS = "bonus"  # every draft above it was accepted: one more exact token from the same call
+
+
+class DraftSource(StrEnum):
+    """Where a draft came from."""
+
+    LOOKAHEAD = "look-ahead"
+    LOOKUP = "prompt-lookup"
+
+
+class DraftStatus(StrEnum):
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"  # examined at its position, and lost
+    UNREACHED = "unreached"  # an ancestor was rejected first, so it was never examined
+
+
+class StopReason(StrEnum):
+    MAX_NEW_TOKENS = "max_new_tokens"
+    END_OF_SEQUENCE = "end_of_sequence"
+    STOP_STRING = "stop_string"
+    CONTEXT_FULL = "context_full"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One token of a distribution after temperature and top-k.
+
+    Attributes:
+        id: token id.
+        text: the token's own text, for display (bytes that are no whole character shown as U+FFFD).
+        p_target: its probability under the target distribution.
+        p_draft: its probability under the draft distribution of that position, None where there was none.
+        noise: coupled rule: the Gumbel noise of this position and token; None under the rejection rule.
+    """
+
+    id: int
+    text: str
+    p_target: float
+    p_draft: float | None = None
+    noise: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """One emitted token.
+
+    Attributes:
+        index: 0-based index among the new tokens.
+        id: token id.
+        bytes: the exact bytes that it adds to the text (may be part of a character, or empty for a special token).
+        text: the characters that become complete with this token; the texts of all tokens concatenated are
+            the text (bytes that never complete a character end as U+FFFD with the last token).
+        provenance: model, accepted, corrected or bonus.
+        draft_position: depth of the draft that was accepted (1 = first look-ahead position), or the depth
+            at which drafting failed for a corrected token; None for model and bonus tokens.
+        p_target: its probability under the target distribution.
+        p_draft: its probability under the draft distribution, None where nothing was drafted.
+        source: the draft's source, for accepted tokens.
+        top: the target's likeliest tokens (at most 8), with the draft's probabilities beside them.
+        uniform: rejection rule: the uniform number that the ratio p/q was compared with, where one was drawn.
+    """
+
+    index: int
+    id: int
+    bytes: bytes
+    text: str
+    provenance: Provenance
+    draft_position: int | None
+    p_target: float
+    p_draft: float | None = None
+    source: DraftSource | None = None
+    top: tuple[Candidate, ...] = ()
+    uniform: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DraftNode:
+    """One proposed draft: a node of the step's tree (a chain is a tree without branches).
+
+    Attributes:
+        index: its number within the step, parents before children.
+        parent: number of the parent draft, None directly below the root (the last committed token).
+        depth: 1 for the first draft position.
+        id, text: the token.
+        p_target: probability under the target distribution at its place, None when unreached
+            by the walk and not computed.
+        p_draft: probability under the draft distribution it came from (None for prompt lookup).
+        noise: coupled rule: its Gumbel noise, None otherwise.
+        uniform: rejection rule: the uniform number drawn for it, None otherwise.
+        source: look-ahead or prompt lookup.
+        status: accepted, rejected or unreached.
+    """
+
+    index: int
+    parent: int | None
+    depth: int
+    id: int
+    text: str
+    p_target: float | None
+    p_draft: float | None
+    noise: float | None
+    uniform: float | None
+    source: DraftSource
+    status: DraftStatus
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillInfo:
+    """Facts about the prompt, on the first step only.
+
+    Attributes:
+        prompt_tokens: length of the prompt.
+        seconds: time of the prompt's processing (device synchronised), before the first step's own seconds.
+        calls: forward calls it took.
+    """
+
+    prompt_tokens: int
+    seconds: float
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepEvent:
+    """One iteration of the decoding loop.
+
+    Attributes:
+        index: 0-based.
+        tokens: emitted tokens, in order (empty only when the step merely reports a stop).
+        drafts: every proposed draft, parents first.
+        calls: forward calls of this step.
+        rows: rows of each of these calls (verification rows and look-ahead rows together).
+        lookahead_rows: how many of `rows` in all were look-ahead rows.
+        seconds: time of the whole step, device synchronised.
+        forward_seconds: the part of `seconds` that the forward calls took.
+        settings: the settings in force (k already reduced to what the look-ahead file allows).
+        context_length: tokens in context after the step, prompt included.
+        reason: why auto chose this shape, in plain words; "" when it had nothing to choose.
+        prefill: on the first step only.
+        stop_reason: on the last step only.
+    """
+
+    index: int
+    tokens: tuple[TokenEvent, ...]
+    drafts: tuple[DraftNode, ...]
+    calls: int
+    rows: tuple[int, ...]
+    lookahead_rows: int
+    seconds: float
+    forward_seconds: float
+    settings: DecodingSettings
+    context_length: int
+    reason: str = ""
+    prefill: PrefillInfo | None = None
+    stop_reason: StopReason | None = None
+
+    @property
+    def proposed(self) -> int:
+        """Number of drafts proposed."""
+        return len(self.drafts)
+
+    @property
+    def accepted(self) -> int:
+        """Number of emitted tokens that were accepted drafts."""
+        return sum(t.provenance is Provenance.ACCEPTED for t in self.tokens)

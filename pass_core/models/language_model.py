@@ -1,0 +1,124 @@
+"""A loaded causal language model: weights, tokenizer, and what the engine needs to know of its structure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the engine can do with a model.
+
+    Attributes:
+        supports_pass: whether drafting with look-ahead rows is possible (needs arbitrary masks and rollback).
+        reason: why not, in plain words ("" when supported).
+        context_length: the most tokens of prompt and text together.
+        learned_positions: absolute position embeddings (GPT-2) instead of rotary ones.
+    """
+
+    supports_pass: bool
+    reason: str
+    context_length: int
+    learned_positions: bool = False
+
+
+@dataclass
+class LanguageModel:
+    """A ready model. Made by `pass_core.models.loading.load_model`, or directly from modules in tests.
+
+    Attributes:
+        name: what a person calls it (catalog name, hub id or folder name).
+        source: where it was loaded from (catalog id, hub id or path), enough to load it again.
+        model: a transformers causal LM in eval mode on `device`, all parameters frozen.
+        tokenizer: its transformers tokenizer; None only in engine tests with raw ids.
+        fingerprint: 16 hex digits that identify the weights, the same for every dtype and device.
+    """
+
+    name: str
+    source: str
+    model: Any
+    tokenizer: Any
+    capabilities: Capabilities
+    fingerprint: str
+    eos_token_ids: frozenset[int] = frozenset()
+    _runtime: Any = field(default=None, repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        return cast(torch.device, self.input_embedding.weight.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return cast(torch.dtype, self.input_embedding.weight.dtype)
+
+    @property
+    def config(self) -> Any:
+        """The text part of the transformers config."""
+        return self.model.config.get_text_config()
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.config.hidden_size)
+
+    @property
+    def vocabulary_size(self) -> int:
+        return int(self.head.weight.shape[0])
+
+    @property
+    def base(self) -> nn.Module:
+        """The decoder below the vocabulary head (adapter names are relative to it)."""
+        return cast(nn.Module, self.model.base_model)
+
+    @property
+    def input_embedding(self) -> nn.Embedding:
+        """The token embedding table, weight [vocabulary, hidden]."""
+        return cast(nn.Embedding, self.model.get_input_embeddings())
+
+    @property
+    def head(self) -> nn.Linear:
+        """The vocabulary head, weight [vocabulary, hidden]."""
+        return cast(nn.Linear, self.model.get_output_embeddings())
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """The decoder layers, first to last."""
+        count = int(self.config.num_hidden_layers)
+        for module in self.base.modules():
+            if isinstance(module, nn.ModuleList) and len(module) == count:
+                return list(module)
+        raise ValueError(f"{self.name}: found no list of {count} decoder layers")
+
+    def linears(self) -> dict[str, nn.Module]:
+        """Linear modules inside the decoder layers (nn.Linear, GPT-2's Conv1D) by name relative to `base`."""
+        from transformers.pytorch_utils import Conv1D
+
+        inside = {id(m) for layer in self.layers for m in layer.modules()}
+        return {n: m for n, m in self.base.named_modules() if id(m) in inside and isinstance(m, (nn.Linear, Conv1D))}
+
+    def weight_bytes(self) -> int:
+        """Bytes of all parameters (shared ones once)."""
+        return sum(p.numel() * p.element_size() for p in self.model.parameters())
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+
+def fingerprint(model: Any) -> str:
+    """16 hex digits over the architecture and a sample of the weights, rounded to bfloat16 so that dtype does not matter."""
+    config = model.config.get_text_config()
+    digest = hashlib.sha256()
+    for key in ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
+        digest.update(f"{key}={getattr(config, key, None)};".encode())
+    for name, parameter in sorted(model.named_parameters()):
+        flat = parameter.detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // 64)][:64].to(device="cpu", dtype=torch.bfloat16)
+        digest.update(name.encode())
+        digest.update(sample.view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()[:16]
