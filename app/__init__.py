@@ -1,1 +1,1 @@
-""""""
+"""The window: it consumes events of `pass_core` and holds no algorithm."""

@@ -1,0 +1,1 @@
+"""What runs away from the GUI thread: the decoding worker, its session, and background jobs."""

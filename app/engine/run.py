@@ -1,0 +1,80 @@
+"""One generation as the window sees it: what was asked, what came back."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from pass_core.decoding.events import StepEvent
+from pass_core.decoding.settings import DecodingSettings, StopConditions
+from pass_core.decoding.summary import Summary, SummaryBuilder
+from pass_core.lookahead import LookaheadEmbeddings
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """Everything that starts a generation.
+
+    Attributes:
+        prompt: exactly what the model reads (chat template already applied).
+        prompt_text: what the user typed.
+        chat: whether the model's chat template was applied to `prompt_text`.
+        seed: of every random draw of the run.
+        settings: the settings at the start; `EngineSession.set_settings` replaces them while it runs.
+        stop: when it ends by itself.
+        lookahead: the drafts' embeddings, None for the untrained fallback.
+        owner: the page that asked ("generate", "compare", ...); pages show only their own runs.
+        live: asked by the worker (in its thread) before every step instead of the session's live settings.
+        label: a short name for history and legends.
+    """
+
+    prompt: str
+    prompt_text: str
+    settings: DecodingSettings
+    stop: StopConditions = StopConditions()
+    seed: int = 0
+    chat: bool = False
+    lookahead: LookaheadEmbeddings | None = None
+    owner: str = "generate"
+    live: Callable[[], DecodingSettings] | None = None
+    label: str = ""
+
+
+@dataclass(slots=True)
+class Run:
+    """A running or finished generation; lives in the GUI thread and grows as events arrive.
+
+    Attributes:
+        id: counts up within this process; events of other ids are stale.
+        uid: unique for ever, for the history.
+        model_name, model_source, model_fingerprint, device, dtype: the model it ran on.
+        events: the steps so far, in order.
+        error: the exception that ended it, None otherwise.
+        finished: whether no further event will come.
+    """
+
+    id: int
+    request: RunRequest
+    model_name: str = ""
+    model_source: str = ""
+    model_fingerprint: str = ""
+    device: str = ""
+    dtype: str = ""
+    uid: str = field(default_factory=lambda: uuid.uuid4().hex)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    events: list[StepEvent] = field(default_factory=list[StepEvent])
+    error: BaseException | None = None
+    finished: bool = False
+    totals: SummaryBuilder = field(default_factory=SummaryBuilder)
+
+    @property
+    def summary(self) -> Summary:
+        """The figures so far."""
+        return self.totals.summary()
+
+    @property
+    def text(self) -> str:
+        """The generated text so far."""
+        return "".join(t.text for e in self.events for t in e.tokens)

@@ -1,0 +1,179 @@
+"""The engine as the window sees it: start, stop, live settings, and events drained by a timer."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, QThread, QTimer, Signal
+
+from app.engine.run import Run, RunRequest
+from app.engine.worker import Ended, Message, Order, Worker
+from pass_core.decoding.events import StepEvent
+from pass_core.decoding.settings import DecodingSettings
+
+if TYPE_CHECKING:
+    from pass_core.models.language_model import LanguageModel
+
+DRAIN_INTERVAL_MS = 33
+
+
+class EngineState(StrEnum):
+    """What the engine is doing with runs."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+class RunRefused(RuntimeError):
+    """A run cannot start now; the message says why and what to do."""
+
+
+class EngineSession(QObject):
+    """Owns the engine thread and the one run that may be in it.
+
+    Signals:
+        run_started(Run), steps_arrived(Run, list[StepEvent]), run_finished(Run): in this order for every run, in
+            the GUI thread; events of a run that was replaced or dropped never arrive.
+        state_changed(EngineState).
+    """
+
+    run_started = Signal(object)
+    steps_arrived = Signal(object, list)
+    run_finished = Signal(object)
+    state_changed = Signal(object)
+    _order = Signal(object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.state = EngineState.IDLE
+        self.refuse_when: Callable[[], str] = lambda: ""
+        self._ids = itertools.count(1)
+        self._model: LanguageModel | None = None
+        self._settings = DecodingSettings()
+        self._run: Run | None = None
+        self._current: Order | None = None
+        self._queue: deque[Message] = deque()
+        self._worker = Worker(self._queue)
+        self._thread = QThread(self)
+        self._thread.setObjectName("engine")
+        self._worker.moveToThread(self._thread)
+        self._order.connect(self._worker.run)
+        self._timer = QTimer(self)
+        self._timer.setInterval(DRAIN_INTERVAL_MS)
+        self._timer.timeout.connect(self.drain)
+
+    @property
+    def running(self) -> bool:
+        return self._run is not None
+
+    @property
+    def current_run(self) -> Run | None:
+        """The run in progress."""
+        return self._run
+
+    @property
+    def settings(self) -> DecodingSettings:
+        """The settings that the next step will use."""
+        return self._settings
+
+    def set_model(self, model: LanguageModel | None) -> None:
+        """The model that runs use from now on (stop first)."""
+        self._model = model
+
+    def set_settings(self, settings: DecodingSettings) -> None:
+        """Replace the live settings: one immutable value, read by the worker before each step."""
+        self._settings = settings
+
+    def start(self, request: RunRequest) -> Run:
+        """Begin a generation.
+
+        Raises:
+            RunRefused: no model, a run in progress, or the model is held by a job.
+        """
+        if self._model is None:
+            raise RunRefused("No model is loaded yet. Choose one on the left, or wait until it has loaded.")
+        if self._run is not None:
+            raise RunRefused("A generation is running already. Stop it first.")
+        if holder := self.refuse_when():
+            raise RunRefused(f"The model is busy with {holder}. Wait for it to finish, or stop it first.")
+        model = self._model
+        run = Run(
+            id=next(self._ids),
+            request=request,
+            model_name=model.name,
+            model_source=model.source,
+            model_fingerprint=model.fingerprint,
+            device=str(model.device),
+            dtype=str(model.dtype).removeprefix("torch."),
+        )
+        self._settings = request.settings
+        order = Order(
+            run_id=run.id,
+            model=model,
+            prompt=request.prompt,
+            settings=request.live or (lambda: self._settings),
+            stop=request.stop,
+            seed=request.seed,
+            lookahead=request.lookahead,
+        )
+        self._run, self._current = run, order
+        if not self._thread.isRunning():
+            self._thread.start()
+        self._set_state(EngineState.RUNNING)
+        self.run_started.emit(run)
+        self._timer.start()
+        self._order.emit(order)
+        return run
+
+    def stop(self) -> None:
+        """Ask the run to end; it does within one model call, and `run_finished` follows."""
+        if self._current is not None and self.state is EngineState.RUNNING:
+            self._current.cancel.set()
+            self._set_state(EngineState.STOPPING)
+
+    def drain(self) -> None:
+        """Deliver what the worker queued since the last time; messages of other runs are dropped."""
+        steps: list[StepEvent] = []
+        ended: Ended | None = None
+        run = self._run
+        while self._queue:
+            run_id, message = self._queue.popleft()
+            if run is None or run_id != run.id:
+                continue
+            if isinstance(message, Ended):
+                ended = message
+            else:
+                steps.append(message)
+        if run is None:
+            return
+        if steps:
+            run.events.extend(steps)
+            for step in steps:
+                run.totals.add(step)
+            self.steps_arrived.emit(run, steps)
+        if ended is not None:
+            run.error, run.finished = ended.error, True
+            self._timer.stop()
+            self._run = self._current = None
+            self._set_state(EngineState.IDLE)
+            self.run_finished.emit(run)
+
+    def shut_down(self) -> None:
+        """Cancel, wait for the worker (at most one model call), and end the thread. Idempotent."""
+        if self._current is not None:
+            self._current.cancel.set()
+        self._timer.stop()
+        self._thread.quit()
+        self._thread.wait()
+        self._queue.clear()
+        self._run = self._current = None
+
+    def _set_state(self, state: EngineState) -> None:
+        if state is not self.state:
+            self.state = state
+            self.state_changed.emit(state)

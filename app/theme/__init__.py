@@ -1,0 +1,1 @@
+"""Colours, fonts and style sheet: the only place that names a colour."""
