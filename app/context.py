@@ -1,7 +1,7 @@
 """What every page may use: one shared `AppContext`, handed to each page's constructor.
 
 A page is a QWidget made as `Page(context: AppContext)` and added with `MainWindow.add_page(key, title, icon, page)`;
-`icon` is a qtawesome name such as "mdi6.chart-line". It may define, all optional:
+`icon` is a qtawesome name of the Phosphor set, such as "ph.chart-line". It may define, all optional:
 
 - `page_shown()` and `page_hidden()`: called when it becomes (in)visible, to start or rest timers;
 - `actions_for_menu() -> list[QAction]`: put into a menu named after the page;
@@ -14,12 +14,13 @@ What a page does with the context:
   `steps_arrived(Run, list[StepEvent])`, `run_finished(Run)`; ignore runs whose `run.request.owner` is not yours.
 - Long work (training, benchmark): `job = context.jobs.start(title, work, exclusive=True)`; `work(control)` runs in a
   background thread and may call `control.progress(Progress)`, `control.emit(anything)`, `control.cancel.cancelled`.
-  `exclusive=True` claims the model: generation is refused with a plain sentence until it is done, and the other way round
-  (`context.busy_with` says with what, `busy_changed` tells).
+  `exclusive=True` claims the model: generation is refused with a plain sentence until it is done, and the other way
+  round (`context.busy_with` says with what, `busy_changed` tells).
 - Errors: `context.report_error("Plain sentence. Way out.", error)` shows the banner with details to copy.
-- Colours: `context.theme.current` (a `Theme`, see app/theme/roles.py) and `context.theme.changed`; never a literal colour.
-- The user's present choices (prompt, seed, settings): `context.setup`, `setup_changed`; to set them, as "run again" does,
-  `context.apply_setup(setup)`.
+- Colours: `context.theme.current` (a `Theme`, see app/theme/roles.py) and `context.theme.changed`; never a literal
+  colour. Icons: `app.theme.icons.set_icon(widget, "ph.play", context.theme)` keeps the colour right.
+- The user's present choices (prompt, seed, settings): `context.setup`, `setup_changed`; to set them, as "run again"
+  does, `context.apply_setup(setup)`.
 - Remembered choices: `context.preferences.get(key, default)`, `.set(key, value)`; JSON-like values.
 """
 

@@ -28,11 +28,11 @@ class JobControl:
 
     def progress(self, progress: Progress) -> None:
         """Report progress (a `ProgressCallback`)."""
-        self._job.progress.emit(progress)
+        self._job.reported.emit(progress)
 
     def emit(self, event: object) -> None:
         """Send anything to the GUI thread, in order, as the job's `event` signal."""
-        self._job.event.emit(event)
+        self._job.sent.emit(event)
 
 
 class Job(QObject):
@@ -54,6 +54,9 @@ class Job(QObject):
     failed = Signal(object)
     cancelled = Signal()
     done = Signal()
+    # Emitted by the background thread; bound methods of this object receive them in the GUI thread.
+    reported = Signal(object)
+    sent = Signal(object)
     _ended = Signal(object, object)
 
     def __init__(self, title: str, work: Callable[[JobControl], Any], parent: QObject | None = None) -> None:
@@ -62,6 +65,8 @@ class Job(QObject):
         self.running = True
         self.control = JobControl(self)
         self._work = work
+        self.reported.connect(self._relay_progress)
+        self.sent.connect(self._relay_event)
         self._ended.connect(self._deliver)
         self._thread = threading.Thread(target=self._run, name=f"job: {title}", daemon=True)
 
@@ -100,6 +105,12 @@ class Job(QObject):
             self._ended.emit(value, error)
         except RuntimeError:  # the window, and this object with it, is gone already
             log.debug("%s ended after its window", self.title)
+
+    def _relay_progress(self, progress: object) -> None:
+        self.progress.emit(progress)
+
+    def _relay_event(self, event: object) -> None:
+        self.event.emit(event)
 
     def _deliver(self, value: object, error: BaseException | None) -> None:
         self.running = False
@@ -166,7 +177,8 @@ class JobRunner(QObject):
 
     def wait_all(self, seconds: float) -> bool:
         """Block until all threads ended (only when shutting down); False when one did not in time."""
-        return all([job.wait(seconds) for job in list(self._jobs)])
+        waited = [job.wait(seconds) for job in list(self._jobs)]
+        return all(waited)
 
     def _forget(self, job: Job) -> None:
         self._jobs.discard(job)

@@ -33,7 +33,7 @@ class RunRequest:
     prompt: str
     prompt_text: str
     settings: DecodingSettings
-    stop: StopConditions = StopConditions()
+    stop: StopConditions = field(default_factory=StopConditions)
     seed: int = 0
     chat: bool = False
     lookahead: LookaheadEmbeddings | None = None

@@ -93,7 +93,8 @@ def sans(points: float = BASE_POINT_SIZE, weight: QFont.Weight = QFont.Weight.No
 
 def mono(points: float = BASE_POINT_SIZE) -> QFont:
     """The font of tokens and figures."""
-    font = QFont([MONO_FAMILY, "JetBrains Mono", "SF Mono", "Consolas", "Noto Sans Mono", "DejaVu Sans Mono", "monospace"])
+    families = [MONO_FAMILY, "JetBrains Mono", "SF Mono", "Consolas", "Noto Sans Mono", "DejaVu Sans Mono", "monospace"]
+    font = QFont(families)
     font.setPointSizeF(points)
     font.setStyleHint(QFont.StyleHint.Monospace)
     font.setStyleStrategy(QFont.StyleStrategy.PreferAntialias)

@@ -69,7 +69,7 @@ class Theme:
 
     Attributes:
         name: "light" or "dark".
-        window: behind everything; surface: cards and panels; sunken: input fields and wells; raised: menus, hover cards.
+        window: behind everything; surface: cards and panels; sunken: fields and wells; raised: menus and hover cards.
         border, border_strong: hairlines, and outlines of controls.
         text, text_muted, text_faint: body, secondary, hints and disabled.
         accent, accent_hover, accent_pressed, on_accent, accent_soft: the one colour of action, and its tints.

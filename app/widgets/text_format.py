@@ -1,0 +1,57 @@
+"""Numbers and tokens as a person reads them."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_VISIBLE = {"\n": "⏎", "\r": "␍", "\t": "⇥", " ": "·", "\u00a0": "⍽", "\u200b": "[ZWSP]", "\ufeff": "[BOM]"}
+
+
+def visible(text: str) -> str:
+    """`text` with every invisible character made visible (space ·, newline ⏎, tab ⇥, others by code point)."""
+    out: list[str] = []
+    for character in text:
+        if character in _VISIBLE:
+            out.append(_VISIBLE[character])
+        elif unicodedata.category(character) in ("Cc", "Cf", "Zs", "Zl", "Zp"):
+            out.append(f"[U+{ord(character):04X}]")
+        else:
+            out.append(character)
+    return "".join(out)
+
+
+def bytes_text(count: float) -> str:
+    """1234567 -> "1.2 MB" (decimal units, as file managers show them)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def count_text(count: float) -> str:
+    """134515008 -> "134.5 M"."""
+    for unit in ("", " k", " M", " B"):
+        if count < 1000 or unit == " B":
+            return f"{count:.0f}{unit}" if unit == "" or count >= 1000 else f"{count:.1f}{unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def seconds_text(seconds: float) -> str:
+    """Time as a person says it: 0.0123 -> "12 ms", 75 -> "1 min 15 s"."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds) // 60
+    if minutes < 60:
+        return f"{minutes} min {round(seconds) % 60} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def probability_text(p: float) -> str:
+    """0.1234 -> "12.3 %", tiny ones as "< 0.1 %"."""
+    if 0 < p < 0.001:
+        return "< 0.1 %"
+    return f"{100 * p:.1f} %"
