@@ -154,6 +154,8 @@ class StepEvent:
         reason: why auto chose this shape, in plain words; "" when it had nothing to choose.
         prefill: on the first step only.
         stop_reason: on the last step only.
+        stop_overlap: with STOP_STRING, how many characters at the end of the text belong to the stop string or follow
+            it; a consumer that wants the text before it cuts so many.
     """
 
     index: int
@@ -169,6 +171,7 @@ class StepEvent:
     reason: str = ""
     prefill: PrefillInfo | None = None
     stop_reason: StopReason | None = None
+    stop_overlap: int = 0
 
     @property
     def proposed(self) -> int:

@@ -1,13 +1,38 @@
-"""The one decoding loop: prefill, steps, stop reasons. (Signature fixed; being written.)"""
+"""The one decoding loop: prefill, steps, stop reasons. Strategies plug into it; events come out of it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
-from pass_core.decoding.events import StepEvent
-from pass_core.decoding.settings import DecodingSettings, StopConditions
-from pass_core.lookahead import LookaheadEmbeddings
+import numpy as np
+
+from pass_core.decoding.autoregressive import AutoregressiveStepper
+from pass_core.decoding.drafting import SamplerHead
+from pass_core.decoding.emission import Emission
+from pass_core.decoding.events import PrefillInfo, StepEvent, StopReason
+from pass_core.decoding.fused import FusedStepper
+from pass_core.decoding.settings import DecodingSettings, LookaheadPart, StopConditions, Strategy
+from pass_core.decoding.state import DecodeState, Stepper
+from pass_core.decoding.two_call import TwoCallStepper
+from pass_core.decoding.verification import VerificationRule, rule_for
+from pass_core.lookahead import LookaheadEmbeddings, mean_embedding
 from pass_core.models.language_model import LanguageModel
+from pass_core.runtime.factory import runtime_for
+from pass_core.runtime.rows import chain_rows
+
+PREFILL_ROWS = 256
+MAX_ROWS = 256
+FALLBACK_LOOKAHEAD = 5
+
+
+class PromptError(ValueError):
+    """The prompt cannot be used; the message says why."""
+
+
+class UnsupportedStrategy(ValueError):
+    """The model cannot run a drafting strategy; the message says why."""
 
 
 def decode(
@@ -19,13 +44,206 @@ def decode(
     stop: StopConditions | None = None,
     seed: int = 0,
     cancelled: Callable[[], bool] | None = None,
+    rule: VerificationRule | None = None,
 ) -> Iterator[StepEvent]:
-    """Generate text and yield one frozen event a step.
+    """Generate text and yield one frozen event a step; the last one carries the stop reason.
+
+    Under the coupled rule the tokens depend on model, prompt, seed and sampling settings alone: every strategy, k and
+    look-ahead file gives the same text. One generation at a time per model.
 
     Args:
-        prompt: text (tokenised as it is) or token ids.
+        prompt: text (tokenised as it is, special tokens by the tokenizer's habit) or token ids.
         settings: fixed, or a callable that is asked before every step.
         lookahead: the drafts' embeddings; without any, drafting strategies use the untrained mean embedding.
+        stop: when to end; StopConditions() by default.
+        seed: of all random numbers of this run.
         cancelled: asked before every model call; True ends the run with StopReason.CANCELLED.
+        rule: replaces the verification rule of the settings (for experiments that test the tests).
+
+    Raises:
+        PromptError: an empty prompt for a model without a start token, or ids outside the vocabulary.
+        UnsupportedStrategy: a drafting strategy on a model that cannot roll its cache back.
+        LookaheadError: the embeddings do not fit the model.
     """
-    raise NotImplementedError
+    ask = settings if callable(settings) else lambda: settings
+    is_cancelled = cancelled or (lambda: False)
+    stop = stop or StopConditions()
+    ids = prompt_ids(model, prompt)
+    run = _Run(model, ids, lookahead, stop, seed, is_cancelled)
+    yield from run.steps(ask, rule)
+
+
+def prompt_ids(model: LanguageModel, prompt: str | Sequence[int]) -> list[int]:
+    """Token ids of a prompt; an empty text becomes the start token where the model has one.
+
+    Raises:
+        PromptError: see `decode`.
+    """
+    if isinstance(prompt, str):
+        ids = [int(i) for i in model.tokenizer(prompt)["input_ids"]] if prompt else []
+    else:
+        ids = [int(i) for i in prompt]
+    if not ids:
+        start = getattr(model.tokenizer, "bos_token_id", None)
+        if start is None:
+            raise PromptError("The prompt is empty, and this model has no start token. Write at least one word.")
+        ids = [int(start)]
+    vocabulary = model.vocabulary_size
+    if any(not 0 <= i < vocabulary for i in ids):
+        raise PromptError(f"The prompt holds token ids outside the model's vocabulary of {vocabulary}.")
+    return ids
+
+
+class _Run:
+    """One generation."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        ids: list[int],
+        lookahead: LookaheadEmbeddings | None,
+        stop: StopConditions,
+        seed: int,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self.model, self.stop, self.cancelled = model, stop, cancelled
+        self.lookahead = lookahead
+        if lookahead is not None:
+            lookahead.check_model(
+                hidden_size=model.hidden_size,
+                layers=len(model.layers),
+                name=model.name,
+                fingerprint=model.fingerprint,
+            )
+        runtime = runtime_for(model)
+        limit = model.capabilities.context_length
+        # The last tokens' rows may be followed by one call's worth of drafts and look-ahead rows.
+        capacity = min(limit, len(ids) + stop.max_new_tokens) + MAX_ROWS
+        self.state = DecodeState(runtime, runtime.new_cache(capacity), ids, seed, limit)
+        self.emission = Emission(model, stop)
+        self.end = min(limit, len(ids) + stop.max_new_tokens)
+        ends = self.emission.ends_text
+        self.steppers: dict[Strategy, Stepper] = {
+            Strategy.AUTOREGRESSIVE: AutoregressiveStepper(),
+            Strategy.TWO_CALL: TwoCallStepper(ends, cancelled),
+            Strategy.FUSED: FusedStepper(model),
+        }
+        self._disabled: frozenset[LookaheadPart] | None = None
+
+    def steps(self, ask: Callable[[], DecodingSettings], rule: VerificationRule | None) -> Iterator[StepEvent]:
+        state = self.state
+        settings = self._in_force(ask())
+        if len(state.tokens) >= state.context_length:
+            yield self._stopped(0, settings, StopReason.CONTEXT_FULL, PrefillInfo(len(state.tokens), 0.0, 0))
+            return
+        prefill = self._prefill()
+        if prefill is None:
+            yield self._stopped(0, settings, StopReason.CANCELLED, PrefillInfo(len(state.tokens), 0.0, 0))
+            return
+        index = 0
+        previous: Stepper | None = None
+        while True:
+            settings = self._in_force(ask())
+            if self.cancelled():
+                yield self._stopped(index, settings, StopReason.CANCELLED, prefill)
+                return
+            started = time.perf_counter()
+            state.begin_step()
+            state.remaining = self.end - len(state.tokens)
+            stepper = self.steppers[settings.strategy if settings.k > 0 else Strategy.AUTOREGRESSIVE]
+            if stepper is not previous:
+                stepper.forget()
+                previous = stepper
+            outcome = stepper.step(state, settings, rule or rule_for(settings.verification))
+            kept, reason, overlap = self.emission.cut(outcome.emitted)
+            position = state.position
+            state.tokens.extend(e.token for e in outcome.emitted[:kept])
+            if reason is None and len(state.tokens) >= self.end:
+                full = len(state.tokens) >= state.context_length
+                reached = self.emission.count + kept >= self.stop.max_new_tokens
+                reason = StopReason.CONTEXT_FULL if full and not reached else StopReason.MAX_NEW_TOKENS
+            tokens, drafts = self.emission.events(
+                outcome, kept, position, state.seed, settings, last=reason is not None
+            )
+            yield StepEvent(
+                index=index,
+                tokens=tokens,
+                drafts=drafts,
+                calls=state.calls,
+                rows=tuple(state.rows),
+                lookahead_rows=state.lookahead_rows,
+                seconds=time.perf_counter() - started,
+                forward_seconds=state.forward_seconds,
+                settings=settings,
+                context_length=len(state.tokens),
+                reason=outcome.reason,
+                prefill=prefill,
+                stop_reason=reason,
+                stop_overlap=overlap,
+            )
+            if reason is not None:
+                return
+            prefill = None
+            index += 1
+
+    def _in_force(self, settings: DecodingSettings) -> DecodingSettings:
+        """The settings with k reduced to L, and the look-ahead parts they ask for made ready."""
+        if settings.strategy is Strategy.AUTOREGRESSIVE or settings.k == 0:
+            return settings
+        if not self.model.capabilities.supports_pass:
+            raise UnsupportedStrategy(
+                f"{self.model.name} cannot run PASS: {self.model.capabilities.reason} "
+                "Choose the autoregressive strategy for this model."
+            )
+        if self.lookahead is None:
+            self.lookahead = mean_embedding(self.model.input_embedding.weight, FALLBACK_LOOKAHEAD)
+        if settings.disabled_parts != self._disabled:
+            self._disabled = settings.disabled_parts
+            active = self.lookahead.without(settings.disabled_parts)
+            self.state.lookahead = active
+            self.state.runtime.use_lookahead(active)
+            self.state.sampler = (
+                SamplerHead(active.sampler, self.state.runtime.embed(np.zeros(1, np.int64)))
+                if (active.sampler)
+                else None
+            )
+            for stepper in self.steppers.values():
+                stepper.forget()
+        if settings.k > self.lookahead.count and not settings.prompt_lookup:
+            return replace(settings, k=self.lookahead.count)
+        return settings
+
+    def _prefill(self) -> PrefillInfo | None:
+        """Cache everything but the last token; None when cancelled on the way."""
+        state = self.state
+        ids = np.asarray(state.tokens[:-1], dtype=np.int64)
+        started = time.perf_counter()
+        calls = 0
+        for begin in range(0, ids.size, PREFILL_ROWS):
+            if self.cancelled():
+                return None
+            chunk = ids[begin : begin + PREFILL_ROWS]
+            state.runtime.forward(state.cache, chain_rows(chunk))
+            state.cache.commit(range(chunk.size))
+            calls += 1
+        state.runtime.synchronize()
+        return PrefillInfo(len(state.tokens), time.perf_counter() - started, calls)
+
+    def _stopped(
+        self, index: int, settings: DecodingSettings, reason: StopReason, prefill: PrefillInfo | None
+    ) -> StepEvent:
+        """A last step that emits nothing but the reason."""
+        return StepEvent(
+            index=index,
+            tokens=(),
+            drafts=(),
+            calls=0,
+            rows=(),
+            lookahead_rows=0,
+            seconds=0.0,
+            forward_seconds=0.0,
+            settings=settings,
+            context_length=len(self.state.tokens),
+            prefill=prefill,
+            stop_reason=reason,
+        )

@@ -37,6 +37,7 @@ class LanguageModel:
         source: where it was loaded from (catalog id, hub id or path), enough to load it again.
         model: a transformers causal LM in eval mode on `device`, all parameters frozen.
         tokenizer: its transformers tokenizer; None only in engine tests with raw ids.
+        runtime, detokenizer: made on first use by `runtime.factory` and `decoding.emission`, kept with the model.
         fingerprint: 16 hex digits that identify the weights, the same for every dtype and device.
     """
 
@@ -47,7 +48,8 @@ class LanguageModel:
     capabilities: Capabilities
     fingerprint: str
     eos_token_ids: frozenset[int] = frozenset()
-    _runtime: Any = field(default=None, repr=False)
+    runtime: Any = field(default=None, repr=False)
+    detokenizer: Any = field(default=None, repr=False)
 
     @property
     def device(self) -> torch.device:

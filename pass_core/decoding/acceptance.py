@@ -1,0 +1,94 @@
+"""What acceptance to expect: learned while decoding, from what was proposed and what was accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pass_core.decoding.events import DraftSource, DraftStatus
+from pass_core.decoding.tree import ROOT, DraftTree
+
+_PRIOR = (0.5, 0.35, 0.3, 0.25, 0.2)
+_LOOKUP_PRIOR = {0: 0.0, 1: 0.2, 2: 0.45, 3: 0.7}
+_MEMORY = 0.97
+_PRIOR_WEIGHT = 8.0
+
+
+@dataclass(slots=True)
+class _Ratio:
+    """A fading ratio of hits to expectations, starting from a prior."""
+
+    hits: float
+    trials: float
+
+    def value(self) -> float:
+        return self.hits / self.trials
+
+    def add(self, hit: float, trial: float) -> None:
+        self.hits = self.hits * _MEMORY + hit
+        self.trials = self.trials * _MEMORY + trial
+
+
+@dataclass(slots=True)
+class AcceptanceModel:
+    """Estimates used to shape trees; they never influence what is accepted.
+
+    `share[d]` is the probability that the true token of depth d is among the draft's best candidates; within them
+    a softmax of the perturbed scores tells them apart. `hit[d]` is the probability that some draft of depth d is
+    accepted once the walk gets there.
+    """
+
+    share: list[_Ratio] = field(default_factory=list[_Ratio])
+    hit: list[_Ratio] = field(default_factory=list[_Ratio])
+    lookup: dict[int, _Ratio] = field(default_factory=dict[int, _Ratio])
+
+    def __post_init__(self) -> None:
+        for n, prior in _LOOKUP_PRIOR.items():
+            self.lookup[n] = _Ratio(prior * _PRIOR_WEIGHT, _PRIOR_WEIGHT)
+
+    def _grow(self, depth: int) -> None:
+        while len(self.hit) < depth:
+            prior = _PRIOR[min(len(self.hit), len(_PRIOR) - 1)]
+            self.hit.append(_Ratio(prior * _PRIOR_WEIGHT, _PRIOR_WEIGHT))
+            self.share.append(_Ratio(min(1.0, 1.5 * prior) * _PRIOR_WEIGHT, _PRIOR_WEIGHT))
+
+    def candidates(self, depth: int, scores: Sequence[float]) -> list[float]:
+        """Acceptance probabilities of candidates with these perturbed scores, best first."""
+        self._grow(depth)
+        s = np.asarray(scores)
+        weights = np.exp(s - s[0])
+        weights /= weights.sum()
+        return (weights * min(1.0, self.share[depth - 1].value())).tolist()
+
+    def chain(self, depth: int) -> list[float]:
+        """Probability that a draft of each depth 1..depth is accepted, all above it included."""
+        self._grow(depth)
+        return np.cumprod([self.hit[d].value() for d in range(depth)]).tolist()
+
+    def lookup_hit(self, match: int) -> float:
+        """Acceptance probability of a prompt-lookup token whose n-gram match had this length."""
+        return self.lookup[match].value()
+
+    def learn(self, tree: DraftTree, match: int) -> None:
+        """Take in a verified tree; `match` is the n-gram length behind its lookup drafts."""
+        by_parent: dict[int, list[int]] = {}
+        for index, draft in enumerate(tree.drafts):
+            if draft.status is not DraftStatus.UNREACHED:
+                by_parent.setdefault(draft.parent, []).append(index)
+        for parent, children in by_parent.items():
+            above = 1.0 if parent == ROOT else tree.drafts[parent].reach
+            depth = tree.drafts[children[0]].depth
+            self._grow(depth)
+            accepted = any(tree.drafts[c].status is DraftStatus.ACCEPTED for c in children)
+            self.hit[depth - 1].add(float(accepted), 1.0)
+            ours = [c for c in children if tree.drafts[c].source is DraftSource.LOOKAHEAD]
+            if ours:
+                share = min(1.0, self.share[depth - 1].value())
+                expected = sum(tree.drafts[c].reach for c in ours) / max(above * share, 1e-9)
+                got = any(tree.drafts[c].status is DraftStatus.ACCEPTED for c in ours)
+                self.share[depth - 1].add(float(got), min(expected, 1.0))
+            for c in children:
+                if tree.drafts[c].source is DraftSource.LOOKUP:
+                    self.lookup[match].add(float(tree.drafts[c].status is DraftStatus.ACCEPTED), 1.0)

@@ -1,0 +1,24 @@
+"""Plain decoding: one call, one token. The baseline that every speed-up is measured against."""
+
+from __future__ import annotations
+
+from pass_core.decoding.events import Provenance
+from pass_core.decoding.settings import DecodingSettings
+from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
+from pass_core.decoding.tree import DraftTree, Emitted
+from pass_core.decoding.verification import VerificationRule
+from pass_core.runtime.rows import RowsBuilder
+from pass_core.sampling import distributions
+
+
+class AutoregressiveStepper(Stepper):
+    """One row a call."""
+
+    def step(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule) -> StepOutcome:
+        rows = RowsBuilder()
+        rows.add_token(state.tokens[-1])
+        hidden = state.call(rows.build())
+        target = distributions(state.runtime.logits(hidden), settings.sampling)[0]
+        token = target.sample(state.seed, state.position)
+        state.cache.commit([0])
+        return StepOutcome([Emitted(token, Provenance.MODEL, target)], DraftTree())

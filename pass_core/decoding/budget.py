@@ -1,0 +1,83 @@
+"""How many rows a call should carry, and of which kind: drafts to verify now, look-ahead rows for the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pass_core.runtime.cost import CostModel
+
+FUTURE_WEIGHT = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The shape of one call.
+
+    Attributes:
+        drafts: how many of the best drafts are verified.
+        chains: look-ahead rows below the root and below each of these drafts (length drafts + 1).
+    """
+
+    drafts: int
+    chains: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        return 1 + self.drafts + sum(self.chains)
+
+
+def stop_probabilities(reaches: Sequence[float], parents: Sequence[int], drafts: int) -> np.ndarray:
+    """[drafts + 1] probability that the walk ends at the root or at each of the first `drafts` drafts."""
+    stops = np.concatenate(([1.0], np.asarray(reaches[:drafts], dtype=np.float64)))
+    for i in range(drafts):
+        stops[parents[i] + 1] -= reaches[i]
+    return np.maximum(stops, 0.0)
+
+
+def plan(
+    reaches: Sequence[float],
+    parents: Sequence[int],
+    depths: Sequence[int],
+    gains: Sequence[float],
+    rows_limit: int,
+    cost: CostModel | None,
+    rate: float,
+) -> Plan:
+    """Choose the shape with the best expected gain.
+
+    Args:
+        reaches: acceptance probability of each draft, best first (a parent always comes before its children).
+        parents: index of each draft's parent, -1 for the root.
+        depths: depth of each draft.
+        gains: expected further tokens from look-ahead row 1, 2, .. of the chain where the walk stops.
+        rows_limit: the most rows the call may carry.
+        cost: measured seconds of a call by rows; None fills the limit whatever it costs.
+        rate: tokens per second that the rows compete with.
+    """
+    best, best_value = Plan(0, (0,)), -np.inf
+    seconds = cost.table(rows_limit) * rate if cost is not None else np.zeros(rows_limit + 1)
+    gain = np.asarray(gains, dtype=np.float64)
+    for drafts in _counts(min(len(reaches), rows_limit - 1)):
+        stops = stop_probabilities(reaches, parents, drafts)
+        worth = (stops[:, None] * gain[None, :]).ravel()
+        order = np.argsort(-worth, kind="stable")[: rows_limit - 1 - drafts]
+        future = np.concatenate(([0.0], np.cumsum(worth[order])))
+        value = 1.0 + sum(reaches[:drafts]) + FUTURE_WEIGHT * future - seconds[1 + drafts : 2 + drafts + order.size]
+        at = int(np.argmax(value))
+        if value[at] > best_value:
+            best_value = float(value[at])
+            taken = order[:at]
+            taken = taken[worth[taken] > 0.0]
+            lengths = (
+                np.bincount(taken // max(1, gain.size), minlength=drafts + 1) if gain.size else np.zeros(drafts + 1)
+            )
+            best = Plan(drafts, tuple(int(n) for n in lengths))
+    return best
+
+
+def _counts(most: int) -> list[int]:
+    """Draft counts worth trying: every small one, then coarser."""
+    return [n for n in (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64) if n < most] + [most]

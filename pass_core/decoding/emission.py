@@ -1,0 +1,137 @@
+"""From emitted token ids to events: where the text ends, what bytes a token adds, what was likely besides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from pass_core.decoding.events import Candidate, DraftNode, DraftStatus, StopReason, TokenEvent
+from pass_core.decoding.settings import DecodingSettings, StopConditions, Verification
+from pass_core.decoding.state import StepOutcome
+from pass_core.decoding.tree import ROOT, Emitted
+from pass_core.models.detokenizer import TextStream, TokenBytes
+from pass_core.models.language_model import LanguageModel
+from pass_core.noise import gumbel
+from pass_core.sampling import Distribution
+
+TOP_CANDIDATES = 8
+
+
+class Emission:
+    """Cuts a step's tokens where the text ends and describes them."""
+
+    def __init__(self, model: LanguageModel, stop: StopConditions) -> None:
+        self._eos = frozenset() if stop.ignore_eos else model.eos_token_ids
+        self._stop_strings = stop.stop_strings
+        self._keep = max((len(s) for s in stop.stop_strings), default=0)
+        self._bytes = token_bytes(model)
+        self._stream = TextStream()
+        self._probe = TextStream()
+        self._tail = ""
+        self.count = 0
+
+    def ends_text(self, token: int) -> bool:
+        """Whether this token ends the text by itself."""
+        return token in self._eos
+
+    def cut(self, emitted: Sequence[Emitted]) -> tuple[int, StopReason | None, int]:
+        """How many of the tokens belong to the text, why it ends there, and how many characters of a stop string
+        stand at its end."""
+        for index, item in enumerate(emitted):
+            if self.ends_text(item.token):
+                return index + 1, StopReason.END_OF_SEQUENCE, 0
+            if not self._stop_strings:
+                continue
+            self._tail += self._probe.add(self._bytes(item.token))
+            found = min((at for s in self._stop_strings if (at := self._tail.find(s)) >= 0), default=-1)
+            if found >= 0:
+                return index + 1, StopReason.STOP_STRING, len(self._tail) - found
+            self._tail = self._tail[-self._keep :]
+        return len(emitted), None, 0
+
+    def events(
+        self, outcome: StepOutcome, kept: int, position: int, seed: int, settings: DecodingSettings, *, last: bool
+    ) -> tuple[tuple[TokenEvent, ...], tuple[DraftNode, ...]]:
+        """Describe the kept tokens and all drafts; accepted drafts beyond the cut count as unreached.
+
+        Args:
+            position: absolute position of the step's first token (its noise depends on it).
+        """
+        coupled = settings.verification is Verification.COUPLED and settings.sampling.temperature > 0
+        shown_seed = seed if coupled else None
+        tokens: list[TokenEvent] = []
+        for offset, item in enumerate(outcome.emitted[:kept]):
+            data = self._bytes(item.token)
+            tokens.append(
+                TokenEvent(
+                    index=self.count + offset,
+                    id=item.token,
+                    bytes=data,
+                    text=self._stream.add(data, last=last and offset == kept - 1),
+                    provenance=item.provenance,
+                    draft_position=item.draft_position,
+                    p_target=item.target.prob(item.token),
+                    p_draft=item.draft.prob(item.token) if item.draft is not None else None,
+                    source=item.source,
+                    top=self._top(item, shown_seed, position + offset),
+                    uniform=item.uniform,
+                )
+            )
+        self.count += kept
+        return tuple(tokens), self._drafts(outcome, kept, position, shown_seed)
+
+    def _top(self, item: Emitted, seed: int | None, position: int) -> tuple[Candidate, ...]:
+        likeliest = item.target.likeliest(TOP_CANDIDATES)
+        noise: Sequence[float | None] = [None] * len(likeliest)
+        if seed is not None:
+            noise = gumbel(seed, position, [i for i, _ in likeliest]).tolist()
+        return tuple(
+            Candidate(i, self._bytes.display(i), p, item.draft.prob(i) if item.draft is not None else None, g)
+            for (i, p), g in zip(likeliest, noise)
+        )
+
+    def _drafts(self, outcome: StepOutcome, kept: int, position: int, seed: int | None) -> tuple[DraftNode, ...]:
+        # In a two-call step the drafts start one token after the step's first.
+        skipped = len(outcome.emitted) - sum(d.status is DraftStatus.ACCEPTED for d in outcome.tree.drafts) - 1
+        nodes: list[DraftNode] = []
+        dropped: set[int] = set()
+        for index, draft in enumerate(outcome.tree.drafts):
+            status = draft.status
+            if skipped + draft.depth > kept or draft.parent in dropped:
+                status = DraftStatus.UNREACHED
+                dropped.add(index)
+            noise = None
+            if seed is not None:
+                noise = float(gumbel(seed, position + skipped + draft.depth - 1, draft.token))
+            nodes.append(
+                DraftNode(
+                    index=index,
+                    parent=None if draft.parent == ROOT else draft.parent,
+                    depth=draft.depth,
+                    id=draft.token,
+                    text=self._bytes.display(draft.token),
+                    p_target=_prob(draft.target, draft.token),
+                    p_draft=_prob(draft.distribution, draft.token),
+                    noise=noise,
+                    uniform=draft.uniform,
+                    source=draft.source,
+                    status=status,
+                )
+            )
+        return tuple(nodes)
+
+
+def _prob(distribution: Distribution | None, token: int) -> float | None:
+    if distribution is None:
+        return None
+    p = distribution.log_prob(token)
+    return 0.0 if math.isinf(p) else float(np.exp(p))
+
+
+def token_bytes(model: LanguageModel) -> TokenBytes:
+    """The model's detokenizer, made once."""
+    if model.detokenizer is None:
+        model.detokenizer = TokenBytes(model.tokenizer)
+    return model.detokenizer

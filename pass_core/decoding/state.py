@@ -1,0 +1,85 @@
+"""What one generation carries from step to step."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+from pass_core.decoding.drafting import SamplerHead
+from pass_core.decoding.settings import DecodingSettings
+from pass_core.decoding.tree import DraftTree, Emitted
+from pass_core.decoding.verification import VerificationRule
+from pass_core.lookahead import LookaheadEmbeddings
+from pass_core.runtime.base import Cache, Runtime
+from pass_core.runtime.rows import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What a strategy's step produced; the loop turns it into a StepEvent."""
+
+    emitted: list[Emitted]
+    tree: DraftTree
+    reason: str = ""
+
+
+@dataclass
+class DecodeState:
+    """The running generation.
+
+    Attributes:
+        tokens: prompt and emitted tokens; the last one is the root, whose keys and values are not cached yet.
+        remaining: how many tokens may still be emitted (length and context limits together).
+        lookahead: the embeddings in force, parts switched off already left out.
+    """
+
+    runtime: Runtime
+    cache: Cache
+    tokens: list[int]
+    seed: int
+    context_length: int
+    lookahead: LookaheadEmbeddings | None = None
+    sampler: SamplerHead | None = None
+    remaining: int = 0
+    calls: int = 0
+    rows: list[int] = field(default_factory=list[int])
+    lookahead_rows: int = 0
+    forward_seconds: float = 0.0
+
+    @property
+    def position(self) -> int:
+        """Absolute position of the next token to emit."""
+        return len(self.tokens)
+
+    def begin_step(self) -> None:
+        self.calls, self.rows, self.lookahead_rows, self.forward_seconds = 0, [], 0, 0.0
+
+    def call(self, rows: Rows) -> torch.Tensor:
+        """One counted and timed forward call; returns hidden states [n, hidden]."""
+        started = time.perf_counter()
+        hidden = self.runtime.forward(self.cache, rows)
+        self.runtime.synchronize()
+        self.forward_seconds += time.perf_counter() - started
+        self.calls += 1
+        self.rows.append(rows.count)
+        self.lookahead_rows += int((rows.lookahead >= 0).sum())
+        return hidden
+
+    def lookahead_steps(self, wanted: int, depth: int = 0) -> int:
+        """How many look-ahead rows fit below a row at `depth` under the root: at most L, inside the context."""
+        if self.lookahead is None:
+            return 0
+        room = self.context_length - (len(self.tokens) + depth)
+        return max(0, min(wanted, self.lookahead.count, room))
+
+
+class Stepper:
+    """A strategy: emits at least one token a step, from one or two calls, exactly as the model would."""
+
+    def step(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule) -> StepOutcome:
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """Drop drafts made under other circumstances (another strategy ran, or the embeddings changed)."""

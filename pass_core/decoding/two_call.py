@@ -1,0 +1,71 @@
+"""PASS as the paper has it (arXiv 2311.13581): a drafting call with look-ahead rows, then a validation call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pass_core.decoding.drafting import LookaheadDrafts
+from pass_core.decoding.events import DraftSource, Provenance
+from pass_core.decoding.settings import DecodingSettings
+from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
+from pass_core.decoding.tree import ROOT, Draft, DraftTree, Emitted, verify_tree
+from pass_core.decoding.verification import VerificationRule
+from pass_core.runtime.rows import RowsBuilder
+from pass_core.sampling import distributions
+
+
+class TwoCallStepper(Stepper):
+    """Drafting: rows x_n, LA_1..LA_k. Validation: rows x_{n+1} and the drafts. a accepted drafts give a + 2 tokens.
+
+    Args:
+        ends_text: whether a token ends the text (then no validation call is made after it).
+        cancelled: asked between the two calls.
+    """
+
+    def __init__(self, ends_text: Callable[[int], bool], cancelled: Callable[[], bool]) -> None:
+        self._ends_text = ends_text
+        self._cancelled = cancelled
+
+    def step(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule) -> StepOutcome:
+        # The validation call can emit depth + 1 tokens after the first one.
+        count = state.lookahead_steps(min(settings.k, state.remaining - 2))
+        rows = RowsBuilder()
+        root = rows.add_token(state.tokens[-1])
+        chain = rows.add_lookahead_chain(count, root)
+        hidden = state.call(rows.build())
+        state.cache.commit([root])
+        target = distributions(state.runtime.logits(hidden[:1]), settings.sampling)[0]
+        first = target.sample(state.seed, state.position)
+        emitted = [Emitted(first, Provenance.MODEL, target)]
+        if not chain or self._ends_text(first) or self._cancelled():
+            return StepOutcome(emitted, DraftTree())
+
+        drafts = LookaheadDrafts(state.runtime, hidden[1:], range(count), state.sampler)
+        tree = draft_chain(drafts, first, state.position + 1, state.seed, settings, rule, count)
+        rows = RowsBuilder()
+        at = rows.add_token(first)
+        for draft in tree.drafts:
+            at = rows.add_token(draft.token, at)
+        targets = distributions(state.runtime.logits(state.call(rows.build())), settings.sampling)
+        walk = verify_tree(tree, targets, rule, state.seed, state.position + 1)
+        state.cache.commit(list(range(len(walk.path) + 1)))
+        return StepOutcome(emitted + walk.emitted, tree)
+
+
+def draft_chain(
+    drafts: LookaheadDrafts,
+    before: int,
+    position: int,
+    seed: int,
+    settings: DecodingSettings,
+    rule: VerificationRule,
+    depth: int,
+) -> DraftTree:
+    """One draft per depth, each drawn given the one above it; the first stands at `position`, after token `before`."""
+    tree = DraftTree()
+    parent = ROOT
+    for level in range(1, min(depth, drafts.depth) + 1):
+        distribution = drafts.distributions(level, [before], settings.sampling)[0]
+        before = rule.draw_drafts(distribution, seed, position + level - 1, 1)[0][0]
+        parent = tree.add(Draft(before, parent, level, distribution, DraftSource.LOOKAHEAD))
+    return tree

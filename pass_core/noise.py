@@ -1,0 +1,52 @@
+"""Counter-based randomness: a number depends on seed, position, token id and stream, and on nothing else.
+
+The coupled rule ("drafter-invariant" speculative decoding, Daliri, Musco & Suresh 2024) needs noise that drafts and the
+target share, whatever was computed before; a stateful generator cannot give that.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+_SEED = np.uint64(0x9E3779B97F4A7C15)
+_POSITION = np.uint64(0xD1B54A32D192ED03)
+_TOKEN = np.uint64(0x8CB92BA72F3D8DD7)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+class Stream(IntEnum):
+    """Independent sequences of noise under one seed."""
+
+    TARGET = 0  # samples of the model's distribution; shared with the drafts under the coupled rule
+    DRAFT = 1  # rejection rule: samples of the draft distribution
+    ACCEPT = 2  # rejection rule: the number compared with p/q
+    RESIDUAL = 3  # rejection rule: the correction's sample
+
+
+def _mix(h: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """SplitMix64's finaliser."""
+    h = (h ^ (h >> np.uint64(30))) * _MIX_1
+    h = (h ^ (h >> np.uint64(27))) * _MIX_2
+    return h ^ (h >> np.uint64(31))
+
+
+def uniform(
+    seed: int, position: npt.ArrayLike, token: npt.ArrayLike, stream: Stream = Stream.TARGET
+) -> npt.NDArray[np.float64]:
+    """Uniform numbers in the open interval (0, 1); `position` and `token` broadcast."""
+    with np.errstate(over="ignore"):
+        h = _mix(np.asarray(seed % 2**64, dtype=np.uint64) * _SEED + np.uint64(int(stream) + 1))
+        h = _mix(h ^ (np.asarray(position).astype(np.uint64) * _POSITION))
+        h = _mix(h ^ (np.asarray(token).astype(np.uint64) * _TOKEN))
+    return ((h >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+
+def gumbel(
+    seed: int, position: npt.ArrayLike, token: npt.ArrayLike, stream: Stream = Stream.TARGET
+) -> npt.NDArray[np.float64]:
+    """Standard Gumbel noise; argmax over tokens of log p + gumbel is an exact sample of p."""
+    return -np.log(-np.log(uniform(seed, position, token, stream)))

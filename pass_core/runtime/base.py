@@ -1,0 +1,67 @@
+"""What a runtime is: one forward call over rows, the vocabulary head on the rows that need it, and a KV cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from pass_core.lookahead import LookaheadEmbeddings
+from pass_core.runtime.rows import Rows
+
+
+class Cache(Protocol):
+    """Keys and values of the committed tokens."""
+
+    length: int
+    capacity: int
+
+    def commit(self, rows: Sequence[int]) -> None:
+        """Keep these rows of the last call, in order; forget its other rows."""
+        ...
+
+    def truncate(self, length: int) -> None:
+        """Forget everything after `length` entries."""
+        ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+class Runtime(Protocol):
+    """Runs one model on its device. Not thread-safe: one generation at a time."""
+
+    @property
+    def description(self) -> str:
+        """What makes the calls fast here, for the window and reports ("native bf16, 2 threads")."""
+        ...
+
+    def new_cache(self, capacity: int) -> Cache:
+        """An empty cache for `capacity` entries, rows in flight included."""
+        ...
+
+    def use_lookahead(self, lookahead: LookaheadEmbeddings | None) -> None:
+        """Make these embeddings (and their deep and adapter parts) those of the look-ahead rows."""
+        ...
+
+    def forward(self, cache: Cache, rows: Rows) -> torch.Tensor:
+        """Hidden states after the final norm, [n, hidden], of all rows; their keys and values wait in the cache."""
+        ...
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Vocabulary logits, float32 [m, vocabulary], of [m, hidden] hidden states."""
+        ...
+
+    def candidate_logits(self, hidden: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
+        """Logits of chosen tokens only: float32 [m, C] for hidden [m, hidden] and ids [C]."""
+        ...
+
+    def embed(self, ids: np.ndarray) -> torch.Tensor:
+        """Input embeddings [m, hidden] of token ids [m]."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait for the device, so that clocks tell the truth."""
+        ...

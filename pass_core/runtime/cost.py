@@ -1,0 +1,72 @@
+"""The measured cost of a call by its rows, for one model on one device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pass_core.runtime.base import Runtime
+from pass_core.runtime.rows import RowsBuilder, chain_rows
+
+ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48)
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Seconds of a call by its rows: linear between the measured points, beyond them as their last slope."""
+
+    seconds: Mapping[int, float]
+    _tables: dict[int, np.ndarray] = field(default_factory=dict[int, np.ndarray], repr=False, compare=False)
+
+    def table(self, most: int) -> np.ndarray:
+        """[most + 1] seconds of calls with 0..most rows (entry 0 is that of one row); never falling with rows."""
+        found = self._tables.get(most)
+        if found is None:
+            rows = sorted(self.seconds)
+            known = np.maximum.accumulate([self.seconds[r] for r in rows])
+            wanted = np.arange(most + 1)
+            found = np.interp(wanted, rows, known)
+            if len(rows) > 1:
+                slope = max(0.0, (known[-1] - known[-2]) / (rows[-1] - rows[-2]))
+                found = np.where(wanted > rows[-1], known[-1] + slope * (wanted - rows[-1]), found)
+            self._tables[most] = found
+        return found
+
+    def __call__(self, rows: int) -> float:
+        return float(self.table(max(rows, 1))[rows])
+
+
+def measure(
+    runtime: Runtime, *, rows: Sequence[int] = ROWS, context: int = 256, repeats: int = 5, vocabulary: int = 256
+) -> CostModel:
+    """Time forward calls of each size over a cache of `context` tokens, in turns, and keep the medians.
+
+    The logits of all rows but the look-ahead ones are needed in real steps too, so the head runs on half of the rows.
+    """
+    cache = runtime.new_cache(context + max(rows) + 1)
+    runtime.forward(cache, chain_rows(np.arange(context) % vocabulary))
+    cache.commit(range(context))
+    shapes = {n: _star(n, vocabulary) for n in rows}
+    samples: dict[int, list[float]] = {n: [] for n in rows}
+    for repeat in range(repeats + 1):
+        for n, shape in shapes.items():
+            runtime.synchronize()
+            started = time.perf_counter()
+            hidden = runtime.forward(cache, shape)
+            runtime.logits(hidden[: (n + 1) // 2])
+            runtime.synchronize()
+            if repeat:
+                samples[n].append(time.perf_counter() - started)
+    return CostModel({n: float(np.median(s)) for n, s in samples.items()})
+
+
+def _star(count: int, vocabulary: int):
+    """A root with `count` - 1 children: a tree-shaped call."""
+    rows = RowsBuilder()
+    root = rows.add_token(1 % vocabulary)
+    for i in range(count - 1):
+        rows.add_token(i % vocabulary, root)
+    return rows.build()

@@ -1,0 +1,14 @@
+"""Choose the fastest runtime that is right for a model on its device."""
+
+from __future__ import annotations
+
+from pass_core.models.language_model import LanguageModel
+from pass_core.runtime.base import Runtime
+from pass_core.runtime.torch_runtime import TorchRuntime
+
+
+def runtime_for(model: LanguageModel) -> Runtime:
+    """The runtime of a loaded model, made once and kept with it."""
+    if model.runtime is None:
+        model.runtime = TorchRuntime(model)
+    return model.runtime
