@@ -1,0 +1,120 @@
+"""What the engine can do with an architecture, read from its config before any weight is loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pass_core.models.errors import ModelUnsupported
+from pass_core.models.language_model import Capabilities
+
+# Dense decoders whose attention takes any mask and whose positions are given row by row; tests check each of them
+# against a plain forward. Value: whether positions are learned (a table) instead of rotary.
+FAMILIES: dict[str, bool] = {
+    "llama": False,
+    "mistral": False,
+    "qwen2": False,
+    "qwen3": False,
+    "phi": False,
+    "phi3": False,
+    "gemma": False,
+    "gemma2": False,
+    "gemma3_text": False,
+    "gpt_neox": False,
+    "gpt2": True,
+    "olmo": False,
+    "olmo2": False,
+    "smollm3": False,
+    "stablelm": False,
+    "granite": False,
+    "starcoder2": False,
+}
+_POSITION_BIAS = {"bloom": "ALiBi", "mpt": "ALiBi", "t5": "relative position bias"}
+_RECURRENT_SIGNS = ("mamba", "rwkv", "ssm", "recurrent", "linear_attention", "xlstm", "gated_delta", "conv")
+
+
+def examine(config: Any) -> Capabilities:
+    """Capabilities of a model by its transformers config.
+
+    Raises:
+        ModelUnsupported: it is no causal language model at all.
+    """
+    text = config.get_text_config()
+    kind = str(text.model_type)
+    refuse_unusable(config)
+    length = context_length(text)
+    reason = _reason(text, kind)
+    return Capabilities(not reason, reason, length, learned_positions=FAMILIES.get(kind, False))
+
+
+def refuse_unusable(config: Any) -> None:
+    """Raises:
+    ModelUnsupported: encoder-decoder models, and architectures that transformers has no causal model for.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    text = config.get_text_config()
+    kind = str(text.model_type)
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelUnsupported(
+            f"This is an encoder-decoder model ({kind}); only decoder-only language models can be used. "
+            "Choose a model such as SmolLM2, Llama, Qwen or GPT-2."
+        )
+    architectures: list[str] = getattr(config, "architectures", None) or []
+    masked = any(
+        a.endswith(("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")) for a in architectures
+    )
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or masked:
+        raise ModelUnsupported(
+            f"“{', '.join(architectures) or kind}” is no language model that continues a text. "
+            "Choose a causal model such as SmolLM2, Llama, Qwen or GPT-2."
+        )
+
+
+def context_length(text: Any) -> int:
+    """The most tokens of prompt and text together; 2048 where the config is silent."""
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        value = getattr(text, name, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return 2048
+
+
+def _reason(text: Any, kind: str) -> str:
+    """Why PASS cannot run, in plain words; "" when it can."""
+    if kind in _POSITION_BIAS or getattr(text, "alibi", False):
+        bias = _POSITION_BIAS.get(kind, "ALiBi")
+        return (
+            f"{kind} encodes positions as {bias} inside the attention mask, so look-ahead rows cannot be placed freely."
+        )
+    layer_types: list[str] = list(getattr(text, "layer_types", None) or [])
+    recurrent = [t for t in layer_types if any(sign in t for sign in _RECURRENT_SIGNS)]
+    if recurrent or any(sign in kind for sign in _RECURRENT_SIGNS):
+        return (
+            f"{kind} keeps a running state ({recurrent[0] if recurrent else 'recurrent layers'}) that rejected drafts "
+            "cannot be taken out of."
+        )
+    window = _sliding_window(text, layer_types)
+    if window is not None:
+        return (
+            f"{kind} uses sliding-window attention ({window} tokens): its cache drops old entries, so drafts cannot be "
+            "rolled back."
+        )
+    chunk = getattr(text, "attention_chunk_size", None)
+    if chunk and chunk < context_length(text):
+        return f"{kind} attends within chunks of {chunk} tokens, which look-ahead rows would cross."
+    if kind not in FAMILIES:
+        return (
+            f"{kind} is not among the families whose mask and cache are known to allow drafting "
+            f"({', '.join(sorted(FAMILIES))})."
+        )
+    return ""
+
+
+def _sliding_window(text: Any, layer_types: list[str]) -> int | None:
+    """The window when it is in use and shorter than the context, else None."""
+    window = getattr(text, "sliding_window", None)
+    if not window or getattr(text, "use_sliding_window", True) is False or window >= context_length(text):
+        return None
+    if layer_types and not any("sliding" in t for t in layer_types):
+        return None
+    return int(window)

@@ -1,0 +1,51 @@
+"""What all tests share: no display, few threads, and the default model fetched once."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports Qt or torch.
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from pass_core.models.fetch import fetch
+from pass_core.models.language_model import LanguageModel
+from pass_core.models.loading import load_model, unload
+from tests import tiny
+
+# Small matrices gain nothing from more, and a machine that is shared loses.
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session")
+def default_model_dir() -> Path:
+    """The default model's folder: from the user's cache, or downloaded and converted now."""
+    return fetch()
+
+
+@pytest.fixture(scope="session")
+def default_model(default_model_dir: Path) -> Iterator[LanguageModel]:
+    """The default model in float32 on the CPU, shared by all tests: do not change it."""
+    model = load_model(device="cpu", dtype="float32")
+    yield model
+    unload(model)
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> LanguageModel:
+    """A tiny Llama with a byte-level tokenizer, shared by all tests: do not change it."""
+    return tiny.tiny_llama(tokenizer=True)
+
+
+@pytest.fixture
+def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty model cache of the test's own."""
+    monkeypatch.setenv("PASS_PLAYGROUND_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
