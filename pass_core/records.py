@@ -145,8 +145,10 @@ class RunRecord:
 
     @property
     def text(self) -> str:
-        """The generated text."""
-        return "".join(t.text for s in self.steps for t in s.tokens)
+        """The generated text, without the stop string that ended it."""
+        text = "".join(t.text for s in self.steps for t in s.tokens)
+        overlap = self.steps[-1].stop_overlap if self.steps else 0
+        return text[: len(text) - overlap] if overlap else text
 
     @property
     def summary(self) -> Summary:
@@ -326,6 +328,7 @@ def step_to_dict(step: StepEvent) -> JsonDict:
         if prefill is None
         else {"prompt_tokens": prefill.prompt_tokens, "seconds": _number(prefill.seconds), "calls": prefill.calls},
         "stop_reason": None if step.stop_reason is None else step.stop_reason.value,
+        "stop_overlap": step.stop_overlap,
     }
 
 
@@ -563,6 +566,7 @@ def step_from_dict(raw: object, path: str = "step") -> StepEvent:
         reason=f.text("reason"),
         prefill=_prefill_from_dict(f.raw("prefill"), f.where("prefill")) if f.has("prefill") else None,
         stop_reason=f.choice("stop_reason", StopReason) if f.has("stop_reason") else None,
+        stop_overlap=f.integer("stop_overlap") if f.has("stop_overlap") else 0,
     )
 
 

@@ -93,6 +93,7 @@ steps = st.builds(
     reason=texts,
     prefill=st.none() | st.builds(PrefillInfo, prompt_tokens=counts, seconds=numbers, calls=counts),
     stop_reason=st.none() | st.sampled_from(StopReason),
+    stop_overlap=st.integers(0, 9),
 )
 records = st.builds(
     RunRecord,

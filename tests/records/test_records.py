@@ -137,6 +137,13 @@ def test_text_and_summary_come_from_the_steps(raw: dict[str, object]) -> None:
     assert record.summary.new_tokens == sum(len(s.tokens) for s in record.steps)
 
 
+def test_the_text_ends_before_the_stop_string() -> None:
+    record = strategies.example_record()
+    last = dataclasses.replace(record.steps[-1], stop_overlap=3)
+    assert record.text == " café is open."
+    assert dataclasses.replace(record, steps=(*record.steps[:-1], last)).text == " café is op"
+
+
 def test_the_lookahead_hash_depends_on_values_alone() -> None:
     values = torch.arange(12, dtype=torch.float32).reshape(3, 4)
     a = records.describe_lookahead(LookaheadEmbeddings(values, origin="a"))
