@@ -1,0 +1,782 @@
+// One forward call of a Llama-shaped decoder in bfloat16 over a few rows, for CPUs.
+//
+// Every row's result depends on that row, its ancestors and the committed context alone, never on how many other rows
+// share the call or where in the cache its ancestors wait: each (row, output) has one accumulator that runs over its
+// inputs in logical order. So speculative and plain decoding agree bit for bit, in low precision too.
+//
+// Weights are packed in panels of 16 outputs: [outputs / 16][inputs / 2][16][2] bfloat16. The KV cache uses the same
+// layout (keys: slots are outputs; values: slots are inputs), so that one microkernel serves everything.
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <condition_variable>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+typedef float f32x16 __attribute__((vector_size(64)));
+typedef int32_t i32x16 __attribute__((vector_size(64)));
+typedef uint32_t u32x16 __attribute__((vector_size(64)));
+
+inline u32x16 load_u32(const void* p) {
+  u32x16 v;
+  std::memcpy(&v, p, 64);
+  return v;
+}
+inline f32x16 load_f32(const float* p) {
+  f32x16 v;
+  std::memcpy(&v, p, 64);
+  return v;
+}
+inline void store_f32(float* p, f32x16 v) { std::memcpy(p, &v, 64); }
+inline f32x16 splat(float x) { return f32x16{} + x; }
+
+// acc += w.even * x.even + w.odd * x.odd for 16 outputs; x holds one pair of inputs.
+inline f32x16 dot_pair(f32x16 acc, u32x16 w, uint32_t x) {
+#if defined(__AVX512BF16__)
+  return (f32x16)_mm512_dpbf16_ps((__m512)acc, (__m512bh)w, (__m512bh)_mm512_set1_epi32((int)x));
+#else
+  uint32_t even_bits = x << 16, odd_bits = x & 0xffff0000u;
+  float even, odd;
+  std::memcpy(&even, &even_bits, 4);
+  std::memcpy(&odd, &odd_bits, 4);
+  acc += (f32x16)(w & 0xffff0000u) * odd;
+  acc += (f32x16)(w << 16) * even;
+  return acc;
+#endif
+}
+
+inline uint16_t to_bf16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+inline float from_bf16(uint16_t x) {
+  uint32_t bits = (uint32_t)x << 16;
+  float out;
+  std::memcpy(&out, &bits, 4);
+  return out;
+}
+
+// exp for x <= 0 (clamped at -87): 2^n times a polynomial of the fraction, error below 2 ulp.
+inline f32x16 exp16(f32x16 x) {
+  x = x < -87.0f ? splat(-87.0f) : x;
+  f32x16 t = x * 1.44269504088896341f;
+  i32x16 n = __builtin_convertvector(t - 0.5f, i32x16);  // truncation towards zero of t - 0.5: rounds, as t <= 0
+  f32x16 nf = __builtin_convertvector(n, f32x16);
+  f32x16 f = (x - nf * 0.693359375f) + nf * 2.12194440e-4f;
+  f32x16 p = splat(1.9875691500e-4f);
+  p = p * f + 1.3981999507e-3f;
+  p = p * f + 8.3334519073e-3f;
+  p = p * f + 4.1665795894e-2f;
+  p = p * f + 1.6666665459e-1f;
+  p = p * f + 5.0000001201e-1f;
+  p = p * f * f + f + 1.0f;
+  i32x16 scale = (n + 127) << 23;
+  return p * (f32x16)scale;
+}
+
+inline f32x16 silu16(f32x16 x) {
+  f32x16 magnitude = x < 0.0f ? x : -x;
+  f32x16 e = exp16(magnitude);  // e^-|x|
+  f32x16 sigmoid = (x < 0.0f ? e : splat(1.0f)) / (1.0f + e);
+  return x * sigmoid;
+}
+
+struct Buffer {  // 64-byte aligned memory
+  void* data = nullptr;
+  size_t bytes = 0;
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { std::free(data); }
+  bool reserve(size_t n) {
+    if (n <= bytes) return true;
+    std::free(data);
+    data = nullptr;
+    bytes = 0;
+    if (posix_memalign(&data, 64, n + 64)) {
+      data = nullptr;
+      return false;
+    }
+    std::memset(data, 0, n + 64);
+    bytes = n;
+    return true;
+  }
+  template <class T>
+  T* as() const {
+    return (T*)data;
+  }
+};
+
+// A packed weight matrix: panels of 16 outputs.
+struct Packed {
+  Buffer memory;
+  int outputs = 0, inputs = 0, panels = 0, pairs = 0;
+  bool reserve(int out, int in) {
+    outputs = out;
+    inputs = in;
+    panels = (out + 15) / 16;
+    pairs = (in + 1) / 2;
+    return memory.reserve((size_t)panels * pairs * 64);
+  }
+  // Copy row-major [rows, in] bfloat16 into outputs first..first+rows-1.
+  void put(const uint16_t* source, int rows, int first = 0) {
+    uint16_t* base = memory.as<uint16_t>();
+    for (int r = 0; r < rows; r++) {
+      int o = first + r;
+      uint16_t* panel = base + (size_t)(o / 16) * pairs * 32 + (o % 16) * 2;
+      const uint16_t* row = source + (size_t)r * inputs;
+      for (int i = 0; i < inputs; i++) panel[(size_t)(i / 2) * 32 + (i & 1)] = row[i];
+    }
+  }
+  const uint16_t* panel(int p) const { return memory.as<uint16_t>() + (size_t)p * pairs * 32; }
+  bool empty() const { return panels == 0; }
+};
+
+// R rows by P panels; out[r * out_stride + p * 16 ..] = (or +=) x[r] . panel p, over `pairs` input pairs.
+template <int R, int P>
+inline void micro(const uint16_t* w, size_t panel_stride, const uint32_t* x, size_t x_stride, int pairs, float* out,
+                  size_t out_stride, bool accumulate) {
+  f32x16 acc[R][P];
+  for (int r = 0; r < R; r++)
+    for (int p = 0; p < P; p++) acc[r][p] = accumulate ? load_f32(out + r * out_stride + p * 16) : f32x16{};
+  for (int k = 0; k < pairs; k++) {
+    u32x16 weights[P];
+    for (int p = 0; p < P; p++) weights[p] = load_u32(w + p * panel_stride + (size_t)k * 32);
+    for (int r = 0; r < R; r++) {
+      uint32_t pair = x[r * x_stride + k];
+      for (int p = 0; p < P; p++) acc[r][p] = dot_pair(acc[r][p], weights[p], pair);
+    }
+  }
+  for (int r = 0; r < R; r++)
+    for (int p = 0; p < P; p++) store_f32(out + r * out_stride + p * 16, acc[r][p]);
+}
+
+template <int R>
+constexpr int panels_at_once() {
+  return R == 1 ? 8 : R == 2 ? 8 : R == 3 ? 6 : R <= 6 ? 4 : 3;
+}
+
+template <int R>
+void panels_of(const uint16_t* w, size_t panel_stride, int panels, const uint32_t* x, size_t x_stride, int pairs,
+               float* out, size_t out_stride, bool accumulate) {
+  constexpr int P = panels_at_once<R>();
+  int p = 0;
+  for (; p + P <= panels; p += P)
+    micro<R, P>(w + p * panel_stride, panel_stride, x, x_stride, pairs, out + p * 16, out_stride, accumulate);
+  for (; p < panels; p++)
+    micro<R, 1>(w + p * panel_stride, panel_stride, x, x_stride, pairs, out + p * 16, out_stride, accumulate);
+}
+
+void product(const uint16_t* w, size_t panel_stride, int panels, const uint32_t* x, size_t x_stride, int rows,
+             int pairs, float* out, size_t out_stride, bool accumulate = false) {
+  // Few panels at a time for all rows, so that they stay in the first-level cache over the row blocks.
+  int blocks = (rows + 7) / 8;
+  if (blocks == 0 || panels <= 0) return;
+  int base = rows / blocks, extra = rows % blocks;
+  int group = blocks == 1 ? panels : 24;
+  for (int p = 0; p < panels; p += group) {
+    int count = std::min(group, panels - p);
+    const uint16_t* wp = w + p * panel_stride;
+    int r = 0;
+    for (int b = 0; b < blocks; b++) {
+      int n = base + (b < extra ? 1 : 0);
+      const uint32_t* xr = x + r * x_stride;
+      float* o = out + r * out_stride + p * 16;
+      switch (n) {
+        case 1: panels_of<1>(wp, panel_stride, count, xr, x_stride, pairs, o, out_stride, accumulate); break;
+        case 2: panels_of<2>(wp, panel_stride, count, xr, x_stride, pairs, o, out_stride, accumulate); break;
+        case 3: panels_of<3>(wp, panel_stride, count, xr, x_stride, pairs, o, out_stride, accumulate); break;
+        case 4: panels_of<4>(wp, panel_stride, count, xr, x_stride, pairs, o, out_stride, accumulate); break;
+        case 5: panels_of<5>(wp, panel_stride, count, xr, x_stride, pairs, o, out_stride, accumulate); break;
+        case 6: panels_of<6>(wp, panel_stride, count, xr, x_stride, pairs, o, out_stride, accumulate); break;
+        case 7: panels_of<7>(wp, panel_stride, count, xr, x_stride, pairs, o, out_stride, accumulate); break;
+        default: panels_of<8>(wp, panel_stride, count, xr, x_stride, pairs, o, out_stride, accumulate); break;
+      }
+      r += n;
+    }
+  }
+}
+
+inline void pause_cpu() {
+#if defined(__x86_64__)
+  _mm_pause();
+#endif
+}
+
+// Threads that run one job together; between the phases of a job they meet at a spinning barrier.
+class Team {
+ public:
+  explicit Team(int threads) : size_(threads) {
+    for (int i = 1; i < threads; i++) workers_.emplace_back([this, i] { work(i); });
+  }
+  ~Team() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      quit_ = true;
+      generation_.fetch_add(1);
+    }
+    wake_.notify_all();
+    for (auto& w : workers_) w.join();
+  }
+  int size() const { return size_; }
+
+  void run(const std::function<void(int)>& job) {
+    if (size_ == 1) {
+      job(0);
+      return;
+    }
+    job_ = &job;
+    done_.store(0);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      generation_.fetch_add(1);
+    }
+    wake_.notify_all();
+    job(0);
+    for (int spins = 0; done_.load(std::memory_order_acquire) != size_ - 1; spins++) relax(spins);
+  }
+
+  void barrier() {
+    if (size_ == 1) return;
+    int phase = phase_.load(std::memory_order_relaxed);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
+      arrived_.store(0, std::memory_order_relaxed);
+      phase_.fetch_add(1, std::memory_order_release);
+      return;
+    }
+    for (int spins = 0; phase_.load(std::memory_order_acquire) == phase; spins++) relax(spins);
+  }
+
+ private:
+  static void relax(int spins) {
+    // Past a few microseconds the partner has probably lost its core to the user's window: give it ours.
+    if (spins < 4000)
+      pause_cpu();
+    else
+      std::this_thread::yield();
+  }
+  void work(int index) {
+    int seen = 0;
+    while (true) {
+      for (int spins = 0; spins < 20000 && generation_.load(std::memory_order_acquire) == seen; spins++) pause_cpu();
+      if (generation_.load(std::memory_order_acquire) == seen) {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, [&] { return generation_.load() != seen; });
+      }
+      seen = generation_.load();
+      if (quit_) return;
+      (*job_)(index);
+      done_.fetch_add(1, std::memory_order_release);
+    }
+  }
+  int size_;
+  std::vector<std::thread> workers_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::atomic<int> generation_{0}, done_{0}, arrived_{0}, phase_{0};
+  std::atomic<bool> quit_{false};
+  const std::function<void(int)>* job_ = nullptr;
+};
+
+struct Adapter {  // y += up (down x), for look-ahead rows
+  Packed down, up;
+};
+
+enum Linear { Q, K, V, O, GATE, UP, DOWN, LINEARS };
+
+struct Layer {
+  Packed qkv, output, gate_up, down;  // gate and up panels alternate
+  std::vector<float> input_norm, post_norm, qkv_bias, q_norm, k_norm;
+  Adapter adapters[LINEARS];
+};
+
+struct Model {
+  int hidden, layers, heads, kv_heads, head_dim, inner, vocabulary;
+  float epsilon;
+  Team team;
+  std::vector<Layer> blocks;
+  std::vector<float> final_norm, deep;
+  int deep_steps = 0;
+  Packed head;
+  Buffer residual, queries, attended, inner_rows, logits_in;
+  std::vector<Buffer> scratch;
+  Model(int threads) : team(threads), scratch(threads) {}
+};
+
+struct Cache {
+  int layers, kv_heads, head_dim, capacity;  // capacity is a multiple of 16
+  Buffer keys, values;
+  size_t head_elements() const { return (size_t)capacity * head_dim; }
+  uint16_t* key_head(int layer, int head) const {
+    return keys.as<uint16_t>() + ((size_t)layer * kv_heads + head) * head_elements();
+  }
+  uint16_t* value_head(int layer, int head) const {
+    return values.as<uint16_t>() + ((size_t)layer * kv_heads + head) * head_elements();
+  }
+  size_t key_at(int slot, int dim) const {
+    return ((size_t)(slot / 16) * (head_dim / 2) + dim / 2) * 32 + (slot % 16) * 2 + (dim & 1);
+  }
+  size_t value_at(int slot, int dim) const {
+    return ((size_t)(dim / 16) * (capacity / 2) + slot / 2) * 32 + (dim % 16) * 2 + (slot & 1);
+  }
+};
+
+// x / sqrt(mean(x^2) + eps) * weight, rounded to bfloat16.
+void rms_norm(const float* x, const float* weight, int n, float epsilon, uint16_t* out, float* wide = nullptr) {
+  f32x16 sums{};
+  for (int i = 0; i < n; i += 16) {
+    f32x16 v = load_f32(x + i);
+    sums += v * v;
+  }
+  float total = 0;
+  for (int i = 0; i < 16; i++) total += sums[i];
+  float scale = 1.0f / std::sqrt(total / n + epsilon);
+  for (int i = 0; i < n; i += 16) {
+    f32x16 v = load_f32(x + i) * scale * load_f32(weight + i);
+    if (wide) store_f32(wide + i, v);
+    if (out)
+      for (int j = 0; j < 16; j++) out[i + j] = to_bf16(v[j]);
+  }
+}
+
+void rope(float* head, int head_dim, const float* cosine, const float* sine) {
+  int half = head_dim / 2;
+  for (int i = 0; i < half; i++) {
+    float a = head[i], b = head[i + half];
+    head[i] = a * cosine[i] - b * sine[i];
+    head[i + half] = b * cosine[i] + a * sine[i];
+  }
+}
+
+struct Call {
+  Model& m;
+  Cache& cache;
+  int length, rows, tokens;  // rows from `tokens` on are look-ahead rows
+  const float *cosine, *sine;  // [rows, head_dim / 2] of each row's position
+  const int32_t *parents, *steps;
+};
+
+// The share of `count` units that thread `t` of `of` takes: [first, last).
+inline void share(int count, int t, int of, int& first, int& last) {
+  first = (int)((int64_t)count * t / of);
+  last = (int)((int64_t)count * (t + 1) / of);
+}
+
+// out[r, panels] += up (down x_r) for the look-ahead rows; `from` and `count` are panels of the full output.
+void adapt(const Call& c, const Adapter& a, const uint16_t* x, int inputs, int from, int count, float* out,
+           size_t out_stride, Buffer& scratch) {
+  int m = c.rows - c.tokens;
+  if (a.down.empty() || m <= 0) return;
+  int width = a.down.panels * 16;
+  scratch.reserve((size_t)m * width * 6 + 256);
+  float* wide = scratch.as<float>();
+  uint16_t* narrow = (uint16_t*)(wide + (size_t)m * width);
+  product(a.down.panel(0), (size_t)a.down.pairs * 32, a.down.panels, (const uint32_t*)(x + (size_t)c.tokens * inputs),
+          inputs / 2, m, a.down.pairs, wide, width);
+  for (int i = 0; i < m * width; i++) narrow[i] = to_bf16(wide[i]);
+  product(a.up.panel(from), (size_t)a.up.pairs * 32, count, (const uint32_t*)narrow, width / 2, m, a.up.pairs,
+          out + (size_t)c.tokens * out_stride, out_stride, true);
+}
+
+struct ThreadScratch {
+  uint16_t* x;     // [rows, hidden] normalised input
+  float* wide;     // [rows, max width]
+  float* scores;   // [8, slots]
+  float* ordered;  // [slots]
+  uint16_t* p;     // [8, slots]
+};
+
+// Rows (kv head, row, head in group) first..last-1: softmax(q k / sqrt(d)) v over context and ancestors.
+void attend(const Call& c, int layer, int first, int last, float* scores, float* ordered, uint16_t* p) {
+  const Model& m = c.m;
+  int d = m.head_dim, group = m.heads / m.kv_heads, per_head = c.rows * group;
+  int slots = (c.length + c.rows + 15) / 16 * 16, pairs = c.length / 2;
+  float scale = 1.0f / std::sqrt((float)d);
+  const uint16_t* queries = m.queries.as<uint16_t>();
+  uint16_t* attended = m.attended.as<uint16_t>();
+  std::vector<int> tail(c.rows + 1);
+  alignas(64) float out[8 * 256];
+  for (int at = first; at < last;) {
+    int head = at / per_head;
+    int n = std::min({8, last - at, (head + 1) * per_head - at});
+    // Queries are stored [kv head][row][head in group][d], so these n are adjacent.
+    const uint32_t* q = (const uint32_t*)(queries + (size_t)at * d);
+    const uint16_t* keys = c.cache.key_head(layer, head);
+    const uint16_t* values = c.cache.value_head(layer, head);
+    product(keys, (size_t)d / 2 * 32, slots / 16, q, d / 2, n, d / 2, scores, slots);
+    float sums[8];
+    int tails[8];
+    for (int i = 0; i < n; i++) {
+      const float* s = scores + (size_t)i * slots;
+      int row = (at + i - head * per_head) / group;
+      int depth = 0;
+      for (int r = row; r >= 0; r = c.parents[r]) depth++;
+      int total = c.length + depth;
+      std::memcpy(ordered, s, sizeof(float) * c.length);
+      for (int r = row, j = total - 1; r >= 0; r = c.parents[r], j--) ordered[j] = s[c.length + r];
+      int padded = (total + 15) / 16 * 16;
+      for (int j = total; j < padded; j++) ordered[j] = -INFINITY;
+      f32x16 most = load_f32(ordered);
+      for (int j = 16; j < padded; j += 16) {
+        f32x16 v = load_f32(ordered + j);
+        most = v > most ? v : most;
+      }
+      float top = most[0];
+      for (int j = 1; j < 16; j++) top = std::max(top, most[j]);
+      f32x16 sum{};
+      uint16_t* pr = p + (size_t)i * (slots + 32);
+      for (int j = 0; j < padded; j += 16) {
+        f32x16 v = load_f32(ordered + j);
+        f32x16 e = exp16((v - top) * scale);
+        if (j + 16 > total)
+          for (int l = total - j; l < 16; l++) e[l] = 0.0f;
+        sum += e;
+        for (int l = 0; l < 16; l++) pr[j + l] = to_bf16(e[l]);
+      }
+      float s_total = 0;
+      for (int j = 0; j < 16; j++) s_total += sum[j];
+      sums[i] = s_total;
+      tails[i] = total;
+    }
+    int panels = d / 16;
+    product(values, (size_t)c.cache.capacity / 2 * 32, panels, (const uint32_t*)p, (slots + 32) / 2, n, pairs, out, d);
+    for (int i = 0; i < n; i++) {
+      int row = (at + i - head * per_head) / group;
+      int total = tails[i];
+      // The logical order of what the product above left out: an odd last slot, then the ancestors, then the row.
+      int count = total - 2 * pairs;
+      int j = count;
+      for (int r = row; r >= 0; r = c.parents[r]) tail[--j] = c.length + r;
+      if (j == 1) tail[0] = c.length - 1;
+      const uint16_t* pr = p + (size_t)i * (slots + 32) + 2 * pairs;
+      for (int panel = 0; panel < panels; panel++) {
+        const uint16_t* v = values + (size_t)panel * (c.cache.capacity / 2) * 32;
+        f32x16 acc = load_f32(out + i * d + panel * 16);
+        for (int t = 0; t < count; t += 2) {
+          int a = tail[t];
+          u32x16 va = load_u32(v + (size_t)(a / 2) * 32);
+          u32x16 pair = (a & 1) ? va >> 16 : va & 0xffffu;
+          uint32_t weights = pr[t];
+          if (t + 1 < count) {
+            int b = tail[t + 1];
+            u32x16 vb = load_u32(v + (size_t)(b / 2) * 32);
+            pair |= (b & 1) ? vb & 0xffff0000u : vb << 16;
+            weights |= (uint32_t)pr[t + 1] << 16;
+          }
+          acc = dot_pair(acc, pair, weights);
+        }
+        store_f32(out + i * d + panel * 16, acc / sums[i]);
+      }
+      int in_group = (at + i - head * per_head) % group;
+      uint16_t* target = attended + ((size_t)row * m.heads + head * group + in_group) * d;
+      for (int k = 0; k < d; k++) target[k] = to_bf16(out[i * d + k]);
+    }
+    at += n;
+  }
+}
+
+void forward_thread(const Call& c, int t, float* hidden_out) {
+  Model& m = c.m;
+  int of = m.team.size(), n = c.rows, h = m.hidden, d = m.head_dim, group = m.heads / m.kv_heads;
+  int slots = (c.length + n + 15) / 16 * 16;
+  int widest = std::max({h, 2 * m.inner, m.heads * d});
+  Buffer& memory = m.scratch[t];
+  size_t x_bytes = ((size_t)n * h * 2 + 63) / 64 * 64, wide_bytes = (size_t)n * widest * 4;
+  memory.reserve(x_bytes + wide_bytes + (size_t)slots * 4 * 9 + (size_t)(slots + 32) * 2 * 8 + 1024);
+  char* cursor = memory.as<char>();
+  uint16_t* x = (uint16_t*)cursor;
+  cursor += x_bytes;
+  float* wide = (float*)cursor;
+  cursor += wide_bytes;
+  float* scores = (float*)cursor;
+  cursor += (size_t)slots * 4 * 8;
+  float* ordered = (float*)cursor;
+  cursor += (size_t)slots * 4;
+  uint16_t* p = (uint16_t*)cursor;
+  static thread_local Buffer lora;
+
+  float* residual = m.residual.as<float>();
+  uint16_t* queries = m.queries.as<uint16_t>();
+  uint16_t* attended = m.attended.as<uint16_t>();
+  uint16_t* inner_rows = m.inner_rows.as<uint16_t>();
+  int head_panels = d / 16, units = m.heads + 2 * m.kv_heads, first, last;
+
+  for (int l = 0; l < m.layers; l++) {
+    Layer& layer = m.blocks[l];
+    if (!m.deep.empty()) {
+      int r0, r1;
+      share(n - c.tokens, t, of, r0, r1);
+      for (int r = c.tokens + r0; r < c.tokens + r1; r++) {
+        const float* add = m.deep.data() + ((size_t)l * m.deep_steps + c.steps[r]) * h;
+        for (int i = 0; i < h; i++) residual[(size_t)r * h + i] += add[i];
+      }
+      m.team.barrier();
+    }
+    for (int r = 0; r < n; r++)
+      rms_norm(residual + (size_t)r * h, layer.input_norm.data(), h, m.epsilon, x + (size_t)r * h);
+
+    share(units, t, of, first, last);
+    int panels = (last - first) * head_panels, width = panels * 16;
+    product(layer.qkv.panel(first * head_panels), (size_t)layer.qkv.pairs * 32, panels, (const uint32_t*)x, h / 2, n,
+            layer.qkv.pairs, wide, width);
+    if (n > c.tokens) {
+      // The adapters of q, k and v each cover a run of whole heads.
+      const int starts[4] = {0, m.heads, m.heads + m.kv_heads, units};
+      for (int which = 0; which < 3; which++) {
+        int a = std::max(first, starts[which]), b = std::min(last, starts[which + 1]);
+        if (a < b)
+          adapt(c, layer.adapters[Q + which], x, h, (a - starts[which]) * head_panels, (b - a) * head_panels,
+                wide + (a - first) * d, width, lora);
+      }
+    }
+    for (int u = first; u < last; u++) {
+      for (int r = 0; r < n; r++) {
+        float* head = wide + (size_t)r * width + (u - first) * d;
+        if (!layer.qkv_bias.empty())
+          for (int i = 0; i < d; i++) head[i] += layer.qkv_bias[u * d + i];
+        const float* cosine = c.cosine + (size_t)r * (d / 2);
+        const float* sine = c.sine + (size_t)r * (d / 2);
+        if (u < m.heads) {
+          if (!layer.q_norm.empty()) rms_norm(head, layer.q_norm.data(), d, m.epsilon, nullptr, head);
+          rope(head, d, cosine, sine);
+          int kv = u / group;
+          uint16_t* target = queries + (((size_t)kv * n + r) * group + u % group) * d;
+          for (int i = 0; i < d; i++) target[i] = to_bf16(head[i]);
+        } else if (u < m.heads + m.kv_heads) {
+          if (!layer.k_norm.empty()) rms_norm(head, layer.k_norm.data(), d, m.epsilon, nullptr, head);
+          rope(head, d, cosine, sine);
+          uint16_t* target = c.cache.key_head(l, u - m.heads);
+          for (int i = 0; i < d; i++) target[c.cache.key_at(c.length + r, i)] = to_bf16(head[i]);
+        } else {
+          uint16_t* target = c.cache.value_head(l, u - m.heads - m.kv_heads);
+          for (int i = 0; i < d; i++) target[c.cache.value_at(c.length + r, i)] = to_bf16(head[i]);
+        }
+      }
+    }
+    m.team.barrier();
+
+    share(n * m.heads, t, of, first, last);
+    attend(c, l, first, last, scores, ordered, p);
+    m.team.barrier();
+
+    share(h / 16, t, of, first, last);
+    width = (last - first) * 16;
+    product(layer.output.panel(first), (size_t)layer.output.pairs * 32, last - first, (const uint32_t*)attended,
+            m.heads * d / 2, n, layer.output.pairs, wide, width);
+    adapt(c, layer.adapters[O], attended, m.heads * d, first, last - first, wide, width, lora);
+    for (int r = 0; r < n; r++)
+      for (int i = 0; i < width; i++) residual[(size_t)r * h + first * 16 + i] += wide[(size_t)r * width + i];
+    m.team.barrier();
+
+    for (int r = 0; r < n; r++)
+      rms_norm(residual + (size_t)r * h, layer.post_norm.data(), h, m.epsilon, x + (size_t)r * h);
+    share(m.inner / 16, t, of, first, last);
+    // Gate and up panels stand beside each other for the product, and in two halves for the adapters.
+    width = (last - first) * 32;
+    product(layer.gate_up.panel(first * 2), (size_t)layer.gate_up.pairs * 32, (last - first) * 2, (const uint32_t*)x,
+            h / 2, n, layer.gate_up.pairs, wide, width);
+    if (n > c.tokens && (!layer.adapters[GATE].down.empty() || !layer.adapters[UP].down.empty())) {
+      int half = (last - first) * 16, ahead = n - c.tokens;
+      static thread_local Buffer deltas;
+      deltas.reserve((size_t)n * half * 4);
+      float* delta = deltas.as<float>();
+      for (int which = GATE; which <= UP; which++) {
+        std::memset(delta + (size_t)c.tokens * half, 0, (size_t)ahead * half * 4);
+        adapt(c, layer.adapters[which], x, h, first, last - first, delta, half, lora);
+        for (int r = c.tokens; r < n; r++)
+          for (int b = 0; b < last - first; b++)
+            for (int i = 0; i < 16; i++)
+              wide[(size_t)r * width + b * 32 + (which - GATE) * 16 + i] += delta[(size_t)r * half + b * 16 + i];
+      }
+    }
+    for (int r = 0; r < n; r++)
+      for (int b = 0; b < last - first; b++) {
+        const float* pair = wide + (size_t)r * width + b * 32;
+        f32x16 v = silu16(load_f32(pair)) * load_f32(pair + 16);
+        uint16_t* target = inner_rows + (size_t)r * m.inner + (first + b) * 16;
+        for (int i = 0; i < 16; i++) target[i] = to_bf16(v[i]);
+      }
+    m.team.barrier();
+
+    share(h / 16, t, of, first, last);
+    width = (last - first) * 16;
+    product(layer.down.panel(first), (size_t)layer.down.pairs * 32, last - first, (const uint32_t*)inner_rows,
+            m.inner / 2, n, layer.down.pairs, wide, width);
+    adapt(c, layer.adapters[DOWN], inner_rows, m.inner, first, last - first, wide, width, lora);
+    for (int r = 0; r < n; r++)
+      for (int i = 0; i < width; i++) residual[(size_t)r * h + first * 16 + i] += wide[(size_t)r * width + i];
+    m.team.barrier();
+  }
+  share(n, t, of, first, last);
+  for (int r = first; r < last; r++)
+    rms_norm(residual + (size_t)r * h, m.final_norm.data(), h, m.epsilon, nullptr, hidden_out + (size_t)r * h);
+}
+
+std::vector<float> copy(const float* source, size_t n) {
+  return source ? std::vector<float>(source, source + n) : std::vector<float>();
+}
+
+}  // namespace
+
+extern "C" {
+
+struct PassShape {
+  int32_t hidden, layers, heads, kv_heads, head_dim, inner, vocabulary, threads;
+  float epsilon;
+};
+
+void* pass_new(const PassShape* s, const float* final_norm) {
+  Model* m = new (std::nothrow) Model(std::max(1, s->threads));
+  if (!m) return nullptr;
+  m->hidden = s->hidden;
+  m->layers = s->layers;
+  m->heads = s->heads;
+  m->kv_heads = s->kv_heads;
+  m->head_dim = s->head_dim;
+  m->inner = s->inner;
+  m->vocabulary = s->vocabulary;
+  m->epsilon = s->epsilon;
+  m->blocks = std::vector<Layer>(s->layers);
+  m->final_norm = copy(final_norm, s->hidden);
+  return m;
+}
+
+void pass_free(void* model) { delete (Model*)model; }
+
+// Row-major bfloat16 [outputs, inputs]; biases and norms float32, or null where the model has none.
+int pass_set_layer(void* model, int index, const uint16_t* q, const uint16_t* k, const uint16_t* v, const uint16_t* o,
+                   const uint16_t* gate, const uint16_t* up, const uint16_t* down, const float* input_norm,
+                   const float* post_norm, const float* qkv_bias, const float* q_norm, const float* k_norm) {
+  Model& m = *(Model*)model;
+  Layer& l = m.blocks[index];
+  int d = m.head_dim, h = m.hidden, q_rows = m.heads * d, kv_rows = m.kv_heads * d;
+  if (!l.qkv.reserve(q_rows + 2 * kv_rows, h) || !l.output.reserve(h, q_rows) || !l.gate_up.reserve(2 * m.inner, h) ||
+      !l.down.reserve(h, m.inner))
+    return 1;
+  l.qkv.put(q, q_rows);
+  l.qkv.put(k, kv_rows, q_rows);
+  l.qkv.put(v, kv_rows, q_rows + kv_rows);
+  l.output.put(o, h);
+  for (int b = 0; b < m.inner / 16; b++) {
+    l.gate_up.put(gate + (size_t)b * 16 * h, 16, b * 32);
+    l.gate_up.put(up + (size_t)b * 16 * h, 16, b * 32 + 16);
+  }
+  l.down.put(down, h);
+  l.input_norm = copy(input_norm, h);
+  l.post_norm = copy(post_norm, h);
+  l.qkv_bias = copy(qkv_bias, q_rows + 2 * kv_rows);
+  l.q_norm = copy(q_norm, d);
+  l.k_norm = copy(k_norm, d);
+  return 0;
+}
+
+int pass_set_head(void* model, const uint16_t* weight) {
+  Model& m = *(Model*)model;
+  if (!m.head.reserve(m.vocabulary, m.hidden)) return 1;
+  m.head.put(weight, m.vocabulary);
+  return 0;
+}
+
+// deep: float32 [layers, steps, hidden] or null.
+void pass_set_deep(void* model, const float* deep, int steps) {
+  Model& m = *(Model*)model;
+  m.deep_steps = steps;
+  m.deep = copy(deep, deep ? (size_t)m.layers * steps * m.hidden : 0);
+}
+
+// down: bfloat16 [rank, inputs], up: bfloat16 [outputs, rank]; rank 0 removes the adapter.
+int pass_set_adapter(void* model, int layer, int linear, const uint16_t* down, const uint16_t* up, int rank,
+                     int inputs, int outputs) {
+  Adapter& a = ((Model*)model)->blocks[layer].adapters[linear];
+  if (rank == 0) {
+    a.down.panels = 0;
+    return 0;
+  }
+  int width = (rank + 15) / 16 * 16;
+  if (!a.down.reserve(width, inputs) || !a.up.reserve(outputs, width)) return 1;
+  std::memset(a.down.memory.data, 0, a.down.memory.bytes);
+  std::memset(a.up.memory.data, 0, a.up.memory.bytes);
+  a.down.put(down, rank);
+  std::vector<uint16_t> padded((size_t)outputs * width, 0);
+  for (int o = 0; o < outputs; o++) std::memcpy(&padded[(size_t)o * width], up + (size_t)o * rank, rank * 2);
+  a.up.put(padded.data(), outputs);
+  return 0;
+}
+
+void* pass_cache_new(void* model, int capacity) {
+  Model& m = *(Model*)model;
+  Cache* c = new (std::nothrow) Cache{m.layers, m.kv_heads, m.head_dim, (capacity + 31) / 16 * 16, {}, {}};
+  if (!c) return nullptr;
+  size_t bytes = (size_t)c->layers * c->kv_heads * c->head_elements() * 2;
+  if (!c->keys.reserve(bytes) || !c->values.reserve(bytes)) {
+    delete c;
+    return nullptr;
+  }
+  return c;
+}
+
+void pass_cache_free(void* cache) { delete (Cache*)cache; }
+
+int64_t pass_cache_bytes(void* cache) { return (int64_t)(((Cache*)cache)->keys.bytes + ((Cache*)cache)->values.bytes); }
+
+// Rows `tokens`.. are look-ahead rows. inputs: float32 [rows, hidden]; hidden: float32 [rows, hidden], final norm applied.
+int pass_forward(void* model, void* cache, int length, int rows, int tokens, const float* inputs,
+                 const float* cosine, const float* sine, const int32_t* parents, const int32_t* steps, float* hidden) {
+  Model& m = *(Model*)model;
+  Cache& c = *(Cache*)cache;
+  if (length + rows > c.capacity) return 2;
+  size_t q = (size_t)m.heads * m.head_dim;
+  if (!m.residual.reserve((size_t)rows * m.hidden * 4) || !m.queries.reserve(rows * q * 2) ||
+      !m.attended.reserve(rows * q * 2) || !m.inner_rows.reserve((size_t)rows * m.inner * 2))
+    return 1;
+  std::memcpy(m.residual.data, inputs, (size_t)rows * m.hidden * 4);
+  Call call{m, c, length, rows, tokens, cosine, sine, parents, steps};
+  m.team.run([&](int t) { forward_thread(call, t, hidden); });
+  return 0;
+}
+
+// hidden: float32 [rows, hidden]; logits: float32 [rows, vocabulary rounded up to 16].
+int pass_head(void* model, const float* hidden, int rows, float* logits) {
+  Model& m = *(Model*)model;
+  size_t n = (size_t)rows * m.hidden;
+  if (!m.logits_in.reserve(n * 2)) return 1;
+  uint16_t* x = m.logits_in.as<uint16_t>();
+  for (size_t i = 0; i < n; i++) x[i] = to_bf16(hidden[i]);
+  size_t width = (size_t)m.head.panels * 16;
+  m.team.run([&](int t) {
+    int first, last;
+    share(m.head.panels, t, m.team.size(), first, last);
+    product(m.head.panel(first), (size_t)m.head.pairs * 32, last - first, (const uint32_t*)x, m.hidden / 2, rows,
+            m.head.pairs, logits + (size_t)first * 16, width);
+  });
+  return 0;
+}
+
+// Move slots length + rows[i] to length + i, in order (rows[i] >= i and rising).
+void pass_commit(void* cache, int length, const int32_t* rows, int count) {
+  Cache& c = *(Cache*)cache;
+  for (int i = 0; i < count; i++) {
+    if (rows[i] == i) continue;
+    for (int l = 0; l < c.layers; l++)
+      for (int h = 0; h < c.kv_heads; h++) {
+        uint16_t *k = c.key_head(l, h), *v = c.value_head(l, h);
+        for (int d = 0; d < c.head_dim; d++) {
+          k[c.key_at(length + i, d)] = k[c.key_at(length + rows[i], d)];
+          v[c.value_at(length + i, d)] = v[c.value_at(length + rows[i], d)];
+        }
+      }
+  }
+}
+}

@@ -1,0 +1,288 @@
+"""Llama-shaped models in bfloat16 on a CPU: one compiled call for all layers, weights packed once."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pass_core.lookahead import AdapterWeights, LookaheadEmbeddings
+from pass_core.models.language_model import LanguageModel
+from pass_core.runtime.base import Cache
+from pass_core.runtime.native.build import library
+from pass_core.runtime.rows import Rows
+
+_FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+_STATIC_ROPE = frozenset({"default", "linear", "llama3", "yarn"})
+_LINEARS = (
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+)
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = (
+        *((n, ctypes.c_int32) for n in ("hidden", "layers", "heads", "kv_heads", "head_dim", "inner", "vocabulary")),
+        ("threads", ctypes.c_int32),
+        ("epsilon", ctypes.c_float),
+    )
+
+
+def why_not(model: LanguageModel) -> str:
+    """Why this model cannot run natively, "" when it can."""
+    config = model.config
+    if model.device.type != "cpu" or model.dtype is not torch.bfloat16:
+        return "it is for bfloat16 on a CPU"
+    if config.model_type not in _FAMILIES:
+        return f"{config.model_type} is not Llama-shaped"
+    if not model.capabilities.supports_pass:
+        return model.capabilities.reason
+    if getattr(config, "hidden_act", "silu") not in ("silu", "swish") or getattr(config, "mlp_bias", False):
+        return "its MLP is not SwiGLU without bias"
+    rope = getattr(getattr(model.base, "rotary_emb", None), "rope_type", "")
+    if rope not in _STATIC_ROPE:
+        return f"its rotary embedding ({rope or 'none'}) changes with the length"
+    head_dim = _head_dim(config)
+    if head_dim % 16 or head_dim > 256 or config.hidden_size % 16 or config.intermediate_size % 16:
+        return "its sizes are not multiples of 16"
+    if model.head.bias is not None or _other_bias(model):
+        return "it has biases outside q, k and v"
+    if getattr(config, "partial_rotary_factor", 1.0) not in (1.0, None):
+        return "it rotates only a part of each head"
+    if library() is None:
+        return "no C++ compiler was found (install g++ or clang for faster decoding)"
+    return ""
+
+
+def _head_dim(config: Any) -> int:
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
+def _other_bias(model: LanguageModel) -> bool:
+    allowed = ("q_proj", "k_proj", "v_proj")
+    return any(getattr(m, "bias", None) is not None and not n.endswith(allowed) for n, m in model.linears().items())
+
+
+class NativeCache:
+    """KV cache in the library's packed layout."""
+
+    def __init__(self, lib: ctypes.CDLL, model: int, capacity: int) -> None:
+        self._lib = lib
+        lib.pass_cache_new.restype = ctypes.c_void_p
+        self.handle: int | None = lib.pass_cache_new(ctypes.c_void_p(model), capacity)
+        if not self.handle:
+            raise MemoryError(f"There is not enough memory for a context of {capacity} tokens. Ask for fewer tokens.")
+        self.capacity = capacity
+        self.length = 0
+
+    def commit(self, rows: Sequence[int]) -> None:
+        at = np.fromiter(rows, dtype=np.int32)
+        self._lib.pass_commit(ctypes.c_void_p(self.handle), self.length, _pointer(at), at.size)
+        self.length += at.size
+
+    def truncate(self, length: int) -> None:
+        self.length = min(self.length, length)
+
+    @property
+    def nbytes(self) -> int:
+        self._lib.pass_cache_bytes.restype = ctypes.c_int64
+        return int(self._lib.pass_cache_bytes(ctypes.c_void_p(self.handle)))
+
+    def __del__(self) -> None:
+        if self.handle:
+            self._lib.pass_cache_free(ctypes.c_void_p(self.handle))
+            self.handle = None
+
+
+class NativeRuntime:
+    """See llama.cpp beside this file: results of a row do not depend on the other rows of its call.
+
+    Args:
+        threads: computing threads; by default as many as PyTorch uses.
+    """
+
+    def __init__(self, model: LanguageModel, threads: int | None = None) -> None:
+        lib = library()
+        if lib is None:
+            raise RuntimeError("the native library is not available")
+        self._lib = lib
+        self.model = model
+        self.threads = threads or min(torch.get_num_threads(), os.cpu_count() or 1)
+        config = model.config
+        self._heads, self._kv_heads = int(config.num_attention_heads), int(config.num_key_value_heads)
+        self._head_dim = _head_dim(config)
+        self._hidden = int(config.hidden_size)
+        self._vocabulary = model.vocabulary_size
+        self._padded = (self._vocabulary + 15) // 16 * 16
+        rotary: Any = model.base.rotary_emb
+        self._frequencies = rotary.inv_freq.float().cpu().numpy()
+        self._rope_scale = float(getattr(rotary, "attention_scaling", 1.0))
+        self._embedding = model.input_embedding.weight.detach()
+        self._lookahead: LookaheadEmbeddings | None = None
+        self._lookahead_inputs: torch.Tensor | None = None
+        self._handle = self._build(config)
+
+    @property
+    def description(self) -> str:
+        return f"native bfloat16, {self.threads} threads"
+
+    def _build(self, config: Any) -> int:
+        model, lib = self.model, self._lib
+        layers: list[Any] = list(model.layers)
+        shape = _Shape(
+            self._hidden,
+            len(layers),
+            self._heads,
+            self._kv_heads,
+            self._head_dim,
+            int(config.intermediate_size),
+            self._vocabulary,
+            self.threads,
+            float(config.rms_norm_eps),
+        )
+        lib.pass_new.restype = ctypes.c_void_p
+        final: Any = model.base.norm
+        norm = _floats(final.weight)
+        handle = lib.pass_new(ctypes.byref(shape), _pointer(norm))
+        if not handle:
+            raise MemoryError("There is not enough memory to pack the model's weights. Close other programs.")
+        for index, layer in enumerate(layers):
+            attention, mlp = layer.self_attn, layer.mlp
+            projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+            bias = None
+            if projections[0].bias is not None:
+                bias = np.concatenate([_floats(p.bias) for p in projections])
+            norms = [_floats(layer.input_layernorm.weight), _floats(layer.post_attention_layernorm.weight)]
+            head_norms = [
+                _floats(getattr(attention, n).weight) if hasattr(attention, n) else None for n in ("q_norm", "k_norm")
+            ]
+            weights = [
+                _halves(m.weight) for m in (*projections, attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+            ]
+            failed = lib.pass_set_layer(
+                ctypes.c_void_p(handle),
+                index,
+                *(_pointer(w) for w in weights),
+                *(_pointer(n) for n in norms),
+                _pointer(bias),
+                *(_pointer(n) for n in head_norms),
+            )
+            if failed:
+                raise MemoryError("There is not enough memory to pack the model's weights. Close other programs.")
+        if lib.pass_set_head(ctypes.c_void_p(handle), _pointer(_halves(model.head.weight))):
+            raise MemoryError("There is not enough memory to pack the model's weights. Close other programs.")
+        return handle
+
+    def new_cache(self, capacity: int) -> NativeCache:
+        return NativeCache(self._lib, self._handle, capacity)
+
+    def use_lookahead(self, lookahead: LookaheadEmbeddings | None) -> None:
+        if lookahead is self._lookahead:
+            return
+        self._lookahead = lookahead
+        self._lookahead_inputs = None if lookahead is None else lookahead.embeddings.to(torch.bfloat16).float()
+        handle = ctypes.c_void_p(self._handle)
+        deep = None if lookahead is None or lookahead.deep is None else _floats(lookahead.deep)
+        self._lib.pass_set_deep(handle, _pointer(deep), 0 if deep is None else deep.shape[1])
+        adapters = {} if lookahead is None else lookahead.adapters
+        for index in range(len(self.model.layers)):
+            for which, name in enumerate(_LINEARS):
+                self._set_adapter(index, which, adapters.get(f"layers.{index}.{name}"))
+
+    def _set_adapter(self, layer: int, linear: int, adapter: AdapterWeights | None) -> None:
+        handle = ctypes.c_void_p(self._handle)
+        if adapter is None:
+            self._lib.pass_set_adapter(handle, layer, linear, None, None, 0, 0, 0)
+            return
+        down, up = _halves(adapter.down), _halves(adapter.up)
+        rank, inputs = down.shape
+        if self._lib.pass_set_adapter(handle, layer, linear, _pointer(down), _pointer(up), rank, inputs, up.shape[0]):
+            raise MemoryError("There is not enough memory for the look-ahead adapters. Switch them off.")
+
+    def forward(self, cache: Cache, rows: Rows) -> torch.Tensor:
+        assert isinstance(cache, NativeCache)
+        is_token = rows.lookahead < 0
+        tokens = int(is_token.sum())
+        if not is_token[:tokens].all():
+            raise ValueError("the native runtime needs token rows before look-ahead rows")
+        inputs = torch.empty(rows.count, self._hidden, dtype=torch.float32)
+        inputs[:tokens] = self._embedding[torch.from_numpy(rows.tokens[:tokens])]
+        if tokens < rows.count:
+            if self._lookahead_inputs is None:
+                raise RuntimeError("look-ahead rows need look-ahead embeddings: call use_lookahead first")
+            inputs[tokens:] = self._lookahead_inputs[torch.from_numpy(rows.lookahead[tokens:])]
+        angles = (rows.depths + cache.length).astype(np.float32)[:, None] * self._frequencies
+        cosine, sine = np.cos(angles) * self._rope_scale, np.sin(angles) * self._rope_scale
+        parents, steps = rows.parents.astype(np.int32), rows.lookahead.astype(np.int32)
+        hidden = torch.empty(rows.count, self._hidden, dtype=torch.float32)
+        failed = self._lib.pass_forward(
+            ctypes.c_void_p(self._handle),
+            ctypes.c_void_p(cache.handle),
+            cache.length,
+            rows.count,
+            tokens,
+            ctypes.c_void_p(inputs.data_ptr()),
+            _pointer(cosine),
+            _pointer(sine),
+            _pointer(parents),
+            _pointer(steps),
+            ctypes.c_void_p(hidden.data_ptr()),
+        )
+        if failed == 2:
+            raise RuntimeError(f"KV cache of {cache.capacity} slots cannot hold {cache.length + rows.count} rows")
+        if failed:
+            raise MemoryError("There is not enough memory for this call. Choose a smaller row budget.")
+        return hidden
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        hidden = hidden.contiguous()
+        out = torch.empty(hidden.shape[0], self._padded, dtype=torch.float32)
+        failed = self._lib.pass_head(
+            ctypes.c_void_p(self._handle),
+            ctypes.c_void_p(hidden.data_ptr()),
+            hidden.shape[0],
+            ctypes.c_void_p(out.data_ptr()),
+        )
+        if failed:
+            raise MemoryError("There is not enough memory for this call. Choose a smaller row budget.")
+        return out[:, : self._vocabulary]
+
+    def candidate_logits(self, hidden: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
+        with torch.inference_mode():
+            weight = self.model.head.weight[torch.from_numpy(ids)].float()
+            return nn.functional.linear(hidden, weight)
+
+    def embed(self, ids: np.ndarray) -> torch.Tensor:
+        return self._embedding[torch.from_numpy(ids)].float()
+
+    def synchronize(self) -> None:
+        """Nothing to wait for: calls return when they are done."""
+
+    def __del__(self) -> None:
+        handle = getattr(self, "_handle", None)
+        if handle:
+            self._lib.pass_free(ctypes.c_void_p(handle))
+            self._handle = None
+
+
+def _pointer(array: np.ndarray | None) -> ctypes.c_void_p | None:
+    return None if array is None else ctypes.c_void_p(array.ctypes.data)
+
+
+def _floats(tensor: torch.Tensor) -> np.ndarray:
+    return np.ascontiguousarray(tensor.detach().float().cpu().numpy())
+
+
+def _halves(tensor: torch.Tensor) -> np.ndarray:
+    """The bits of a bfloat16 tensor as int16."""
+    return np.ascontiguousarray(tensor.detach().to(torch.bfloat16).contiguous().view(torch.int16).cpu().numpy())
