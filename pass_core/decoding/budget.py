@@ -40,7 +40,6 @@ def stop_probabilities(reaches: Sequence[float], parents: Sequence[int], drafts:
 def plan(
     reaches: Sequence[float],
     parents: Sequence[int],
-    depths: Sequence[int],
     gains: Sequence[float],
     rows_limit: int,
     cost: CostModel | None,
@@ -51,7 +50,6 @@ def plan(
     Args:
         reaches: acceptance probability of each draft, best first (a parent always comes before its children).
         parents: index of each draft's parent, -1 for the root.
-        depths: depth of each draft.
         gains: expected further tokens from look-ahead row 1, 2, .. of the chain where the walk stops.
         rows_limit: the most rows the call may carry.
         cost: measured seconds of a call by rows; None fills the limit whatever it costs.

@@ -23,6 +23,7 @@ from pass_core.decoding.tree import ROOT, Draft, DraftTree, verify_tree
 from pass_core.decoding.two_call import draft_chain
 from pass_core.decoding.verification import VerificationRule
 from pass_core.models.language_model import LanguageModel
+from pass_core.runtime.cost import cost_for
 from pass_core.runtime.rows import RowsBuilder
 from pass_core.sampling import Distribution, distributions
 
@@ -58,7 +59,7 @@ class FusedStepper(Stepper):
     def step(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule) -> StepOutcome:
         depth = min(settings.k, state.remaining - 1)
         tree, match = self._grow(state, settings, rule, depth)
-        shape, reason = self._shape(state, settings, rule, tree)
+        shape, reason = self._shape(state, settings, tree)
         tree = DraftTree(tree.drafts[: shape.drafts])
 
         rows = RowsBuilder()
@@ -74,6 +75,7 @@ class FusedStepper(Stepper):
         walk = verify_tree(tree, targets, rule, state.seed, state.position)
         state.cache.commit([nodes[0], *(nodes[i + 1] for i in walk.path)])
         self._acceptance.learn(tree, match)
+        self._learn_rate(len(walk.emitted), state.forward_seconds)
         self._keep(state, tree, walk.path, hidden, chains, len(walk.emitted))
         return StepOutcome(walk.emitted, tree, reason)
 
@@ -156,25 +158,40 @@ class FusedStepper(Stepper):
             else:
                 parent = tree.add(Draft(token, parent, level, _certain(token), DraftSource.LOOKUP, reach))
 
-    def _shape(
-        self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule, tree: DraftTree
-    ) -> tuple[Plan, str]:
-        """How many drafts to verify and how long each node's look-ahead chain is."""
+    def _shape(self, state: DecodeState, settings: DecodingSettings, tree: DraftTree) -> tuple[Plan, str]:
+        """How many drafts to verify and how long each node's look-ahead chain is, and why."""
         steps = state.lookahead_steps(min(settings.k, state.remaining - 2))
         if settings.row_budget is None and not settings.auto:
             return Plan(len(tree), (steps,) * (len(tree) + 1)), ""
         limit = settings.row_budget or MOST_ROWS
-        drafts = tree.drafts
+        cost = cost_for(self._model) if settings.auto else None
+        # After many plain calls, draft once all the same: the text may have become easier to guess.
+        probing = self._plain_steps >= PROBE_EVERY
         shape = plan(
-            [d.reach for d in drafts],
-            [d.parent for d in drafts],
-            [d.depth for d in drafts],
+            [d.reach for d in tree.drafts],
+            [d.parent for d in tree.drafts],
             self._acceptance.chain(steps),
             limit,
-            None,
-            self._rate,
+            None if probing else cost,
+            self._rate or (1.0 / cost(1) if cost else 0.0),
         )
-        return shape, ""
+        if not settings.auto:
+            return shape, ""
+        plain = shape.rows == 1
+        self._plain_steps = self._plain_steps + 1 if plain else 0
+        if plain:
+            return shape, "plain call: drafting would cost more than it is expected to bring"
+        reach = sum(d.reach for d in tree.drafts[: shape.drafts])
+        return shape, (
+            f"{shape.drafts} drafts and {sum(shape.chains)} look-ahead rows: {1 + reach:.1f} tokens expected"
+            + (" (probing)" if probing else "")
+        )
+
+    def _learn_rate(self, emitted: int, seconds: float) -> None:
+        """Follow the tokens per second that this text gives, which rows compete with."""
+        if seconds > 0:
+            rate = emitted / seconds
+            self._rate = rate if self._rate == 0 else 0.95 * self._rate + 0.05 * rate
 
     def _keep(
         self,

@@ -37,7 +37,8 @@ class LanguageModel:
         source: where it was loaded from (catalog id, hub id or path), enough to load it again.
         model: a transformers causal LM in eval mode on `device`, all parameters frozen.
         tokenizer: its transformers tokenizer; None only in engine tests with raw ids.
-        runtime, detokenizer: made on first use by `runtime.factory` and `decoding.emission`, kept with the model.
+        runtime, detokenizer, cost: made on first use by `runtime.factory`, `decoding.emission` and `runtime.cost`, and
+            kept with the model.
         fingerprint: 16 hex digits that identify the weights, the same for every dtype and device.
     """
 
@@ -50,14 +51,15 @@ class LanguageModel:
     eos_token_ids: frozenset[int] = frozenset()
     runtime: Any = field(default=None, repr=False)
     detokenizer: Any = field(default=None, repr=False)
+    cost: Any = field(default=None, repr=False)
 
     @property
     def device(self) -> torch.device:
-        return cast(torch.device, self.input_embedding.weight.device)
+        return self.input_embedding.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return cast(torch.dtype, self.input_embedding.weight.dtype)
+        return self.input_embedding.weight.dtype
 
     @property
     def config(self) -> Any:

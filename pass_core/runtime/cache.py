@@ -82,7 +82,7 @@ class KVCache(Cache):
     def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
         return self.length + query_length, 0
 
-    def get_max_length(self, layer_idx: int = 0) -> int:
+    def get_max_length(self, layer_idx: int | None = None) -> int:
         return self.capacity
 
     def get_query_offset(self, layer_idx: int | None = None) -> int:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+from platformdirs import user_cache_path
 
+from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Runtime
-from pass_core.runtime.rows import RowsBuilder, chain_rows
+from pass_core.runtime.factory import runtime_for
+from pass_core.runtime.rows import Rows, RowsBuilder, chain_rows
 
 ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48)
 
@@ -63,10 +70,50 @@ def measure(
     return CostModel({n: float(np.median(s)) for n, s in samples.items()})
 
 
-def _star(count: int, vocabulary: int):
+def _star(count: int, vocabulary: int) -> Rows:
     """A root with `count` - 1 children: a tree-shaped call."""
     rows = RowsBuilder()
     root = rows.add_token(1 % vocabulary)
     for i in range(count - 1):
         rows.add_token(i % vocabulary, root)
     return rows.build()
+
+
+def cost_for(model: LanguageModel) -> CostModel:
+    """The model's cost table: kept with it, else read from the user's cache, else measured now (about a second)."""
+    if model.cost is None:
+        runtime = runtime_for(model)
+        path = user_cache_path("pass-playground", appauthor=False) / "cost" / f"{_key(model, runtime)}.json"
+        model.cost = _read(path)
+        if model.cost is None:
+            model.cost = measure(runtime, vocabulary=min(256, model.vocabulary_size), context=_context(model))
+            _write(path, model.cost)
+    return model.cost
+
+
+def _context(model: LanguageModel) -> int:
+    return max(1, min(256, model.capabilities.context_length // 2))
+
+
+def _key(model: LanguageModel, runtime: Runtime) -> str:
+    words = f"{model.fingerprint}-{model.device.type}-{runtime.description}"
+    return "".join(c if c.isalnum() or c == "-" else "_" for c in words)
+
+
+def _read(path: Path) -> CostModel | None:
+    """A kept table; None when there is none or it is damaged (it is then measured again)."""
+    try:
+        raw: dict[str, float] = json.loads(path.read_text())
+        seconds = {int(rows): float(s) for rows, s in raw.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
+    return CostModel(seconds) if seconds and min(seconds.values()) > 0 else None
+
+
+def _write(path: Path, cost: CostModel) -> None:
+    """Keep a table; a full or read-only disk only means measuring again next time."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps({str(rows): seconds for rows, seconds in cost.seconds.items()}))
+        os.replace(temporary, path)

@@ -97,7 +97,8 @@ class TorchRuntime:
         head = self.model.head
         with torch.inference_mode():
             at = torch.from_numpy(ids).to(head.weight.device)
-            bias = head.bias[at] if head.bias is not None else None
+            bias = cast(torch.Tensor | None, head.bias)
+            bias = bias[at] if bias is not None else None
             return self._cap(nn.functional.linear(hidden.to(head.weight), head.weight[at], bias).float())
 
     def _cap(self, logits: torch.Tensor) -> torch.Tensor:
