@@ -40,6 +40,11 @@ def default_lookahead(model: LanguageModel, *, prefer: Literal["best", "embeddin
     files = shipped_lookahead(model)
     if files:
         return load_lookahead(files[0] if prefer == "best" else files[-1])
+    return untrained_lookahead(model)
+
+
+def untrained_lookahead(model: LanguageModel, count: int = FALLBACK_COUNT) -> LookaheadEmbeddings:
+    """The training-free fallback for any model: the mean input embedding, labelled untrained."""
     return mean_embedding(
-        model.input_embedding.weight, FALLBACK_COUNT, base_model=model.name, base_fingerprint=model.fingerprint
+        model.input_embedding.weight, count, base_model=model.name, base_fingerprint=model.fingerprint
     )

@@ -1,0 +1,274 @@
+"""`generate`: stream a text from the engine's events: coloured, plain, or as one JSON object."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pass_core.cli.console import INTERRUPTED, note, progress_display, read_standard_input, stderr_console
+from pass_core.cli.token_text import PlainText, StyledText
+from pass_core.decoding.settings import (
+    MAX_TEMPERATURE,
+    MAX_TOP_K,
+    DecodingSettings,
+    LookaheadPart,
+    SamplingSettings,
+    SettingsError,
+    StopConditions,
+    Strategy,
+    Verification,
+)
+from pass_core.progress import CancelToken
+
+if TYPE_CHECKING:
+    from pass_core.decoding.events import StepEvent
+    from pass_core.decoding.summary import Summary
+    from pass_core.lookahead import LookaheadEmbeddings
+    from pass_core.models.language_model import LanguageModel
+
+
+class Dtype(str, Enum):  # noqa: UP042 (typer shows the values of either)
+    """Weights' dtype."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+def generate(
+    prompt: Annotated[
+        str | None, typer.Option(help="The text to continue; “-” or a pipe reads standard input.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Catalog name, Hugging Face id, folder or GGUF file.")] = None,
+    embeddings: Annotated[
+        str,
+        typer.Option(help="Look-ahead file; or “best” (shipped), “plain” (shipped, embeddings only), “untrained”."),
+    ] = "best",
+    strategy: Annotated[Strategy | None, typer.Option(help="How tokens are produced.", show_default="pass")] = None,
+    verification: Annotated[Verification, typer.Option(help="Rule that accepts drafts.")] = Verification.COUPLED,
+    k: Annotated[int, typer.Option("--k", "-k", help="Look-ahead steps in use; 0 is plain decoding.")] = 5,
+    temperature: Annotated[float, typer.Option(help=f"0 (greedy) to {MAX_TEMPERATURE:g}.")] = 0.8,
+    top_k: Annotated[int, typer.Option(help=f"Tokens kept, 1 to {MAX_TOP_K}; 0 keeps all.")] = 10,
+    seed: Annotated[int, typer.Option(help="Same seed, same text, whatever the strategy (coupled rule).")] = 0,
+    max_new_tokens: Annotated[int, typer.Option(help="Stop after so many tokens.")] = 256,
+    stop: Annotated[list[str] | None, typer.Option(help="End right before this text (may be repeated).")] = None,
+    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on past the end-of-sequence token.")] = False,
+    chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
+    prompt_lookup: Annotated[
+        bool, typer.Option("--prompt-lookup", help="Also draft from matches in the text so far (pass only).")
+    ] = False,
+    auto: Annotated[
+        bool, typer.Option("--auto/--no-auto", help="Let the engine choose tree and budget by measured costs.")
+    ] = True,
+    row_budget: Annotated[int | None, typer.Option(help="The most rows one call may carry (pass only).")] = None,
+    disable_part: Annotated[
+        list[LookaheadPart] | None, typer.Option(help="Ignore this part of the look-ahead file (may be repeated).")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 … or mps.")] = "auto",
+    dtype: Annotated[Dtype, typer.Option(help="Dtype of the weights.")] = Dtype.auto,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the text.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, notes, legend or summary.")] = False,
+) -> None:
+    """Generate text and show how every token came to be.
+
+    On a terminal each token has the colour and underline of its provenance; a pipe gets the text alone.
+    """
+    settings = DecodingSettings(
+        strategy=strategy or Strategy.FUSED,
+        k=k,
+        sampling=SamplingSettings(temperature, top_k),
+        verification=verification,
+        auto=auto,
+        row_budget=row_budget,
+        prompt_lookup=prompt_lookup,
+        disabled_parts=frozenset(disable_part or ()),
+    )
+    conditions = StopConditions(max_new_tokens, tuple(stop or ()), ignore_eos)
+    typed = _prompt_text(prompt)
+    cancel = CancelToken()
+    with _interrupt_sets(cancel):
+        language_model = _load(model, device, dtype, cancel, quiet)
+        settings = _possible(settings, strategy is not None, language_model, quiet)
+        lookahead = _lookahead(embeddings, language_model, settings, quiet)
+        _Run(language_model, lookahead, settings, conditions, seed, chat, typed).show(cancel, as_json, quiet)
+    if cancel.cancelled:
+        raise typer.Exit(INTERRUPTED)
+
+
+class _Run:
+    """One generation and its three ways to be shown."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        lookahead: LookaheadEmbeddings | None,
+        settings: DecodingSettings,
+        conditions: StopConditions,
+        seed: int,
+        chat: bool,
+        typed: str,
+    ) -> None:
+        from pass_core.models.chat import chat_ids, chat_text
+
+        self.model, self.lookahead, self.settings = model, lookahead, settings
+        self.conditions, self.seed = conditions, seed
+        self.typed = typed if chat else None
+        self.text = chat_text(model, typed) if chat else typed
+        self.prompt: str | list[int] = chat_ids(model, typed) if chat else typed
+
+    def events(self, cancel: CancelToken) -> Iterator[StepEvent]:
+        from pass_core.decoding.loop import decode
+
+        return decode(
+            self.model,
+            self.prompt,
+            self.settings,
+            lookahead=self.lookahead,
+            stop=self.conditions,
+            seed=self.seed,
+            cancelled=lambda: cancel.cancelled,
+        )
+
+    def show(self, cancel: CancelToken, as_json: bool, quiet: bool) -> None:
+        from pass_core.cli.console import stdout_console
+        from pass_core.decoding.summary import SummaryBuilder
+
+        if as_json:
+            steps = list(self.events(cancel))
+            sys.stdout.write(json.dumps(self._as_dict(steps), ensure_ascii=False, allow_nan=False) + "\n")
+            return
+        console = stdout_console()
+        writer = StyledText(console, self.conditions.stop_strings) if console.is_terminal else None
+        plain = PlainText(sys.stdout, self.conditions.stop_strings)
+        builder = SummaryBuilder()
+        if writer is not None and self.typed is None and not quiet:
+            console.print(self.text.replace("\x1b", "␛"), end="", style="dim", markup=False)
+        for step in self.events(cancel):
+            builder.add(step)
+            (writer or plain).add(step)
+        (writer or plain).finish()
+        if not quiet:
+            summary = builder.summary()
+            if writer is not None:
+                writer.legend(summary.provenance, summary.sources)
+            stderr_console().print(self._line(summary), style="dim", markup=False)
+
+    def _as_dict(self, steps: list[StepEvent]) -> dict[str, Any]:
+        """A run file (the window's history opens it), with all tokens in one list besides."""
+        from pass_core.records import new_record, record_to_dict, token_to_dict
+
+        record = new_record(
+            self.model,
+            self.text,
+            self.settings,
+            seed=self.seed,
+            stop=self.conditions,
+            lookahead=self.lookahead,
+            typed=self.typed,
+            steps=steps,
+        )
+        tokens = [t for s in steps for t in s.tokens]
+        text = "".join(t.text for t in tokens)
+        overlap = steps[-1].stop_overlap if steps else 0
+        out: dict[str, Any] = record_to_dict(record)
+        out["text"] = text[: len(text) - overlap]
+        out["tokens"] = [token_to_dict(t) for t in tokens]
+        out["summary"] |= {
+            "device": str(self.model.device),
+            "dtype": _dtype_name(self.model),
+            "seed": self.seed,
+            "model": self.model.name,
+            "embeddings": self.lookahead.origin if self.lookahead is not None else None,
+        }
+        return out
+
+    def _line(self, s: Summary) -> str:
+        parts = [f"{s.new_tokens} tokens", f"{s.tokens_per_second:.1f} tokens/s", f"{s.tokens_per_call:.2f} per call"]
+        if s.proposed:
+            parts.append(f"{s.accepted} of {s.proposed} drafts accepted ({s.acceptance_rate:.0%})")
+        parts.append(f"first token after {s.time_to_first_token:.2f} s")
+        parts.append(f"{s.strategy}, {self.model.device}, {_dtype_name(self.model)}, seed {self.seed}")
+        parts.append(f"ended: {(s.stop_reason or 'unknown').replace('_', ' ')}")
+        return " · ".join(parts)
+
+
+def _dtype_name(model: LanguageModel) -> str:
+    return str(model.dtype).removeprefix("torch.")
+
+
+def _prompt_text(prompt: str | None) -> str:
+    if prompt is not None and prompt != "-":
+        return prompt
+    piped = read_standard_input()
+    if piped is None:
+        raise SettingsError("There is no prompt. Give one with --prompt TEXT, or pipe it in.")
+    return piped
+
+
+def _load(model: str | None, device: str, dtype: Dtype, cancel: CancelToken, quiet: bool) -> LanguageModel:
+    from pass_core.models.loading import load_model
+
+    with progress_display(quiet) as progress:
+        return load_model(model, device=device, dtype=dtype.value, progress=progress, cancel=cancel)
+
+
+def _possible(settings: DecodingSettings, chosen: bool, model: LanguageModel, quiet: bool) -> DecodingSettings:
+    """Where nobody asked for a strategy, a model that cannot draft decodes plainly; asked for, it is an error."""
+    from dataclasses import replace
+
+    if model.capabilities.supports_pass or chosen:
+        return settings
+    if not quiet:
+        note(f"{model.name} decodes plainly: {model.capabilities.reason}")
+    return replace(settings, strategy=Strategy.AUTOREGRESSIVE)
+
+
+def _lookahead(
+    choice: str, model: LanguageModel, settings: DecodingSettings, quiet: bool
+) -> LookaheadEmbeddings | None:
+    from pass_core.lookahead import load_lookahead
+    from pass_core.models.shipped import default_lookahead, untrained_lookahead
+
+    if settings.strategy is Strategy.AUTOREGRESSIVE or settings.k == 0 or not model.capabilities.supports_pass:
+        return None
+    if choice == "untrained":
+        return untrained_lookahead(model)
+    if choice in ("best", "plain"):
+        lookahead = default_lookahead(model, prefer="best" if choice == "best" else "embeddings")
+        if not lookahead.trained and not quiet:
+            note(f"No trained look-ahead embeddings for {model.name}: using the {lookahead.origin}.")
+    else:
+        lookahead = load_lookahead(Path(choice).expanduser())
+    if settings.k > lookahead.count and not settings.prompt_lookup and not quiet:
+        note(f"k = {settings.k} is more than the embeddings have (L = {lookahead.count}): using {lookahead.count}.")
+    return lookahead
+
+
+@contextmanager
+def _interrupt_sets(cancel: CancelToken) -> Generator[None]:
+    """The first Ctrl-C stops the run after the call in progress; a second one ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        if cancel.cancelled:
+            raise KeyboardInterrupt
+        cancel.cancel()
+
+    previous = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
