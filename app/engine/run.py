@@ -6,11 +6,14 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from pass_core.decoding.events import StepEvent
 from pass_core.decoding.settings import DecodingSettings, StopConditions
 from pass_core.decoding.summary import Summary, SummaryBuilder
-from pass_core.lookahead import LookaheadEmbeddings
+
+if TYPE_CHECKING:
+    from pass_core.lookahead import LookaheadEmbeddings
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class RunRequest:
         owner: the page that asked ("generate", "compare", ...); pages show only their own runs.
         live: asked by the worker (in its thread) before every step instead of the session's live settings.
         label: a short name for history and legends.
+        group: the same for all runs of one comparison, "" outside of one.
     """
 
     prompt: str
@@ -40,6 +44,7 @@ class RunRequest:
     owner: str = "generate"
     live: Callable[[], DecodingSettings] | None = None
     label: str = ""
+    group: str = ""
 
 
 @dataclass(slots=True)
@@ -76,5 +81,7 @@ class Run:
 
     @property
     def text(self) -> str:
-        """The generated text so far."""
-        return "".join(t.text for e in self.events for t in e.tokens)
+        """The generated text so far; without the stop string, when one ended the run."""
+        text = "".join(t.text for e in self.events for t in e.tokens)
+        overlap = self.events[-1].stop_overlap if self.events else 0
+        return text[: len(text) - overlap]

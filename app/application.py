@@ -1,0 +1,237 @@
+"""Puts the program together: environment, QApplication with a qasync loop, context, window."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from app.arguments import Arguments, parse
+from app.display import why_no_window
+from pass_core.decoding.settings import SamplingSettings, SettingsError, StopConditions, Strategy, Verification
+
+log = logging.getLogger(__name__)
+
+FORCED_EXIT_SECONDS = 30.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the window; returns the exit code."""
+    arguments = parse(argv)
+    if arguments.screenshot is not None:
+        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    if arguments.scale != 1.0:
+        os.environ["QT_SCALE_FACTOR"] = str(arguments.scale)
+    if problem := why_no_window():
+        print(problem, file=sys.stderr)
+        return 1
+    with contextlib.suppress(RuntimeError, ValueError):  # stderr may be closed in a windowed start
+        faulthandler.enable()
+    return _run(arguments)
+
+
+def _run(arguments: Arguments) -> int:
+    from PySide6.QtGui import QGuiApplication
+    from PySide6.QtWidgets import QApplication
+
+    from qasync import QEventLoop  # isort: skip  (PySide6 must come first: qasync takes the binding that is there)
+
+    QGuiApplication.setApplicationName("pass-playground")
+    QGuiApplication.setApplicationDisplayName("PASS Playground")
+    QGuiApplication.setDesktopFileName("pass-playground")
+    app = QApplication(sys.argv[:1])
+    app.setQuitOnLastWindowClosed(False)
+    code = [0]
+    with QEventLoop(app) as loop:
+        asyncio.set_event_loop(loop)
+        program = Program(app, arguments, loop, code)
+        loop.call_soon(program.start)
+        loop.run_forever()
+        program.end()
+    return code[0]
+
+
+class Program:
+    """Owns context and window for the time of one start."""
+
+    def __init__(self, app: object, arguments: Arguments, loop: asyncio.AbstractEventLoop, code: list[int]) -> None:
+        from PySide6.QtWidgets import QApplication
+
+        from app.context import AppContext
+        from app.crash import CrashReporter
+        from app.engine.loader import Loader
+        from app.preferences import Preferences
+        from app.theme.apply import ThemeManager, ThemeMode
+        from app.widgets.log import LogKeeper
+        from app.window import MainWindow
+
+        assert isinstance(app, QApplication)
+        self._arguments, self._loop, self._code = arguments, loop, code
+        self._log = LogKeeper()
+        logging.getLogger().addHandler(self._log)
+        logging.getLogger("app").setLevel(logging.INFO)
+        logging.getLogger("pass_core").setLevel(logging.INFO)
+        self._preferences = Preferences(None if arguments.unattended else settings_path())
+        mode = arguments.theme or self._preferences.get("theme", ThemeMode.SYSTEM.value)
+        if mode not in set(ThemeMode):
+            mode = ThemeMode.SYSTEM.value
+        theme = ThemeManager(app, ThemeMode(mode))
+        self.context = AppContext(self._preferences, theme)
+        self.loader = Loader(self.context)
+        self.window = MainWindow(self.context, self.loader, self._log)
+        self._add_pages()
+        app.setWindowIcon(window_icon())
+        self._crashes = CrashReporter(self._show_crash)
+        self.window.closed.connect(loop.stop)
+        self._driver = None
+        if arguments.unattended:
+            from app.unattended import Driver
+
+            self._driver = Driver(arguments, self.context, self.window)
+            self._driver.finished.connect(self._leave)
+        with contextlib.suppress(ValueError):  # only the main thread may set handlers
+            signal.signal(signal.SIGINT, lambda *_: self.window.close())
+
+    def start(self) -> None:
+        """Restore, show, load."""
+        from app.remembered import load_choice, load_setup
+
+        window, arguments = self.window, self._arguments
+        self._restore_geometry()
+        setup = load_setup(self.context, window.generate.setup())
+        try:
+            setup = with_arguments(setup, arguments)
+        except SettingsError as error:
+            print(f"{str(error)[:1].upper()}{str(error)[1:]}.", file=sys.stderr)
+            self._leave(1)
+            return
+        window.generate.take_setup(setup)
+        window.generate.ghosts_action.setChecked(
+            arguments.ghosts or (not arguments.unattended and self._preferences.get("view/ghosts", False))
+        )
+        window.show()
+        window.show_page(arguments.page)
+        choice = load_choice(self.context)
+        if arguments.model is not None or arguments.unattended:
+            source = arguments.model
+            choice = replace(choice, source=str(Path(source).resolve()) if source and Path(source).exists() else source)
+        if arguments.device != "auto" or arguments.dtype != "auto":
+            choice = replace(choice, device=arguments.device, dtype=arguments.dtype)
+        self.loader.choice_changed.connect(self._remember_choice)
+        window.generate.load(choice, arguments.embeddings)
+        if arguments.run and not arguments.unattended:
+            window.generate.run()
+
+    def end(self) -> None:
+        """After the window closed: remember, and leave no thread behind."""
+        from app.engine import tasks
+        from app.remembered import save_setup
+
+        tasks.cancel_all()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        if not self._arguments.unattended:
+            save_setup(self.context)
+            self._preferences.set_bytes("window/geometry", self.window.saveGeometry())
+            self._preferences.set_bytes("window/splitter", self.window.generate.splitter.saveState())
+            self._preferences.save()
+        self.context.session.shut_down()
+        logging.getLogger().removeHandler(self._log)
+        self.window.deleteLater()
+
+    def _add_pages(self) -> None:
+        from app.pages import register_pages
+
+        register_pages(self.window, self.context)
+
+    def _restore_geometry(self) -> None:
+        size = self._arguments.size
+        if size is not None:
+            self.window.resize(*size)
+            return
+        geometry = self._preferences.get_bytes("window/geometry")
+        if not geometry.isEmpty():
+            self.window.restoreGeometry(geometry)
+        splitter = self._preferences.get_bytes("window/splitter")
+        if not splitter.isEmpty():
+            self.window.generate.splitter.restoreState(splitter)
+
+    def _remember_choice(self, choice: object) -> None:
+        from app.engine.loader import ModelChoice
+        from app.remembered import save_choice
+
+        if isinstance(choice, ModelChoice):
+            save_choice(self.context, choice, self.window.generate.model_card.recent)
+
+    def _show_crash(self, text: str) -> None:
+        from app.crash import crash_box
+
+        if self._arguments.unattended:
+            print(text, file=sys.stderr)
+            self._leave(1)
+        else:
+            crash_box(self.window, text).open()
+
+    def _leave(self, code: int) -> None:
+        self._code[0] = code
+        self.window.close()
+
+
+def settings_path() -> Path:
+    """Where choices are remembered."""
+    import platformdirs
+
+    return platformdirs.user_config_path("pass-playground", appauthor=False, ensure_exists=True) / "settings.ini"
+
+
+def window_icon() -> object:
+    """The program's icon."""
+    from importlib import resources
+
+    from PySide6.QtGui import QIcon, QPixmap
+
+    pixmap = QPixmap()
+    pixmap.loadFromData((resources.files("resources") / "icons" / "pass-playground.png").read_bytes())
+    return QIcon(pixmap)
+
+
+def with_arguments(setup: object, a: Arguments) -> object:
+    """The remembered choices, overridden by the command line.
+
+    Raises:
+        SettingsError: a value is out of range.
+    """
+    from app.context import GenerationSetup
+
+    assert isinstance(setup, GenerationSetup)
+    if a.unattended:
+        setup = replace(setup, seed=0)
+    settings, stop = setup.settings, setup.stop
+    sampling = SamplingSettings(
+        temperature=settings.sampling.temperature if a.temperature is None else a.temperature,
+        top_k=settings.sampling.top_k if a.top_k is None else a.top_k,
+    )
+    settings = replace(
+        settings,
+        sampling=sampling,
+        strategy=settings.strategy if a.strategy is None else Strategy(a.strategy),
+        verification=settings.verification if a.verification is None else Verification(a.verification),
+        k=settings.k if a.k is None else a.k,
+        auto=settings.auto if a.auto is None else a.auto,
+        prompt_lookup=settings.prompt_lookup or a.lookup,
+    )
+    if a.max_new_tokens is not None:
+        stop = StopConditions(a.max_new_tokens, stop.stop_strings, stop.ignore_eos)
+    return GenerationSetup(
+        prompt_text=setup.prompt_text if a.prompt is None else a.prompt,
+        chat=a.chat or (setup.chat and a.prompt is None),
+        seed=setup.seed if a.seed is None else a.seed,
+        settings=settings,
+        stop=stop,
+    )

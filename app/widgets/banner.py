@@ -1,0 +1,91 @@
+"""A strip for errors and remarks: a plain sentence, a way to copy the details, never in the way."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
+
+from app.context import ErrorReport
+from app.theme.apply import ThemeManager, mono
+from app.theme.icons import set_icon
+from app.widgets.basic import label, tool_button
+
+
+class Banner(QFrame):
+    """Shows the newest error or remark until it is dismissed.
+
+    Attributes:
+        sentence: the label that shows it.
+        details: the traceback, unfolded on demand.
+    """
+
+    def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self.setObjectName("banner")
+        self._report = ErrorReport("")
+        self._icon = QPushButton()
+        self._icon.setFlat(True)
+        self._icon.setEnabled(True)
+        self._icon.setObjectName("bannerIcon")
+        self._icon.setIconSize(QSize(18, 18))
+        self._icon.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self._icon.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.sentence: QLabel = label("", wrap=True, selectable=True)
+        self._more = QPushButton("Details")
+        self._more.setProperty("role", "quiet")
+        self._more.setCheckable(True)
+        self._copy = QPushButton("Copy details")
+        self._copy.setProperty("role", "quiet")
+        self._close = tool_button("ph.x", "Dismiss", theme)
+        self.details = QPlainTextEdit()
+        self.details.setReadOnly(True)
+        self.details.setFont(mono(8.5))
+        self.details.setFixedHeight(160)
+        self.details.hide()
+        top = QHBoxLayout()
+        top.setContentsMargins(0, 0, 0, 0)
+        top.setSpacing(8)
+        top.addWidget(self._icon)
+        top.addWidget(self.sentence, 1)
+        for button in (self._more, self._copy, self._close):
+            top.addWidget(button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(12, 6, 8, 6)
+        layout.addLayout(top)
+        layout.addWidget(self.details)
+        self._more.toggled.connect(self.details.setVisible)
+        self._copy.clicked.connect(self.copy_details)
+        self._close.clicked.connect(self.hide)
+        self.hide()
+
+    def show_error(self, report: ErrorReport) -> None:
+        """Show an error."""
+        self._show(report, "error")
+
+    def show_notice(self, sentence: str) -> None:
+        """Show a remark."""
+        self._show(ErrorReport(sentence), "notice")
+
+    def copy_details(self) -> None:
+        """Sentence and traceback to the clipboard."""
+        QGuiApplication.clipboard().setText(f"{self._report.sentence}\n\n{self._report.details}".strip())
+
+    def _show(self, report: ErrorReport, kind: str) -> None:
+        self._report = report
+        self.setProperty("kind", kind)
+        self.style().unpolish(self)
+        self.style().polish(self)
+        set_icon(
+            self._icon,
+            "ph.warning-circle" if kind == "error" else "ph.info",
+            self._theme,
+            "danger" if kind == "error" else "accent",
+        )
+        self.sentence.setText(report.sentence)
+        self.details.setPlainText(report.details)
+        for button in (self._more, self._copy):
+            button.setVisible(bool(report.details))
+        self._more.setChecked(False)
+        self.show()

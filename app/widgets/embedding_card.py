@@ -1,0 +1,224 @@
+"""The look-ahead embeddings: which file, what is in it, what it promises, and switches for its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QSize, QStandardPaths, Qt, Signal
+from PySide6.QtGui import QColor, QPainter, QPaintEvent
+from PySide6.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QSizePolicy, QWidget
+
+from app.theme.apply import ThemeManager, sans
+from app.widgets.basic import Card, label, row, set_tone, tool_button
+from app.widgets.picker import Picker
+from app.widgets.text_format import bytes_text, count_text
+from pass_core.decoding.settings import LookaheadPart
+
+if TYPE_CHECKING:
+    from pass_core.lookahead import LookaheadEmbeddings
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".npy", ".npz")
+PART_TIPS = {
+    "embeddings": "L input vectors, the paper's method. Always in use.",
+    "deep": "One vector per layer and look-ahead step, added to look-ahead rows.",
+    "adapter": "Low-rank updates of the linear layers, for look-ahead rows only.",
+    "sampler": "A small head that makes each draft fit the token before it.",
+}
+
+
+class AcceptanceBars(QWidget):
+    """Held-out acceptance by draft position, as small bars with numbers."""
+
+    def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self._values: tuple[float, ...] = ()
+        self.setFixedHeight(44)
+        theme.changed.connect(self._restyle)
+
+    def set_values(self, values: Sequence[float]) -> None:
+        """Show acceptance of positions 1..L."""
+        self._values = tuple(values)[:16]
+        self.setVisible(bool(values))
+        self.update()
+
+    def _restyle(self, *_: object) -> None:
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        return QSize(200, 44)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        if not self._values:
+            return
+        theme = self._theme.current
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        gap = 4
+        width = (self.width() - gap * (len(self._values) - 1)) / len(self._values)
+        for i, value in enumerate(self._values):
+            x = i * (width + gap)
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(QColor(theme.sunken))
+            painter.drawRoundedRect(round(x), 0, round(width), 26, 3, 3)
+            painter.setBrush(QColor(theme.series[1]))
+            height = round(26 * min(1.0, value))
+            painter.drawRoundedRect(round(x), 26 - height, round(width), height, 3, 3)
+            painter.setPen(QColor(theme.text_muted))
+            painter.setFont(sans(8))
+            text = f"{100 * value:.0f}" + (" %" if width > 34 else "")
+            painter.drawText(round(x), 28, round(width), 16, int(Qt.AlignmentFlag.AlignHCenter), text)
+
+
+class EmbeddingCard(Card):
+    """Emits what the user wants; is told what is loaded.
+
+    Signals:
+        file_requested(str): a path; "" is the untrained mean embedding.
+        parts_changed(frozenset[LookaheadPart]): the parts switched off.
+    """
+
+    file_requested = Signal(str)
+    parts_changed = Signal(object)
+
+    def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__("Look-ahead embeddings", parent)
+        self._options: list[Path] = []
+        self._disabled: frozenset[LookaheadPart] = frozenset()
+        self.picker = Picker(theme, "Look-ahead embeddings")
+        self.count = label("", "chip")
+        self.trained = label("", "chip")
+        self._open = tool_button("ph.folder-open", "Open a look-ahead file", theme)
+        self._open.clicked.connect(self.choose_file)
+        self.head.addWidget(self._open)
+        self.body.addWidget(self.picker)
+        self.body.addLayout(row(self.count, self.trained, 1))
+        self.hint = label("", "hint", wrap=True)
+        self.body.addWidget(self.hint)
+        self._parts = QWidget()
+        self._grid = QGridLayout(self._parts)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setVerticalSpacing(4)
+        self._grid.setColumnStretch(0, 1)
+        self.body.addWidget(self._parts)
+        self.checks: dict[LookaheadPart, QCheckBox] = {}
+        self._promise = label("", "faint", wrap=True)
+        self.bars = AcceptanceBars(theme)
+        self.body.addWidget(self._promise)
+        self.body.addWidget(self.bars)
+        self.picker.menu().aboutToShow.connect(self._fill_menu)
+        self.show_lookahead(None)
+
+    def set_options(self, options: Sequence[Path]) -> None:
+        """The shipped files that fit the loaded model."""
+        self._options = list(options)
+
+    def disabled_parts(self) -> frozenset[LookaheadPart]:
+        """The parts switched off."""
+        return self._disabled
+
+    def set_disabled_parts(self, parts: frozenset[LookaheadPart]) -> None:
+        """Switch parts without a signal."""
+        self._disabled = parts
+        for part, check in self.checks.items():
+            check.blockSignals(True)
+            check.setChecked(part not in parts)
+            check.blockSignals(False)
+
+    def show_lookahead(self, lookahead: LookaheadEmbeddings | None) -> None:
+        """Show what is loaded."""
+        self._clear_parts()
+        self.picker.setEnabled(lookahead is not None)
+        self._open.setEnabled(lookahead is not None)
+        self.count.setVisible(lookahead is not None)
+        self.trained.setVisible(lookahead is not None)
+        self._parts.setVisible(lookahead is not None)
+        self.bars.set_values(())
+        self._promise.hide()
+        if lookahead is None:
+            self.picker.set_label("–")
+            self.hint.setText("Loaded together with the model.")
+            self.hint.show()
+            return
+        self.picker.set_label(lookahead_name(lookahead))
+        self.count.setText(f"L = {lookahead.count}")
+        self.count.setToolTip(f"{lookahead.count} look-ahead steps: up to {lookahead.count} drafts at once")
+        unknown = not lookahead.base_fingerprint
+        self.trained.setText("trained" if lookahead.trained else "base model unknown" if unknown else "untrained")
+        set_tone(self.trained, "good" if lookahead.trained else "warn")
+        self.hint.setVisible(not lookahead.trained)
+        self.hint.setText(
+            "This file does not say which model it was trained for; drafts may be poor, the text stays exact."
+            if unknown
+            else "No trained file for this model: drafts are poor, the text stays exact. Train one on the Train page."
+        )
+        self._fill_parts(lookahead)
+        training = lookahead.training
+        if training is not None and training.acceptance:
+            self.bars.set_values(training.acceptance)
+            self._promise.setText(
+                f"Held-out acceptance by position · {training.accepted_per_iteration:.2f} drafts kept per iteration"
+            )
+            self._promise.setToolTip(
+                f"Measured at temperature {training.temperature:g}, top-k {training.top_k}\n"
+                f"{training.steps:,} steps on {training.tokens:,} tokens: {training.data}\n{training.command}"
+            )
+            self._promise.show()
+
+    def choose_file(self) -> None:
+        """Ask for a file."""
+        home = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.HomeLocation)
+        dialog = QFileDialog(self, "Open look-ahead embeddings", home)
+        dialog.setNameFilter(f"Look-ahead embeddings ({' '.join('*' + s for s in SUFFIXES)})")
+        dialog.fileSelected.connect(self.file_requested)
+        dialog.open()
+
+    def _fill_parts(self, lookahead: LookaheadEmbeddings) -> None:
+        for line, part in enumerate(lookahead.parts()):
+            check = QCheckBox(part.name)
+            check.setToolTip(PART_TIPS.get(part.name, ""))
+            check.setChecked(True)
+            if part.name == "embeddings":
+                check.setEnabled(False)
+            else:
+                kind = LookaheadPart(part.name)
+                check.setChecked(kind not in self._disabled)
+                check.toggled.connect(self._toggled)
+                self.checks[kind] = check
+            size = label(f"{count_text(part.parameters)} · {bytes_text(part.bytes)}", "faint")
+            size.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            size.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+            self._grid.addWidget(check, line, 0)
+            self._grid.addWidget(size, line, 1)
+
+    def _clear_parts(self) -> None:
+        self.checks.clear()
+        while (item := self._grid.takeAt(0)) is not None:
+            widget = item.widget()
+            if widget is not None:
+                widget.hide()
+                widget.deleteLater()
+
+    def _toggled(self) -> None:
+        kept = self._disabled - set(self.checks)
+        self._disabled = frozenset(kept | {p for p, c in self.checks.items() if not c.isChecked()})
+        self.parts_changed.emit(self._disabled)
+
+    def _fill_menu(self) -> None:
+        menu = self.picker.menu()
+        menu.clear()
+        if self._options:
+            menu.addSection("For this model")
+            for path in self._options:
+                menu.addAction(path.stem, lambda p=path: self.file_requested.emit(str(p)))
+        menu.addSeparator()
+        menu.addAction("Mean embedding (untrained)", lambda: self.file_requested.emit(""))
+        menu.addAction("Open file…", self.choose_file)
+
+
+def lookahead_name(lookahead: LookaheadEmbeddings) -> str:
+    """What a person calls it: the file's name, or the fallback's label."""
+    origin = lookahead.origin
+    return Path(origin).stem if origin.endswith(SUFFIXES) else origin or "embeddings"

@@ -1,0 +1,122 @@
+"""The legend of provenances, which counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QPainter, QPainterPath, QPaintEvent, QPen
+from PySide6.QtWidgets import QHBoxLayout, QWidget
+
+from app.theme.apply import ThemeManager, sans
+from app.theme.roles import ROLE_EXPLANATIONS, ROLE_TITLES, TokenRole, Underline
+from app.widgets.basic import label
+from pass_core.decoding.events import StepEvent
+
+
+class Swatch(QWidget):
+    """A sample of a token role: letters on its fill with its underline style."""
+
+    def __init__(self, theme: ThemeManager, role: TokenRole, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme, self._role = theme, role
+        self.setFixedSize(24, 18)
+        theme.changed.connect(self._restyle)
+
+    def set_role(self, role: TokenRole) -> None:
+        """Show another role."""
+        self._role = role
+        self.update()
+
+    def _restyle(self, *_: object) -> None:
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        return QSize(24, 18)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        theme = self._theme.current
+        style = theme.tokens[self._role]
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(style.fill or theme.sunken))
+        painter.drawRoundedRect(QRectF(0, 0, 24, 18), 3, 3)
+        font = sans(8.5, sans().Weight.DemiBold)
+        font.setStrikeOut(style.strike)
+        painter.setFont(font)
+        painter.setPen(QColor(style.color))
+        painter.drawText(QRectF(0, 0, 24, 15), Qt.AlignmentFlag.AlignCenter, "Aa")
+        draw_underline(painter, QRectF(4, 14.5, 16, 3), style.underline, style.color)
+
+
+def draw_underline(painter: QPainter, rect: QRectF, underline: Underline, color: str) -> None:
+    """Draw an underline style along a small rectangle."""
+    if underline is Underline.NoUnderline:
+        return
+    pen = QPen(QColor(color), 1.4)
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    if underline is Underline.WaveUnderline:
+        painter.setPen(pen)
+        path = QPainterPath(QPointF(rect.left(), rect.center().y()))
+        x, up = rect.left(), True
+        while x < rect.right():
+            path.quadTo(QPointF(x + 2, rect.top() if up else rect.bottom()), QPointF(x + 4, rect.center().y()))
+            x, up = x + 4, not up
+        painter.drawPath(path)
+        return
+    if underline is Underline.DashUnderline:
+        pen.setDashPattern([3, 2])
+    elif underline is Underline.DashDotLine:
+        pen.setDashPattern([3, 1.5, 0.8, 1.5])
+    painter.setPen(pen)
+    painter.drawLine(QPointF(rect.left(), rect.center().y()), QPointF(rect.right(), rect.center().y()))
+
+
+class Legend(QWidget):
+    """One entry per role with its count; prompt-lookup and rejected drafts appear once they occur."""
+
+    OPTIONAL = (TokenRole.LOOKUP, TokenRole.GHOST)
+
+    def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(16)
+        self._entries: dict[TokenRole, QWidget] = {}
+        self._labels = {}
+        self.counts: dict[TokenRole, int] = {}
+        for role in TokenRole:
+            entry = QWidget()
+            entry.setToolTip(ROLE_EXPLANATIONS[role])
+            inner = QHBoxLayout(entry)
+            inner.setContentsMargins(0, 0, 0, 0)
+            inner.setSpacing(6)
+            inner.addWidget(Swatch(theme, role))
+            text = label(ROLE_TITLES[role], "hint")
+            inner.addWidget(text)
+            self._entries[role], self._labels[role] = entry, text
+            layout.addWidget(entry)
+        layout.addStretch(1)
+        self.reset()
+
+    def reset(self) -> None:
+        """All counts to nothing."""
+        self.counts = dict.fromkeys(TokenRole, 0)
+        self._show()
+
+    def add_steps(self, steps: list[StepEvent]) -> None:
+        """Count the tokens of steps, and their rejected drafts."""
+        for step in steps:
+            for token in step.tokens:
+                self.counts[TokenRole.of(token)] += 1
+            self.counts[TokenRole.GHOST] += sum(d.status.value == "rejected" for d in step.drafts)
+        self._show()
+
+    def _show(self) -> None:
+        anything: bool = any(self.counts.values())
+        counts: Mapping[TokenRole, int] = self.counts
+        for role, text in self._labels.items():
+            count = f" {counts[role]:,}".replace(",", "\u2009") if anything else ""
+            text.setText(ROLE_TITLES[role] + count)
+            self._entries[role].setVisible(role not in self.OPTIONAL or counts[role] > 0)

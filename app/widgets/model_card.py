@@ -1,0 +1,195 @@
+"""The model: pick one, watch it load, see what is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QStandardPaths, Signal
+from PySide6.QtGui import QAction, QActionGroup
+from PySide6.QtWidgets import QFileDialog, QInputDialog, QMenu, QToolButton, QWidget
+
+from app.engine.loader import ModelChoice
+from app.theme.apply import ThemeManager
+from app.widgets.basic import Card, ElidedLabel, tool_button
+from app.widgets.picker import Picker
+from app.widgets.progress_strip import ProgressStrip
+from app.widgets.text_format import bytes_text, count_text
+from pass_core.models.catalog import default_model, known_models
+from pass_core.progress import Progress
+
+if TYPE_CHECKING:
+    from pass_core.models.language_model import LanguageModel
+
+DEVICES = (("auto", "Automatic"), ("cpu", "CPU"), ("cuda", "CUDA"), ("mps", "Apple GPU (MPS)"))
+DTYPES = (("auto", "Automatic"), ("float32", "float32 (exact)"), ("bfloat16", "bfloat16"), ("float16", "float16"))
+
+
+class ModelCard(Card):
+    """Emits what the user wants; is told what happens.
+
+    Signals:
+        load_requested(ModelChoice), unload_requested(), cancel_requested().
+    """
+
+    load_requested = Signal(object)
+    unload_requested = Signal()
+    cancel_requested = Signal()
+
+    def __init__(self, theme: ThemeManager, recent: list[str], parent: QWidget | None = None) -> None:
+        super().__init__("Model", parent)
+        self._choice = ModelChoice()
+        self.recent = recent
+        self.picker = Picker(theme, "Model")
+        self.facts = ElidedLabel("", "hint")
+        self.warning = ElidedLabel("", "hint")
+        self.warning.setWordWrap(False)
+        self.warning.hide()
+        self.strip = ProgressStrip(theme)
+        self.strip.cancelled.connect(self.cancel_requested)
+        self._tune = tool_button("ph.sliders-horizontal", "Device and number format", theme)
+        self._tune.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self._unload = tool_button("ph.eject", "Unload the model and free its memory", theme)
+        self._unload.clicked.connect(self.unload_requested)
+        self.head.addWidget(self._tune)
+        self.head.addWidget(self._unload)
+        self.body.addWidget(self.picker)
+        self.body.addWidget(self.facts)
+        self.body.addWidget(self.warning)
+        self.body.addWidget(self.strip)
+        self._device = self._choices_menu()
+        self.picker.menu().aboutToShow.connect(self._fill_menu)
+        self.show_model(None)
+
+    @property
+    def device(self) -> str:
+        return self._choice.device
+
+    @property
+    def dtype(self) -> str:
+        return self._choice.dtype
+
+    def set_choice(self, choice: ModelChoice) -> None:
+        """What is loaded, or being loaded."""
+        self._choice = choice
+        for group, value in ((self._device_group, choice.device), (self._dtype_group, choice.dtype)):
+            for action in group.actions():
+                action.setChecked(action.data() == value)
+        self.picker.set_label(choice_name(choice.source))
+        source = choice.source
+        if source and source not in {m.id for m in known_models()} and source not in self.recent:
+            self.recent.insert(0, source)
+            del self.recent[8:]
+
+    def show_model(self, model: LanguageModel | None) -> None:
+        """Show what is loaded."""
+        self._unload.setEnabled(model is not None)
+        self.warning.setVisible(False)
+        if model is None:
+            self.facts.set_full_text("Nothing loaded. Pick a model, or drop a folder or GGUF file here.")
+            return
+        self.picker.set_label(model.name)
+        dtype = str(model.dtype).removeprefix("torch.")
+        self.facts.set_full_text(
+            f"{count_text(model.parameter_count)} parameters · {dtype} · {model.device} · "
+            f"{bytes_text(model.weight_bytes())}"
+        )
+        if not model.capabilities.supports_pass:
+            self.warning.set_full_text(f"Autoregressive only: {model.capabilities.reason}")
+            self.warning.show()
+
+    def show_loading(self, title: str) -> None:
+        """A load began (or, with "", ended)."""
+        if title:
+            self.facts.hide()
+            self.strip.begin(f"Loading {choice_name(self._choice.source)}…")
+        else:
+            self.strip.end()
+            self.facts.show()
+
+    def show_progress(self, progress: Progress) -> None:
+        """The load's progress."""
+        self.strip.show_progress(progress)
+
+    def choose_folder(self) -> None:
+        """Ask for a model folder."""
+        self._file_dialog("Choose a model folder", folder=True)
+
+    def choose_gguf(self) -> None:
+        """Ask for a GGUF file."""
+        self._file_dialog("Choose a GGUF file", folder=False)
+
+    def choose_hub_id(self) -> None:
+        """Ask for a Hugging Face id."""
+        dialog = QInputDialog(self)
+        dialog.setWindowTitle("Load from Hugging Face")
+        dialog.setLabelText("Model id, such as HuggingFaceTB/SmolLM2-360M-Instruct")
+        dialog.textValueSelected.connect(lambda text: text.strip() and self._ask(text.strip()))
+        dialog.resize(420, dialog.sizeHint().height())
+        dialog.open()
+
+    def _file_dialog(self, title: str, *, folder: bool) -> None:
+        home = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.HomeLocation)
+        dialog = QFileDialog(self, title, home)
+        if folder:
+            dialog.setFileMode(QFileDialog.FileMode.Directory)
+        else:
+            dialog.setNameFilter("GGUF models (*.gguf)")
+        dialog.fileSelected.connect(self._ask)
+        dialog.open()
+
+    def _ask(self, source: str) -> None:
+        default = source == default_model().id
+        self.load_requested.emit(ModelChoice(None if default else source, self.device, self.dtype))
+
+    def _fill_menu(self) -> None:
+        menu = self.picker.menu()
+        menu.clear()
+        menu.addSection("Known models")
+        for known in known_models():
+            action = menu.addAction(f"{known.name}    {bytes_text(known.bytes)}")
+            action.setToolTip(known.note)
+            action.triggered.connect(lambda _=False, s=known.id: self._ask(s))
+        if self.recent:
+            menu.addSection("Recent")
+            for source in self.recent:
+                action = menu.addAction(choice_name(source))
+                action.setToolTip(source)
+                action.triggered.connect(lambda _=False, s=source: self._ask(s))
+        menu.addSeparator()
+        menu.addAction("Model folder…", self.choose_folder)
+        menu.addAction("GGUF file…", self.choose_gguf)
+        menu.addAction("Hugging Face id…", self.choose_hub_id)
+
+    def _choices_menu(self) -> QMenu:
+        menu = QMenu(self)
+        self._device_group, self._dtype_group = QActionGroup(self), QActionGroup(self)
+        for title, group, options in (
+            ("Device", self._device_group, DEVICES),
+            ("Number format", self._dtype_group, DTYPES),
+        ):
+            menu.addSection(title)
+            for value, text in options:
+                action = QAction(text, menu, checkable=True)
+                action.setData(value)
+                action.setChecked(value == "auto")
+                group.addAction(action)
+                menu.addAction(action)
+            group.triggered.connect(self._retune)
+        self._tune.setMenu(menu)
+        return menu
+
+    def _retune(self) -> None:
+        device, dtype = (g.checkedAction().data() for g in (self._device_group, self._dtype_group))
+        self.load_requested.emit(ModelChoice(self._choice.source, device, dtype))
+
+
+def choice_name(source: str | None) -> str:
+    """What a person calls a source."""
+    if source is None:
+        return default_model().name
+    for known in known_models():
+        if source == known.id:
+            return known.name
+    path = Path(source)
+    return path.name if path.is_absolute() else source

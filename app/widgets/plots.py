@@ -1,0 +1,243 @@
+"""Live plots of a run: speed, acceptance, acceptance by draft position, tokens per call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtGui import QColor, QPen
+from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+
+from app.theme.apply import ThemeManager, sans
+from app.theme.roles import Theme
+from app.widgets.basic import Card, label, row
+from app.widgets.series import Mark, RunSeries
+from pass_core.decoding.events import StepEvent
+
+REDRAW_INTERVAL_MS = 100
+
+
+class ThemedPlot(pg.PlotWidget):
+    """A plot whose axes, grid and background follow the theme. Other pages may use it, too."""
+
+    def __init__(self, theme: ThemeManager, *, x_label: str = "", y_label: str = "") -> None:
+        super().__init__()
+        self.theme = theme
+        self._x_label, self._y_label = x_label, y_label
+        self.setMenuEnabled(False)
+        self.hideButtons()
+        self.setMouseEnabled(x=False, y=False)
+        self.setAntialiasing(True)
+        self.setFrameShape(self.Shape.NoFrame)
+        item = self.getPlotItem()
+        item.setContentsMargins(0, 0, 4, 0)
+        for side in ("left", "bottom"):
+            axis = item.getAxis(side)
+            axis.setTickFont(sans(8))
+            axis.setStyle(tickLength=0, tickTextOffset=6, autoExpandTextSpace=False, maxTickLevel=0)
+        item.getAxis("left").setWidth(36)
+        item.getAxis("bottom").setHeight(18 if not x_label else 34)
+        item.showGrid(x=False, y=True, alpha=1.0)
+        theme.changed.connect(self.restyle)
+        self.restyle(theme.current)
+
+    def restyle(self, theme: Theme) -> None:
+        """Take the colours of a theme."""
+        self.setBackground(theme.surface)
+        item = self.getPlotItem()
+        for side in ("left", "bottom"):
+            axis = item.getAxis(side)
+            axis.setPen(pg.mkPen(theme.border))
+            axis.setTextPen(pg.mkPen(theme.text_faint))
+            axis.setTickPen(pg.mkPen(theme.grid))
+        style = {"color": theme.text_faint, "font-size": "8pt"}
+        if self._x_label:
+            item.setLabel("bottom", self._x_label, **style)
+        if self._y_label:
+            item.setLabel("left", self._y_label, **style)
+
+
+class RatePlot(ThemedPlot):
+    """A windowed curve, its overall average, and marks."""
+
+    def __init__(self, theme: ThemeManager, role: int, *, top: float | None = None) -> None:
+        self._role, self._top = role, top
+        self._marks: list[pg.InfiniteLine] = []
+        self._overall: pg.PlotDataItem | None = None
+        self._window: pg.PlotDataItem | None = None
+        super().__init__(theme)
+        self._overall = self.plot([], [])
+        self._window = self.plot([], [])
+        for curve in (self._overall, self._window):
+            curve.setDownsampling(auto=True, method="peak")
+        self.restyle(theme.current)
+        self.clear_data()
+
+    def restyle(self, theme: Theme) -> None:
+        super().restyle(theme)
+        if self._window is not None and self._overall is not None:
+            self._window.setPen(pg.mkPen(theme.series[self._role], width=1))
+            faint = QColor(theme.series[self._role])
+            faint.setAlpha(32)
+            self._window.setBrush(faint)
+            self._window.setFillLevel(0)
+            self._overall.setPen(pg.mkPen(theme.text_muted, width=1, style=Qt.PenStyle.DashLine))
+        for line in self._marks:
+            line.setPen(self._mark_pen(theme))
+
+    def _mark_pen(self, theme: Theme) -> QPen:
+        return pg.mkPen(theme.text_faint, width=1, style=Qt.PenStyle.DotLine)
+
+    def clear_data(self) -> None:
+        """Nothing to see yet."""
+        if self._window is not None and self._overall is not None:
+            self._window.setData([], [])
+            self._overall.setData([], [])
+        for line in self._marks:
+            self.removeItem(line)
+        self._marks.clear()
+        self.setXRange(0, 64, padding=0)
+        self.setYRange(0, self._top or 1.0, padding=0)
+
+    def show_data(
+        self, tokens: Sequence[int], window: Sequence[float], overall: Sequence[float], marks: Sequence[Mark]
+    ) -> None:
+        """Draw all points; the range grows in steps so that the axes stay calm."""
+        if self._window is None or self._overall is None:
+            return
+        x, w, o = np.asarray(tokens, float), np.asarray(window, float), np.asarray(overall, float)
+        self._window.setData(x, w, connect="finite")
+        self._overall.setData(x, o, connect="finite")
+        last = float(x[-1]) if len(x) else 0.0
+        self.setXRange(0, max(64.0, last), padding=0)
+        finite = np.concatenate([w[np.isfinite(w)], o[np.isfinite(o)]])
+        if self._top is None:
+            self.setYRange(0, _round_up(float(finite.max()) * 1.1) if len(finite) else 1.0, padding=0)
+        while len(self._marks) < len(marks):
+            line = pg.InfiniteLine(angle=90, pen=self._mark_pen(self.theme.current))
+            line.setZValue(-5)
+            self.addItem(line)
+            self._marks.append(line)
+        for line, mark in zip(self._marks, marks):
+            line.setValue(mark.tokens)
+            line.setToolTip(mark.text)
+
+
+class PositionPlot(ThemedPlot):
+    """Bars: share of examined drafts accepted at each depth; ticks: what the look-ahead file promised."""
+
+    def __init__(self, theme: ThemeManager) -> None:
+        self._bars: pg.BarGraphItem | None = None
+        self._reference: pg.PlotDataItem | None = None
+        super().__init__(theme)
+        self._bars = pg.BarGraphItem(x=[], height=[], width=0.6)
+        self._reference = pg.ScatterPlotItem([], [], symbol="d", size=8)
+        self.addItem(self._bars)
+        self.addItem(self._reference)
+        self.setYRange(0, 1, padding=0)
+        self.restyle(theme.current)
+        self.show_data([], [])
+
+    def restyle(self, theme: Theme) -> None:
+        super().restyle(theme)
+        if self._bars is not None and self._reference is not None:
+            self._bars.setOpts(brush=QColor(theme.series[1]), pen=pg.mkPen(None))
+            self._reference.setPen(pg.mkPen(theme.text_muted))
+            self._reference.setBrush(QColor(theme.surface))
+
+    def show_data(self, accepted: Sequence[int], examined: Sequence[int], depths: int = 5) -> None:
+        """Draw a run's counts by depth."""
+        if self._bars is None:
+            return
+        heights = [a / e if e else 0.0 for a, e in zip(accepted, examined)]
+        count = max(len(heights), depths, 1)
+        self._bars.setOpts(x=list(range(1, len(heights) + 1)), height=heights, width=0.6)
+        self.setXRange(0.4, count + 0.6, padding=0)
+        step = 1 if count <= 12 else 4
+        self.getPlotItem().getAxis("bottom").setTicks([[(i, str(i)) for i in range(1, count + 1, step)]])
+
+    def show_reference(self, acceptance: Sequence[float]) -> None:
+        """Draw the held-out acceptance that the file's trainer recorded."""
+        if self._reference is not None:
+            self._reference.setData(list(range(1, len(acceptance) + 1)), list(acceptance))
+
+
+class LivePlots(QWidget):
+    """The four plots of the running or last run; redrawn at most ten times a second, and only when visible."""
+
+    def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.series = RunSeries()
+        self._depths = 5
+        self._dirty = False
+        self.speed = RatePlot(theme, 0)
+        self.acceptance = RatePlot(theme, 1, top=1.0)
+        self.positions = PositionPlot(theme)
+        self.per_call = RatePlot(theme, 3)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(8)
+        for title, hint, plot, name in (
+            ("Tokens per second", "window  ┄ overall", self.speed, "speed"),
+            ("Acceptance rate", "window  ┄ overall", self.acceptance, "acceptance"),
+            ("Acceptance by draft position", "◇ held-out", self.positions, "positions"),
+            ("Tokens per call", "window  ┄ overall", self.per_call, "per_call"),
+        ):
+            card = Card()
+            card.body.setContentsMargins(8, 8, 8, 4)
+            card.body.setSpacing(2)
+            heading = label(title, "hint")
+            heading.setProperty("role", "plotTitle")
+            card.body.addLayout(row(heading, 1, label(hint, "faint")))
+            plot.setObjectName(name)
+            plot.setAccessibleName(title)
+            plot.setMinimumHeight(72)
+            plot.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+            card.body.addWidget(plot, 1)
+            layout.addWidget(card, 1)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(REDRAW_INTERVAL_MS)
+        self._timer.timeout.connect(self.redraw)
+
+    def start(self, depths: int = 5) -> None:
+        """Begin afresh with a new run."""
+        self.series = RunSeries()
+        self._depths = depths
+        for plot in (self.speed, self.acceptance, self.per_call):
+            plot.clear_data()
+        self.positions.show_data([], [], depths)
+
+    def add_steps(self, steps: list[StepEvent]) -> None:
+        """Fold steps in and redraw soon."""
+        for step in steps:
+            self.series.add(step)
+        self._dirty = True
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def redraw(self) -> None:
+        """Draw what is there now."""
+        if not self._dirty or not self.isVisible():
+            return
+        self._dirty = False
+        s = self.series
+        self.speed.show_data(s.tokens, s.speed, s.speed_overall, s.marks)
+        self.acceptance.show_data(s.tokens, s.acceptance, s.acceptance_overall, s.marks)
+        self.per_call.show_data(s.tokens, s.per_call, s.per_call_overall, s.marks)
+        t = s.totals
+        self.positions.show_data(t.accepted_by_position, t.examined_by_position, self._depths)
+
+    def showEvent(self, event: object) -> None:
+        super().showEvent(event)  # type: ignore[arg-type]
+        self.redraw()
+
+
+def _round_up(value: float) -> float:
+    """The next calm axis end: 1, 1.5, 2, 3, 5, 8 times a power of ten."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(next(m for m in (1, 1.5, 2, 3, 5, 8, 10) if m * power >= value - 1e-12) * power)

@@ -1,0 +1,309 @@
+"""The main window: pages behind a navigation rail, menus, banner, status line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QAction, QActionGroup, QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QKeySequence
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QMenu,
+    QStackedWidget,
+    QStatusBar,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.context import AppContext, ErrorReport
+from app.engine.loader import Loader, ModelChoice
+from app.pages.generate import GeneratePage
+from app.theme.apply import ThemeMode
+from app.theme.icons import set_icon
+from app.widgets.banner import Banner
+from app.widgets.embedding_card import SUFFIXES
+from app.widgets.log import LogDialog, LogKeeper
+from app.widgets.status import StatusLine
+
+TITLE = "PASS Playground"
+DEFAULT_SIZE = QSize(1280, 800)
+MINIMUM_SIZE = QSize(960, 600)
+
+
+class MainWindow(QMainWindow):
+    """Holds the pages.
+
+    Attributes:
+        generate: the Generate page.
+        banner, status: the strips above and below.
+
+    Signals:
+        closed(): everything behind the window has ended; the application may quit.
+    """
+
+    closed = Signal()
+
+    def __init__(self, context: AppContext, loader: Loader, log: LogKeeper) -> None:
+        super().__init__()
+        self._context, self._loader, self._log = context, loader, log
+        self._pages: dict[str, QWidget] = {}
+        self._buttons: dict[str, QToolButton] = {}
+        self._closing = False
+        self._log_dialog: LogDialog | None = None
+        self.setWindowTitle(TITLE)
+        self.setMinimumSize(MINIMUM_SIZE)
+        self.resize(DEFAULT_SIZE)
+        self.setAcceptDrops(True)
+        self.banner = Banner(context.theme)
+        self.status = StatusLine(context)
+        self.generate = GeneratePage(context, loader)
+        self._lay_out()
+        self._make_menus()
+        self.add_page("generate", "Generate", "ph.pencil-line", self.generate)
+        context.error_raised.connect(self._show_error)
+        context.notice_raised.connect(self.banner.show_notice)
+        context.page_requested.connect(self.show_page)
+        loader.loading_changed.connect(self._loading_changed)
+        loader.failed.connect(self._load_failed)
+        context.lookahead_changed.connect(self._ready)
+
+    # -- pages -----------------------------------------------------------------------------------------------------
+
+    def add_page(self, key: str, title: str, icon: str, page: QWidget) -> None:
+        """Add a page to the rail; see app/context.py for what it may define."""
+        button = QToolButton()
+        button.setText(title)
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
+        button.setIconSize(QSize(22, 22))
+        button.setCheckable(True)
+        button.setProperty("role", "rail")
+        button.setFixedSize(72, 56)
+        set_icon(button, icon, self._context.theme)
+        button.clicked.connect(lambda: self.show_page(key))
+        number = len(self._pages) + 1
+        if number <= 9:
+            button.setShortcut(QKeySequence(f"Ctrl+{number}"))
+            button.setToolTip(f"{title} (Ctrl+{number})")
+        self._rail_group.addButton(button)
+        self._rail_layout.insertWidget(len(self._pages), button)
+        self._pages[key], self._buttons[key] = page, button
+        self._stack.addWidget(page)
+        actions = getattr(page, "actions_for_menu", None)
+        if actions is not None:
+            menu = QMenu(title, self)
+            menu.addActions(actions())
+            self.menuBar().insertMenu(self._view_menu.menuAction(), menu)
+        if len(self._pages) == 1:
+            self.show_page(key)
+
+    def show_page(self, key: str) -> None:
+        """Bring a page to the front."""
+        page = self._pages.get(key)
+        if page is None:
+            return
+        previous = self._stack.currentWidget()
+        self._buttons[key].setChecked(True)
+        if previous is page and self._shown:
+            return
+        if previous is not None and previous is not page:
+            getattr(previous, "page_hidden", lambda: None)()
+        self._stack.setCurrentWidget(page)
+        self._shown = True
+        getattr(page, "page_shown", lambda: None)()
+
+    def page(self, key: str) -> QWidget:
+        """A page by its key."""
+        return self._pages[key]
+
+    # -- state -----------------------------------------------------------------------------------------------------
+
+    def _show_error(self, report: ErrorReport) -> None:
+        self.banner.show_error(report)
+
+    def _loading_changed(self, title: str) -> None:
+        if title:
+            self.status.set_state("Loading the model…", "busy")
+
+    def _load_failed(self, sentence: str) -> None:
+        if sentence:
+            self.status.set_state("The model could not be loaded", "bad")
+        else:
+            self.status.set_state("Loading cancelled")
+
+    def _ready(self, lookahead: object) -> None:
+        if not self._context.session.running:
+            self.status.set_state("Ready" if lookahead is not None else "No model is loaded")
+
+    # -- parts -----------------------------------------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        self._shown = False
+        rail = QFrame()
+        rail.setObjectName("rail")
+        self._rail_layout = QVBoxLayout(rail)
+        self._rail_layout.setContentsMargins(4, 8, 4, 8)
+        self._rail_layout.setSpacing(4)
+        self._rail_layout.addStretch(1)
+        self._rail_group = QButtonGroup(self)
+        self._theme_button = QToolButton()
+        self._theme_button.setProperty("role", "rail")
+        self._theme_button.setFixedSize(72, 40)
+        self._theme_button.setIconSize(QSize(20, 20))
+        self._theme_button.setToolTip("Light or dark")
+        self._theme_button.setAccessibleName("Light or dark")
+        self._theme_button.clicked.connect(self._toggle_theme)
+        self._rail_layout.addWidget(self._theme_button)
+        self._stack = QStackedWidget()
+        right = QVBoxLayout()
+        right.setContentsMargins(0, 0, 0, 0)
+        right.setSpacing(0)
+        right.addWidget(self.banner)
+        right.addWidget(self._stack, 1)
+        body = QWidget()
+        layout = QHBoxLayout(body)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(rail)
+        layout.addLayout(right, 1)
+        self.setCentralWidget(body)
+        bar = QStatusBar()
+        bar.setSizeGripEnabled(False)
+        bar.addWidget(self.status, 1)
+        self.setStatusBar(bar)
+        self._drop_hint = QLabel("Drop to load", self)
+        self._drop_hint.setObjectName("dropHint")
+        self._drop_hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._drop_hint.hide()
+        self._show_theme_icon()
+        self._context.theme.changed.connect(self._show_theme_icon)
+
+    def _make_menus(self) -> None:
+        bar = self.menuBar()
+        file_menu = bar.addMenu("File")
+        card = self.generate.model_card
+        file_menu.addAction("Open model folder…", QKeySequence("Ctrl+O"), card.choose_folder)
+        file_menu.addAction("Open GGUF file…", card.choose_gguf)
+        file_menu.addAction("Load from Hugging Face…", card.choose_hub_id)
+        file_menu.addAction(
+            "Open look-ahead embeddings…", QKeySequence("Ctrl+E"), self.generate.embedding_card.choose_file
+        )
+        file_menu.addSeparator()
+        file_menu.addAction("Quit", QKeySequence.StandardKey.Quit, self.close)
+        self._view_menu = bar.addMenu("View")
+        themes = self._view_menu.addMenu("Theme")
+        self._theme_group = QActionGroup(self)
+        for mode, text in (
+            (ThemeMode.SYSTEM, "Follow the system"),
+            (ThemeMode.LIGHT, "Light"),
+            (ThemeMode.DARK, "Dark"),
+        ):
+            action = QAction(text, self, checkable=True)
+            action.setData(mode.value)
+            action.setChecked(self._context.theme.mode is mode)
+            action.triggered.connect(lambda _=False, m=mode: self.set_theme(m))
+            self._theme_group.addAction(action)
+            themes.addAction(action)
+        text = self.generate.text
+        self._view_menu.addAction("Larger text", QKeySequence.StandardKey.ZoomIn, lambda: text.zoom(1))
+        self._view_menu.addAction("Smaller text", QKeySequence.StandardKey.ZoomOut, lambda: text.zoom(-1))
+        help_menu = bar.addMenu("Help")
+        help_menu.addAction("Log…", self.show_log)
+        help_menu.addAction("About…", self.show_about)
+        self.file_menu, self.help_menu = file_menu, help_menu
+
+    def show_log(self) -> None:
+        """Open the log."""
+        self._log_dialog = LogDialog(self._log, self)
+        self._log_dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._log_dialog.show()
+
+    def show_about(self) -> None:
+        """Open the about box."""
+        from app.about import about_box
+
+        about_box(self).open()
+
+    def set_theme(self, mode: ThemeMode) -> None:
+        """Choose a theme and remember it."""
+        self._context.theme.set_mode(mode)
+        self._context.preferences.set("theme", mode.value)
+        for action in self._theme_group.actions():
+            action.setChecked(action.data() == mode.value)
+
+    def _toggle_theme(self) -> None:
+        self.set_theme(ThemeMode.LIGHT if self._context.theme.current.dark else ThemeMode.DARK)
+
+    def _show_theme_icon(self, *_: object) -> None:
+        dark = self._context.theme.current.dark
+        set_icon(self._theme_button, "ph.sun" if dark else "ph.moon", self._context.theme)
+
+    # -- drag and drop ---------------------------------------------------------------------------------------------
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        kind = dropped_kind([u.toLocalFile() for u in event.mimeData().urls()])
+        if kind is None:
+            return
+        what = "model" if kind[0] == "model" else "look-ahead embeddings"
+        self._drop_hint.setText(f"Drop to load as {what}\n{Path(kind[1]).name}")
+        self._drop_hint.setGeometry(self.rect().adjusted(24, 24, -24, -24))
+        self._drop_hint.raise_()
+        self._drop_hint.show()
+        event.acceptProposedAction()
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        self._drop_hint.hide()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        self._drop_hint.hide()
+        kind = dropped_kind([u.toLocalFile() for u in event.mimeData().urls()])
+        if kind is None:
+            return
+        event.acceptProposedAction()
+        what, path = kind
+        if what == "model":
+            card = self.generate.model_card
+            self.generate.load(ModelChoice(path, card.device, card.dtype))
+        else:
+            self._loader.load_lookahead(path)
+
+    # -- closing ---------------------------------------------------------------------------------------------------
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """The first close cancels all work and hides the window; it closes when the threads have ended."""
+        if self._closing:
+            event.accept()
+            return
+        event.ignore()
+        self._closing = True
+        for page in self._pages.values():
+            getattr(page, "shut_down", lambda: None)()
+        self._context.session.stop()
+        self._context.jobs.cancel_all()
+        self.status.set_state("Closing…", "busy")
+        self.setEnabled(False)
+        self._wait_for_work()
+
+    def _wait_for_work(self) -> None:
+        """Looks every few milliseconds, so that the window stays alive while the last model call ends."""
+        if self._context.session.running or self._context.jobs.running():
+            QTimer.singleShot(20, self._wait_for_work)
+            return
+        self._context.session.shut_down()
+        self.hide()
+        self.closed.emit()
+
+
+def dropped_kind(paths: list[str]) -> tuple[str, str] | None:
+    """What dropped files are: ("model" or "lookahead", path), None when nothing can be done with them."""
+    for text in paths:
+        path = Path(text)
+        if path.is_dir() or path.suffix.lower() == ".gguf":
+            return "model", text
+        if path.suffix.lower() in SUFFIXES:
+            return "lookahead", text
+    return None
