@@ -1,0 +1,167 @@
+"""The history as the window sees it: records every run by itself, answers in the GUI thread."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+from PySide6.QtCore import QObject, Signal
+
+from app.engine.run import Run
+from app.history.recorder import HistoryRecorder
+from app.history.store import DEFAULT_LIMIT, HistoryError, HistoryStore
+from pass_core.decoding.events import StepEvent
+from pass_core.records import LookaheadInfo, ModelInfo, RunRecord, RunStatus, describe_environment, describe_lookahead
+
+if TYPE_CHECKING:
+    from app.context import AppContext
+    from pass_core.lookahead import LookaheadEmbeddings
+    from pass_core.models.language_model import LanguageModel
+
+LIMIT_KEY = "history/limit_mb"
+FILE_NAME = "history.sqlite3"
+
+
+def default_path() -> Path:
+    """The history file in the user's data folder."""
+    return platformdirs.user_data_path("pass-playground", appauthor=False) / FILE_NAME
+
+
+class HistoryService(QObject):
+    """Records the session's runs and runs questions against the store in the recorder's thread.
+
+    Signals:
+        changed(): the list of runs is another now.
+        noticed(str): a plain sentence about the history file.
+    """
+
+    changed = Signal()
+    noticed = Signal(str)
+    _told = Signal(str)
+    _wrote = Signal()
+    _answered = Signal(object, object, object)
+
+    def __init__(self, context: AppContext, path: Path | None, parent: QObject | None = None) -> None:
+        """Args:
+        path: the history file; None keeps runs in memory only.
+        """
+        super().__init__(parent)
+        self._context = context
+        self._hashes: list[tuple[weakref.ref[LookaheadEmbeddings], LookaheadInfo]] = []
+        self._told.connect(self._relay_notice)
+        self._wrote.connect(self.changed)
+        self._answered.connect(self._deliver)
+        limit = context.preferences.get(LIMIT_KEY, DEFAULT_LIMIT // 1_000_000)
+        self._recorder: HistoryRecorder | None = HistoryRecorder(
+            path, limit=max(1, limit) * 1_000_000, notify=self._told.emit
+        )
+        self.limit_mb = limit
+        session = context.session
+        session.run_started.connect(self._run_started)
+        session.steps_arrived.connect(self._steps_arrived)
+        session.run_finished.connect(self._run_finished)
+
+    def ask(
+        self,
+        work: Callable[[HistoryStore], Any],
+        then: Callable[[Any], None] = lambda _: None,
+        *,
+        changes: bool = False,
+    ) -> None:
+        """Do `work` with the store in its thread; `then` gets the result in the GUI thread, the banner any error.
+
+        Args:
+            changes: the list of runs will be another afterwards.
+        """
+        if self._recorder is None:
+            return
+
+        def reply(result: Any, error: BaseException | None) -> None:
+            self._answered.emit(then, result, error)
+            if changes:
+                self._wrote.emit()
+
+        self._recorder.ask(work, reply)
+
+    def set_limit(self, megabytes: int) -> None:
+        """Another bound of the file's size; older runs go at once where it is exceeded."""
+        self.limit_mb = megabytes
+        self._context.preferences.set(LIMIT_KEY, megabytes)
+        self.ask(lambda store: store.set_limit(megabytes * 1_000_000), changes=True)
+
+    def close(self) -> None:
+        """Commit everything and end the recorder's thread; idempotent."""
+        recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            recorder.close()
+
+    def record_of(self, run: Run) -> RunRecord:
+        """A run of this session, as it stands, as a record (hashes the embeddings when first asked)."""
+        return _record(run, self._context.model, self._describe(run), tuple(run.events))
+
+    # --- following the session ---
+
+    def _run_started(self, run: Run) -> None:
+        if self._recorder is None:
+            return
+        model = self._context.model
+        self._recorder.begin(run.uid, lambda: _record(run, model, self._describe(run), ()))
+        self.ask(lambda store: None, changes=True)
+
+    def _steps_arrived(self, run: Run, steps: list[StepEvent]) -> None:
+        if self._recorder is not None:
+            self._recorder.steps(run.uid, tuple(steps))
+
+    def _run_finished(self, run: Run) -> None:
+        if self._recorder is not None:
+            self._recorder.end(run.uid)
+            self.ask(lambda store: None, changes=True)
+
+    def _describe(self, run: Run) -> LookaheadInfo | None:
+        lookahead = run.request.lookahead
+        if lookahead is None:
+            return None
+        for known, info in self._hashes:
+            if known() is lookahead:
+                return info
+        info = describe_lookahead(lookahead)
+        self._hashes = [(r, i) for r, i in self._hashes if r() is not None]
+        self._hashes.append((weakref.ref(lookahead), info))
+        return info
+
+    def _relay_notice(self, sentence: str) -> None:
+        self.noticed.emit(sentence)
+
+    def _deliver(self, then: Callable[[Any], None], result: Any, error: BaseException | None) -> None:
+        if error is None:
+            then(result)
+        elif isinstance(error, HistoryError):
+            self._context.report_error(str(error), error)
+        else:
+            self._context.report_error(f"The history could not be read: {error}. Try again, or restart.", error)
+
+
+def _record(
+    run: Run, model: LanguageModel | None, lookahead: LookaheadInfo | None, steps: tuple[StepEvent, ...]
+) -> RunRecord:
+    request = run.request
+    environment = {} if model is None else {"environment": describe_environment(model)}
+    return RunRecord(
+        id=run.uid,
+        created=run.started,
+        title=request.label,
+        prompt=request.prompt,
+        typed=request.prompt_text if request.chat else None,
+        seed=request.seed,
+        settings=request.settings,
+        stop=request.stop,
+        model=ModelInfo(run.model_name, run.model_source, run.model_fingerprint),
+        lookahead=lookahead,
+        steps=steps,
+        status=RunStatus.FINISHED if run.finished else RunStatus.RUNNING,
+        group=request.group,
+        **environment,
+    )

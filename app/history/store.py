@@ -1,0 +1,388 @@
+"""The history file: runs and their steps in SQLite, crash-safe and bounded in size. Used from one thread at a time.
+
+A run is one row of `runs` (its header, and the figures that the list shows) and some rows of `batches`:
+zlib-compressed JSON lines, one step a line. Every call commits before it returns; with the write-ahead log a killed
+process loses what it had not handed over yet and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+
+from pass_core.decoding.events import StepEvent
+from pass_core.decoding.summary import Summary, summarize
+from pass_core.records import (
+    RunRecord,
+    RunStatus,
+    header_from_dict,
+    header_to_dict,
+    step_from_dict,
+    step_to_dict,
+)
+
+VERSION = 1
+DEFAULT_LIMIT = 500_000_000
+EXCERPT = 4000
+
+_TABLES = """
+CREATE TABLE runs(
+    id TEXT PRIMARY KEY, created TEXT NOT NULL, title TEXT NOT NULL, pinned INTEGER NOT NULL DEFAULT 0,
+    status TEXT NOT NULL, writer TEXT NOT NULL DEFAULT '', grouped TEXT NOT NULL, prompt TEXT NOT NULL,
+    excerpt TEXT NOT NULL DEFAULT '', model TEXT NOT NULL, strategy TEXT NOT NULL, k INTEGER NOT NULL,
+    tokens INTEGER NOT NULL DEFAULT 0, calls INTEGER NOT NULL DEFAULT 0, accepted INTEGER NOT NULL DEFAULT 0,
+    proposed INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0,
+    header TEXT NOT NULL
+);
+CREATE INDEX runs_by_time ON runs(created);
+CREATE TABLE batches(
+    run TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE, number INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY(run, number)
+);
+"""
+
+
+class HistoryError(RuntimeError):
+    """The history cannot do what was asked; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunEntry:
+    """One line of the history list.
+
+    Attributes:
+        seconds: decoding time, without the prompt's processing.
+        prompt, excerpt: the beginnings of prompt and text (the search looks at these).
+        bytes: what its steps take in the file.
+    """
+
+    id: str
+    created: datetime
+    title: str
+    pinned: bool
+    status: RunStatus
+    group: str
+    prompt: str
+    excerpt: str
+    model: str
+    strategy: str
+    k: int
+    tokens: int
+    calls: int
+    accepted: int
+    proposed: int
+    seconds: float
+    bytes: int
+
+
+class HistoryStore:
+    """Opens or creates a history file.
+
+    Args:
+        path: the file; None keeps the history in memory only.
+        limit: bytes that the file may hold; the oldest runs that are not pinned go first.
+
+    Attributes:
+        notice: what a person should be told about the opening ("" if nothing).
+
+    Raises:
+        HistoryError: the file cannot be opened or was written by a newer version.
+    """
+
+    def __init__(self, path: Path | None, limit: int = DEFAULT_LIMIT) -> None:
+        self.path, self.limit = path, limit
+        self.notice = ""
+        self._writer = _process_mark(os.getpid())
+        self._db = self._open_or_set_aside()
+        self._settle_unfinished()
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        self._db.close()
+
+    # --- writing a run ---
+
+    def begin(self, record: RunRecord) -> None:
+        """Add a run that starts now; its steps follow by `append`."""
+        self._insert(replace(record, steps=(), status=RunStatus.RUNNING), writer=self._writer)
+
+    def append(self, run_id: str, steps: Sequence[StepEvent], so_far: Summary, excerpt: str) -> bool:
+        """Commit more steps of a run.
+
+        Args:
+            so_far: the run's totals with these steps.
+            excerpt: the beginning of its text, for the list and the search.
+
+        Returns:
+            False when the run is not in the history any more (it was deleted meanwhile).
+        """
+        with self._transaction():
+            number = self._db.execute("SELECT COUNT(*) FROM batches WHERE run = ?", (run_id,)).fetchone()[0]
+            if not self._db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
+                return False
+            data = _pack(steps)
+            self._db.execute("INSERT INTO batches VALUES (?, ?, ?)", (run_id, number, data))
+            self._db.execute("UPDATE runs SET bytes = bytes + ? WHERE id = ?", (len(data), run_id))
+            self._set_figures(run_id, so_far, excerpt)
+        return True
+
+    def finish(self, run_id: str) -> None:
+        """Mark a run as finished, merge its batches (they compress better as one) and keep the size bounded."""
+        with self._transaction():
+            lines = b"".join(zlib.decompress(d) for d in self._batches(run_id))
+            self._db.execute("DELETE FROM batches WHERE run = ?", (run_id,))
+            if self._db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
+                data = zlib.compress(lines, 6)
+                self._db.execute("INSERT INTO batches VALUES (?, 0, ?)", (run_id, data))
+                self._db.execute(
+                    "UPDATE runs SET status = ?, writer = '', bytes = ? WHERE id = ?",
+                    (RunStatus.FINISHED.value, len(data), run_id),
+                )
+        self.enforce_limit()
+
+    def add(self, record: RunRecord) -> str:
+        """Add a whole run (an import); one with an id that is taken gets a new one.
+
+        Returns:
+            The id under which it is kept.
+        """
+        if self._db.execute("SELECT 1 FROM runs WHERE id = ?", (record.id,)).fetchone():
+            record = replace(record, id=uuid.uuid4().hex)
+        status = RunStatus.INTERRUPTED if record.status is RunStatus.RUNNING else record.status
+        with self._transaction():
+            self._insert(replace(record, status=status))
+            data = _pack(record.steps)
+            self._db.execute("INSERT INTO batches VALUES (?, 0, ?)", (record.id, data))
+            self._db.execute("UPDATE runs SET bytes = ? WHERE id = ?", (len(data), record.id))
+            self._set_figures(record.id, summarize(record.steps), record.text[:EXCERPT])
+        self.enforce_limit()
+        return record.id
+
+    # --- reading ---
+
+    def entries(self, query: str = "", limit: int = 2000) -> list[RunEntry]:
+        """Runs, pinned first, then newest first; `query`: every word must occur in title, prompt, text or model."""
+        words = query.split()
+        where = " AND ".join(
+            "(title || ' ' || prompt || ' ' || excerpt || ' ' || model || ' ' || strategy) LIKE ? ESCAPE '\\'"
+            for _ in words
+        )
+        rows = self._db.execute(
+            "SELECT id, created, title, pinned, status, grouped, prompt, excerpt, model, strategy, k, tokens, calls, "
+            f"accepted, proposed, seconds, bytes FROM runs {'WHERE ' + where if where else ''} "
+            "ORDER BY pinned DESC, created DESC, rowid DESC LIMIT ?",
+            [f"%{_escape(w)}%" for w in words] + [limit],
+        )
+        return [
+            RunEntry(r[0], datetime.fromisoformat(r[1]), r[2], bool(r[3]), RunStatus(r[4]), *r[5:])
+            for r in rows.fetchall()
+        ]
+
+    def load(self, run_id: str) -> RunRecord:
+        """The whole run.
+
+        Raises:
+            HistoryError: there is no such run, or its data are damaged.
+        """
+        row = self._db.execute("SELECT header, title, status FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise HistoryError("This run is not in the history any more.")
+        try:
+            steps = tuple(step_from_dict(raw) for raw in self._lines(run_id))
+            header = header_from_dict(json.loads(row[0]))
+        except (ValueError, zlib.error) as error:
+            raise HistoryError(f"This run's data are damaged and cannot be shown ({error}). Delete it.") from error
+        return replace(header, title=row[1], status=RunStatus(row[2]), steps=steps)
+
+    def size(self) -> int:
+        """Bytes in use (what a person is shown against the limit)."""
+        pages, free, page = (self._pragma(p) for p in ("page_count", "freelist_count", "page_size"))
+        return (pages - free) * page
+
+    # --- what the list offers ---
+
+    def rename(self, run_id: str, title: str) -> None:
+        """Give a run another title."""
+        with self._transaction():
+            self._db.execute("UPDATE runs SET title = ? WHERE id = ?", (title, run_id))
+
+    def pin(self, run_id: str, pinned: bool) -> None:
+        """Keep a run whatever the size limit says, or no longer."""
+        with self._transaction():
+            self._db.execute("UPDATE runs SET pinned = ? WHERE id = ?", (int(pinned), run_id))
+
+    def delete(self, run_ids: Iterable[str]) -> None:
+        """Remove runs for good."""
+        with self._transaction():
+            self._db.executemany("DELETE FROM runs WHERE id = ?", [(i,) for i in run_ids])
+        self._shrink()
+
+    def set_limit(self, limit: int) -> int:
+        """Another bound of the size, in bytes, kept at once; returns the number of runs it cost."""
+        self.limit = limit
+        return self.enforce_limit()
+
+    def enforce_limit(self) -> int:
+        """Drop the oldest finished runs that are not pinned until the file is within its limit; how many went."""
+        dropped = 0
+        with self._transaction():
+            while self.size() > self.limit:
+                oldest = self._db.execute(
+                    "SELECT id FROM runs WHERE pinned = 0 AND status != ? ORDER BY created, rowid LIMIT 1",
+                    (RunStatus.RUNNING.value,),
+                ).fetchone()
+                if oldest is None:
+                    break
+                self._db.execute("DELETE FROM runs WHERE id = ?", oldest)
+                dropped += 1
+        if dropped:
+            self._shrink()
+        return dropped
+
+    # --- within ---
+
+    def _open_or_set_aside(self) -> sqlite3.Connection:
+        try:
+            return self._open()
+        except sqlite3.OperationalError as error:
+            if "disk I/O error" not in str(error) and "malformed" not in str(error):
+                raise HistoryError(
+                    f"The history file {self.path} cannot be opened ({error}). Check that its folder is writable."
+                ) from error
+            return self._set_aside()
+        except sqlite3.DatabaseError:
+            return self._set_aside()
+        except OSError as error:
+            raise HistoryError(
+                f"The history folder {self.path and self.path.parent} cannot be made ({error.strerror or error})."
+            ) from error
+
+    def _open(self) -> sqlite3.Connection:
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        # The store moves into the writer's thread after it was opened; it is never used from two threads at once.
+        db = sqlite3.connect(self.path or ":memory:", timeout=10, isolation_level=None, check_same_thread=False)
+        try:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version > VERSION:
+                raise HistoryError(
+                    f"The history file {self.path} was written by a newer version of PASS Playground. "
+                    "Update the program to open it."
+                )
+            if version == 0:
+                db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect only before the first table
+                db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+            damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if damage != "ok":
+                raise sqlite3.DatabaseError(damage)
+            db.execute("SELECT COUNT(*) FROM runs").fetchone()
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _set_aside(self) -> sqlite3.Connection:
+        assert self.path is not None
+        aside = self.path.with_name(f"{self.path.stem}-damaged-{datetime.now():%Y%m%d-%H%M%S-%f}{self.path.suffix}")
+        try:
+            os.replace(self.path, aside)
+            for tail in ("-wal", "-shm"):
+                leftover = self.path.with_name(self.path.name + tail)
+                if leftover.exists():
+                    os.replace(leftover, aside.with_name(aside.name + tail))
+            db = self._open()
+        except (OSError, sqlite3.Error) as error:
+            raise HistoryError(f"The history file {self.path} is damaged and cannot be set aside ({error}).") from error
+        self.notice = f"The history file was damaged. It was set aside as {aside.name}, and a new one was begun."
+        return db
+
+    def _settle_unfinished(self) -> None:
+        """Runs whose process is gone ended with it."""
+        rows = self._db.execute("SELECT id, writer FROM runs WHERE status = ?", (RunStatus.RUNNING.value,)).fetchall()
+        gone = [(RunStatus.INTERRUPTED.value, i) for i, w in rows if w == self._writer or not _alive(w)]
+        if gone:
+            with self._transaction():
+                self._db.executemany("UPDATE runs SET status = ?, writer = '' WHERE id = ?", gone)
+
+    def _insert(self, record: RunRecord, writer: str = "") -> None:
+        self._db.execute(
+            "INSERT INTO runs(id, created, title, status, writer, grouped, prompt, model, strategy, k, header) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                record.id,
+                record.created.isoformat(timespec="microseconds"),
+                record.title,
+                record.status.value,
+                writer,
+                record.group,
+                (record.typed if record.typed is not None else record.prompt)[:EXCERPT],
+                record.model.name,
+                record.settings.strategy.value,
+                record.settings.k,
+                json.dumps(header_to_dict(record)),
+            ),
+        )
+
+    def _set_figures(self, run_id: str, s: Summary, excerpt: str) -> None:
+        self._db.execute(
+            "UPDATE runs SET tokens = ?, calls = ?, accepted = ?, proposed = ?, seconds = ?, excerpt = ? WHERE id = ?",
+            (s.new_tokens, s.calls, s.accepted, s.proposed, s.decode_seconds, excerpt[:EXCERPT], run_id),
+        )
+
+    def _batches(self, run_id: str) -> Iterator[bytes]:
+        for (data,) in self._db.execute("SELECT data FROM batches WHERE run = ? ORDER BY number", (run_id,)):
+            yield data
+
+    def _lines(self, run_id: str) -> Iterator[object]:
+        for data in self._batches(run_id):
+            for line in zlib.decompress(data).splitlines():
+                yield json.loads(line)
+
+    def _pragma(self, name: str) -> int:
+        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+
+    def _shrink(self) -> None:
+        self._db.execute("PRAGMA incremental_vacuum").fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+
+def _pack(steps: Sequence[StepEvent]) -> bytes:
+    return zlib.compress("".join(json.dumps(step_to_dict(s), allow_nan=False) + "\n" for s in steps).encode(), 6)
+
+
+def _escape(word: str) -> str:
+    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _process_mark(pid: int) -> str:
+    """A process for ever: its number, and when it began (numbers are used again)."""
+    return f"{pid}:{psutil.Process(pid).create_time():.2f}"
+
+
+def _alive(mark: str) -> bool:
+    try:
+        return _process_mark(int(mark.partition(":")[0])) == mark
+    except (ValueError, psutil.Error):
+        return False
