@@ -11,7 +11,7 @@ import torch
 from pass_core.decoding.settings import SamplingSettings
 from pass_core.noise import Stream, gumbel
 
-_BLOCK = 256
+_BLOCK = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +75,16 @@ def distributions(logits: torch.Tensor, sampling: SamplingSettings) -> list[Dist
     return [Distribution(i, normalise(v, sampling.temperature)) for i, v in zip(ids, values)]
 
 
-def candidate_distribution(
+def candidate_distributions(
     ids: npt.NDArray[np.int64], logits: npt.NDArray[np.float32], sampling: SamplingSettings
-) -> Distribution:
-    """A distribution over given candidates only: [C] ids with their [C] logits (re-scored drafts)."""
-    order = np.lexsort((ids, -logits))
+) -> list[Distribution]:
+    """Distributions over given candidates only: rising ids [C], logits [m, C] (re-scored drafts)."""
+    kept = 1 if sampling.temperature == 0.0 else sampling.top_k or ids.size
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :kept]
     if sampling.temperature == 0.0:
-        return Distribution(ids[order[:1]], np.zeros(1))
-    if sampling.top_k:
-        order = order[: sampling.top_k]
-    return Distribution(ids[order], normalise(logits[order], sampling.temperature))
+        return [Distribution(ids[row], np.zeros(1)) for row in order]
+    log_p = normalise(np.take_along_axis(logits, order, axis=1), sampling.temperature)
+    return [Distribution(ids[row], p) for row, p in zip(order, log_p)]
 
 
 def normalise(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:

@@ -136,8 +136,8 @@ class FusedStepper(Stepper):
         for level in range(1, depth + 1):
             below = drafts.distributions(level, [token for _, token, _ in beam], settings.sampling)
             added: list[int] = []
-            for (parent, _, reach), distribution in zip(beam, below):
-                drawn = rule.draw_drafts(distribution, state.seed, state.position + level - 1, branches)
+            all_drawn = rule.draw_drafts(below, state.seed, state.position + level - 1, branches)
+            for (parent, _, reach), distribution, drawn in zip(beam, below, all_drawn):
                 shares = self._acceptance.candidates(level, [score for _, score in drawn])
                 for (token, _), share in zip(drawn, shares):
                     draft = Draft(token, parent, level, distribution, DraftSource.LOOKAHEAD, reach * share)

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from pass_core.decoding.autoregressive import AutoregressiveStepper
-from pass_core.decoding.drafting import SamplerHead
 from pass_core.decoding.emission import Emission
 from pass_core.decoding.events import PrefillInfo, StepEvent, StopReason
 from pass_core.decoding.fused import FusedStepper
@@ -202,11 +201,8 @@ class _Run:
             active = self.lookahead.without(settings.disabled_parts)
             self.state.lookahead = active
             self.state.runtime.use_lookahead(active)
-            self.state.sampler = (
-                SamplerHead(active.sampler, self.state.runtime.embed(np.zeros(1, np.int64)))
-                if (active.sampler)
-                else None
-            )
+            weights = active.sampler
+            self.state.sampler = self.state.runtime.sampler_head(weights) if weights is not None else None
             for stepper in self.steppers.values():
                 stepper.forget()
         if settings.k > self.lookahead.count and not settings.prompt_lookup:

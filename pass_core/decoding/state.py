@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from pass_core.decoding.drafting import SamplerHead
 from pass_core.decoding.settings import DecodingSettings
 from pass_core.decoding.tree import DraftTree, Emitted
 from pass_core.decoding.verification import VerificationRule
 from pass_core.lookahead import LookaheadEmbeddings
 from pass_core.runtime.base import Cache, Runtime
 from pass_core.runtime.rows import Rows
+from pass_core.runtime.sampler_head import SamplerHead
 
 
 @dataclass(frozen=True, slots=True)

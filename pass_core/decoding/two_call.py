@@ -66,6 +66,6 @@ def draft_chain(
     parent = ROOT
     for level in range(1, min(depth, drafts.depth) + 1):
         distribution = drafts.distributions(level, [before], settings.sampling)[0]
-        before = rule.draw_drafts(distribution, seed, position + level - 1, 1)[0][0]
+        before = rule.draw_drafts([distribution], seed, position + level - 1, 1)[0][0][0]
         parent = tree.add(Draft(before, parent, level, distribution, DraftSource.LOOKAHEAD))
     return tree

@@ -44,8 +44,10 @@ class VerificationRule(Protocol):
     trees: bool
     """Whether several drafts may compete for one position."""
 
-    def draw_drafts(self, draft: Distribution, seed: int, position: int, count: int) -> list[tuple[int, float]]:
-        """Up to `count` (token, perturbed score) for one position, best first."""
+    def draw_drafts(
+        self, drafts: Sequence[Distribution], seed: int, position: int, count: int
+    ) -> list[list[tuple[int, float]]]:
+        """For each draft distribution of this position up to `count` (token, perturbed score), best first."""
         ...
 
     def decide(self, target: Distribution, drafts: Sequence[Proposal], seed: int, position: int) -> Decision:
@@ -62,16 +64,20 @@ class CoupledRule:
 
     trees = True
 
-    def draw_drafts(self, draft: Distribution, seed: int, position: int, count: int) -> list[tuple[int, float]]:
-        if draft.ids.size == 1:
-            return [(int(draft.ids[0]), 0.0)]
-        scores = draft.perturbed(seed, position)
-        if scores.size > 4 * count:
-            part = np.argpartition(-scores, count)[:count]
-            part = part[np.argsort(-scores[part], kind="stable")]
-        else:
-            part = np.argsort(-scores, kind="stable")[:count]
-        return [(int(draft.ids[i]), float(scores[i])) for i in part]
+    def draw_drafts(
+        self, drafts: Sequence[Distribution], seed: int, position: int, count: int
+    ) -> list[list[tuple[int, float]]]:
+        # One noise evaluation for all of them: this runs several times a step.
+        noise = gumbel(seed, position, np.concatenate([d.ids for d in drafts]))
+        out: list[list[tuple[int, float]]] = []
+        begin = 0
+        for draft in drafts:
+            scores = draft.log_p + noise[begin : begin + draft.ids.size]
+            begin += draft.ids.size
+            best = np.argpartition(-scores, count)[:count] if scores.size > 4 * count else np.arange(scores.size)
+            best = best[np.argsort(-scores[best], kind="stable")][:count]
+            out.append(list(zip(draft.ids[best].tolist(), scores[best].tolist())))
+        return out
 
     def decide(self, target: Distribution, drafts: Sequence[Proposal], seed: int, position: int) -> Decision:
         token = target.sample(seed, position)
@@ -89,9 +95,11 @@ class RejectionRule:
 
     trees = False
 
-    def draw_drafts(self, draft: Distribution, seed: int, position: int, count: int) -> list[tuple[int, float]]:
-        token = draft.sample(seed, position, Stream.DRAFT)
-        return [(token, draft.log_prob(token))]
+    def draw_drafts(
+        self, drafts: Sequence[Distribution], seed: int, position: int, count: int
+    ) -> list[list[tuple[int, float]]]:
+        tokens = [d.sample(seed, position, Stream.DRAFT) for d in drafts]
+        return [[(token, draft.log_prob(token))] for token, draft in zip(tokens, drafts)]
 
     def decide(self, target: Distribution, drafts: Sequence[Proposal], seed: int, position: int) -> Decision:
         if not drafts:

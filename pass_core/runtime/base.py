@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
 import torch
 
-from pass_core.lookahead import LookaheadEmbeddings
+from pass_core.lookahead import LookaheadEmbeddings, SamplerWeights
 from pass_core.runtime.rows import Rows
+from pass_core.runtime.sampler_head import SamplerHead
 
 
 class Cache(Protocol):
@@ -54,12 +54,8 @@ class Runtime(Protocol):
         """Vocabulary logits, float32 [m, vocabulary], of [m, hidden] hidden states."""
         ...
 
-    def candidate_logits(self, hidden: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
-        """Logits of chosen tokens only: float32 [m, C] for hidden [m, hidden] and ids [C]."""
-        ...
-
-    def embed(self, ids: np.ndarray) -> torch.Tensor:
-        """Input embeddings [m, hidden] of token ids [m]."""
+    def sampler_head(self, weights: SamplerWeights) -> SamplerHead:
+        """The coherent-draft head on this runtime's device."""
         ...
 
     def synchronize(self) -> None:

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from pass_core.lookahead import LookaheadEmbeddings
+from pass_core.lookahead import LookaheadEmbeddings, SamplerWeights
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Cache
 from pass_core.runtime.cache import KVCache
 from pass_core.runtime.rows import Rows
+from pass_core.runtime.sampler_head import TorchSamplerHead
 
 
 class TorchRuntime:
@@ -93,22 +94,13 @@ class TorchRuntime:
         with torch.inference_mode():
             return self._cap(self.model.head(hidden.to(self.model.head.weight.device)).float())
 
-    def candidate_logits(self, hidden: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
-        head = self.model.head
-        with torch.inference_mode():
-            at = torch.from_numpy(ids).to(head.weight.device)
-            bias = cast(torch.Tensor | None, head.bias)
-            bias = bias[at] if bias is not None else None
-            return self._cap(nn.functional.linear(hidden.to(head.weight), head.weight[at], bias).float())
+    def sampler_head(self, weights: SamplerWeights) -> TorchSamplerHead:
+        return TorchSamplerHead(weights, self.model.input_embedding.weight, self.model.head)
 
     def _cap(self, logits: torch.Tensor) -> torch.Tensor:
         if self._softcap:
             return torch.tanh(logits / self._softcap) * self._softcap
         return logits
-
-    def embed(self, ids: np.ndarray) -> torch.Tensor:
-        with torch.inference_mode():
-            return self.model.input_embedding(torch.from_numpy(ids).to(self._device))
 
     def synchronize(self) -> None:
         if self._device.type == "cuda":

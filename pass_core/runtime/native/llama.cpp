@@ -779,4 +779,120 @@ void pass_commit(void* cache, int length, const int32_t* rows, int count) {
       }
   }
 }
+
+// The coherent-draft head: z = silu(W_in [rms(h); rms(e)] + step), h' = h + W_out z.
+struct Sampler {
+  int hidden, inner, steps;
+  Packed from_hidden, from_token, out;
+  std::vector<float> step;
+  Buffer in_rows, inner_rows, state_rows, wide;
+};
+
+// from_hidden, from_token: bfloat16 [inner, hidden]; out: bfloat16 [hidden, inner]; step: float32 [steps, inner].
+void* pass_sampler_new(int hidden, int inner, int steps, const uint16_t* from_hidden, const uint16_t* from_token,
+                       const uint16_t* out, const float* step) {
+  Sampler* s = new (std::nothrow) Sampler();
+  if (!s) return nullptr;
+  s->hidden = hidden;
+  s->inner = inner;
+  s->steps = steps;
+  if (!s->from_hidden.reserve(inner, hidden) || !s->from_token.reserve(inner, hidden) ||
+      !s->out.reserve(hidden, inner)) {
+    delete s;
+    return nullptr;
+  }
+  s->from_hidden.put(from_hidden, inner);
+  s->from_token.put(from_token, inner);
+  s->out.put(out, hidden);
+  s->step = copy(step, (size_t)steps * inner);
+  return s;
+}
+
+void pass_sampler_free(void* sampler) { delete (Sampler*)sampler; }
+
+namespace {
+void rms_rows(const float* x, int rows, int n, uint16_t* out) {
+  for (int r = 0; r < rows; r++) {
+    float total = 0;
+    for (int i = 0; i < n; i++) total += x[(size_t)r * n + i] * x[(size_t)r * n + i];
+    float scale = 1.0f / std::sqrt(total / n + 1e-6f);
+    for (int i = 0; i < n; i++) out[(size_t)r * n + i] = to_bf16(x[(size_t)r * n + i] * scale);
+  }
+}
+}  // namespace
+
+// prepared: float32 [rows, inner]: what depends on the look-ahead state and step alone.
+int pass_sampler_prepare(void* model, void* sampler, const float* states, const int32_t* steps, int rows,
+                         float* prepared) {
+  Team& team = ((Model*)model)->team;
+  Sampler& s = *(Sampler*)sampler;
+  if (!s.in_rows.reserve((size_t)rows * s.hidden * 2)) return 1;
+  uint16_t* x = s.in_rows.as<uint16_t>();
+  rms_rows(states, rows, s.hidden, x);
+  team.run([&](int t) {
+    int first, last;
+    share(s.from_hidden.panels, t, team.size(), first, last);
+    product(s.from_hidden.panel(first), (size_t)s.from_hidden.pairs * 32, last - first, (const uint32_t*)x,
+            s.hidden / 2, rows, s.from_hidden.pairs, prepared + first * 16, s.inner);
+    for (int r = 0; r < rows; r++)
+      for (int i = first * 16; i < last * 16; i++)
+        prepared[(size_t)r * s.inner + i] += s.step[(size_t)steps[r] * s.inner + i];
+  });
+  return 0;
+}
+
+// Logits of the candidates `ids` for each token that may stand before: float32 [rows, count].
+// table: bfloat16 [vocabulary, hidden] input embeddings; head: bfloat16 [vocabulary, hidden] output embeddings.
+int pass_sampler_score(void* model, void* sampler, const float* state, const float* prepared, const uint16_t* table,
+                       const uint16_t* head, const int64_t* tokens, int rows, const int64_t* ids, int count,
+                       float* scores) {
+  Team& team = ((Model*)model)->team;
+  Sampler& s = *(Sampler*)sampler;
+  int h = s.hidden, n = s.inner;
+  if (!s.in_rows.reserve((size_t)rows * h * 2) || !s.inner_rows.reserve((size_t)rows * n * 2) ||
+      !s.state_rows.reserve((size_t)rows * h * 2) || !s.wide.reserve((size_t)rows * std::max(n, h) * 4))
+    return 1;
+  uint16_t *x = s.in_rows.as<uint16_t>(), *z = s.inner_rows.as<uint16_t>(), *y = s.state_rows.as<uint16_t>();
+  float* wide = s.wide.as<float>();
+  for (int r = 0; r < rows; r++) {
+    for (int i = 0; i < h; i++) wide[i] = from_bf16(table[(size_t)tokens[r] * h + i]);
+    rms_rows(wide, 1, h, x + (size_t)r * h);
+  }
+  team.run([&](int t) {
+    int of = team.size(), first, last;
+    share(s.from_token.panels, t, of, first, last);
+    product(s.from_token.panel(first), (size_t)s.from_token.pairs * 32, last - first, (const uint32_t*)x, h / 2, rows,
+            s.from_token.pairs, wide + first * 16, n);
+    for (int r = 0; r < rows; r++)
+      for (int i = first * 16; i < last * 16; i += 16) {
+        f32x16 v = silu16(load_f32(wide + (size_t)r * n + i) + load_f32(prepared + i));
+        for (int j = 0; j < 16; j++) z[(size_t)r * n + i + j] = to_bf16(v[j]);
+      }
+    team.barrier();
+    share(s.out.panels, t, of, first, last);
+    product(s.out.panel(first), (size_t)s.out.pairs * 32, last - first, (const uint32_t*)z, n / 2, rows, s.out.pairs,
+            wide + first * 16, h);
+    for (int r = 0; r < rows; r++)
+      for (int i = first * 16; i < last * 16; i++)
+        y[(size_t)r * h + i] = to_bf16(state[i] + wide[(size_t)r * h + i]);
+    team.barrier();
+    share(count, t, of, first, last);
+    for (int c = first; c < last; c++) {
+      const uint32_t* w = (const uint32_t*)(head + (size_t)ids[c] * h);
+      for (int r = 0; r < rows; r++) {
+        const uint32_t* state_row = (const uint32_t*)(y + (size_t)r * h);
+        f32x16 sum{};
+        for (int i = 0; i < h / 2; i += 16) {
+          u32x16 a = load_u32(w + i), b = load_u32(state_row + i);
+          sum += (f32x16)(a << 16) * (f32x16)(b << 16);
+          sum += (f32x16)(a & 0xffff0000u) * (f32x16)(b & 0xffff0000u);
+        }
+        float total = 0;
+        for (int i = 0; i < 16; i++) total += sum[i];
+        scores[(size_t)r * count + c] = total;
+      }
+    }
+  });
+  return 0;
+}
 }

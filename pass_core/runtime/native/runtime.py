@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from pass_core.lookahead import AdapterWeights, LookaheadEmbeddings
+from pass_core.lookahead import AdapterWeights, LookaheadEmbeddings, SamplerWeights
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Cache
 from pass_core.runtime.native.build import library
 from pass_core.runtime.rows import Rows
+from pass_core.runtime.sampler_head import SamplerHead, TorchSamplerHead
 
 _FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 _STATIC_ROPE = frozenset({"default", "linear", "llama3", "yarn"})
@@ -55,7 +55,7 @@ def why_not(model: LanguageModel) -> str:
     head_dim = _head_dim(config)
     if head_dim % 16 or head_dim > 256 or config.hidden_size % 16 or config.intermediate_size % 16:
         return "its sizes are not multiples of 16"
-    if model.head.bias is not None or _other_bias(model):
+    if getattr(model.head, "bias", None) is not None or _other_bias(model):
         return "it has biases outside q, k and v"
     if getattr(config, "partial_rotary_factor", 1.0) not in (1.0, None):
         return "it rotates only a part of each head"
@@ -77,7 +77,7 @@ class NativeCache:
     """KV cache in the library's packed layout."""
 
     def __init__(self, lib: ctypes.CDLL, model: int, capacity: int) -> None:
-        self._lib = lib
+        self.lib = lib
         lib.pass_cache_new.restype = ctypes.c_void_p
         self.handle: int | None = lib.pass_cache_new(ctypes.c_void_p(model), capacity)
         if not self.handle:
@@ -87,7 +87,7 @@ class NativeCache:
 
     def commit(self, rows: Sequence[int]) -> None:
         at = np.fromiter(rows, dtype=np.int32)
-        self._lib.pass_commit(ctypes.c_void_p(self.handle), self.length, _pointer(at), at.size)
+        self.lib.pass_commit(ctypes.c_void_p(self.handle), self.length, _pointer(at), at.size)
         self.length += at.size
 
     def truncate(self, length: int) -> None:
@@ -95,12 +95,12 @@ class NativeCache:
 
     @property
     def nbytes(self) -> int:
-        self._lib.pass_cache_bytes.restype = ctypes.c_int64
-        return int(self._lib.pass_cache_bytes(ctypes.c_void_p(self.handle)))
+        self.lib.pass_cache_bytes.restype = ctypes.c_int64
+        return int(self.lib.pass_cache_bytes(ctypes.c_void_p(self.handle)))
 
     def __del__(self) -> None:
         if self.handle:
-            self._lib.pass_cache_free(ctypes.c_void_p(self.handle))
+            self.lib.pass_cache_free(ctypes.c_void_p(self.handle))
             self.handle = None
 
 
@@ -115,7 +115,7 @@ class NativeRuntime:
         lib = library()
         if lib is None:
             raise RuntimeError("the native library is not available")
-        self._lib = lib
+        self.lib = lib
         self.model = model
         self.threads = threads or min(torch.get_num_threads(), os.cpu_count() or 1)
         config = model.config
@@ -130,14 +130,14 @@ class NativeRuntime:
         self._embedding = model.input_embedding.weight.detach()
         self._lookahead: LookaheadEmbeddings | None = None
         self._lookahead_inputs: torch.Tensor | None = None
-        self._handle = self._build(config)
+        self.handle: int = self._build(config)
 
     @property
     def description(self) -> str:
         return f"native bfloat16, {self.threads} threads"
 
     def _build(self, config: Any) -> int:
-        model, lib = self.model, self._lib
+        model, lib = self.model, self.lib
         layers: list[Any] = list(model.layers)
         shape = _Shape(
             self._hidden,
@@ -184,29 +184,29 @@ class NativeRuntime:
         return handle
 
     def new_cache(self, capacity: int) -> NativeCache:
-        return NativeCache(self._lib, self._handle, capacity)
+        return NativeCache(self.lib, self.handle, capacity)
 
     def use_lookahead(self, lookahead: LookaheadEmbeddings | None) -> None:
         if lookahead is self._lookahead:
             return
         self._lookahead = lookahead
         self._lookahead_inputs = None if lookahead is None else lookahead.embeddings.to(torch.bfloat16).float()
-        handle = ctypes.c_void_p(self._handle)
+        handle = ctypes.c_void_p(self.handle)
         deep = None if lookahead is None or lookahead.deep is None else _floats(lookahead.deep)
-        self._lib.pass_set_deep(handle, _pointer(deep), 0 if deep is None else deep.shape[1])
+        self.lib.pass_set_deep(handle, _pointer(deep), 0 if deep is None else deep.shape[1])
         adapters = {} if lookahead is None else lookahead.adapters
         for index in range(len(self.model.layers)):
             for which, name in enumerate(_LINEARS):
                 self._set_adapter(index, which, adapters.get(f"layers.{index}.{name}"))
 
     def _set_adapter(self, layer: int, linear: int, adapter: AdapterWeights | None) -> None:
-        handle = ctypes.c_void_p(self._handle)
+        handle = ctypes.c_void_p(self.handle)
         if adapter is None:
-            self._lib.pass_set_adapter(handle, layer, linear, None, None, 0, 0, 0)
+            self.lib.pass_set_adapter(handle, layer, linear, None, None, 0, 0, 0)
             return
         down, up = _halves(adapter.down), _halves(adapter.up)
         rank, inputs = down.shape
-        if self._lib.pass_set_adapter(handle, layer, linear, _pointer(down), _pointer(up), rank, inputs, up.shape[0]):
+        if self.lib.pass_set_adapter(handle, layer, linear, _pointer(down), _pointer(up), rank, inputs, up.shape[0]):
             raise MemoryError("There is not enough memory for the look-ahead adapters. Switch them off.")
 
     def forward(self, cache: Cache, rows: Rows) -> torch.Tensor:
@@ -225,8 +225,8 @@ class NativeRuntime:
         cosine, sine = np.cos(angles) * self._rope_scale, np.sin(angles) * self._rope_scale
         parents, steps = rows.parents.astype(np.int32), rows.lookahead.astype(np.int32)
         hidden = torch.empty(rows.count, self._hidden, dtype=torch.float32)
-        failed = self._lib.pass_forward(
-            ctypes.c_void_p(self._handle),
+        failed = self.lib.pass_forward(
+            ctypes.c_void_p(self.handle),
             ctypes.c_void_p(cache.handle),
             cache.length,
             rows.count,
@@ -247,8 +247,8 @@ class NativeRuntime:
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         hidden = hidden.contiguous()
         out = torch.empty(hidden.shape[0], self._padded, dtype=torch.float32)
-        failed = self._lib.pass_head(
-            ctypes.c_void_p(self._handle),
+        failed = self.lib.pass_head(
+            ctypes.c_void_p(self.handle),
             ctypes.c_void_p(hidden.data_ptr()),
             hidden.shape[0],
             ctypes.c_void_p(out.data_ptr()),
@@ -257,21 +257,82 @@ class NativeRuntime:
             raise MemoryError("There is not enough memory for this call. Choose a smaller row budget.")
         return out[:, : self._vocabulary]
 
-    def candidate_logits(self, hidden: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
-        with torch.inference_mode():
-            weight = self.model.head.weight[torch.from_numpy(ids)].float()
-            return nn.functional.linear(hidden, weight)
-
-    def embed(self, ids: np.ndarray) -> torch.Tensor:
-        return self._embedding[torch.from_numpy(ids)].float()
+    def sampler_head(self, weights: SamplerWeights) -> SamplerHead:
+        inner, hidden = weights.w_in.shape[0], weights.w_out.shape[0]
+        if inner % 16 or hidden % 32:
+            return TorchSamplerHead(weights, self._embedding.float(), self.model.head.float())
+        return NativeSamplerHead(self, weights)
 
     def synchronize(self) -> None:
         """Nothing to wait for: calls return when they are done."""
 
     def __del__(self) -> None:
-        handle = getattr(self, "_handle", None)
+        handle = getattr(self, "handle", None)
         if handle:
-            self._lib.pass_free(ctypes.c_void_p(handle))
+            self.lib.pass_free(ctypes.c_void_p(handle))
+
+
+class NativeSamplerHead:
+    """The coherent-draft head in the compiled library; see `pass_core.runtime.sampler_head.SamplerHead`."""
+
+    def __init__(self, runtime: NativeRuntime, weights: SamplerWeights) -> None:
+        hidden, inner = weights.w_out.shape
+        self._runtime = runtime
+        self._inner = int(inner)
+        lib = runtime.lib
+        lib.pass_sampler_new.restype = ctypes.c_void_p
+        from_hidden, from_token = _halves(weights.w_in[:, :hidden]), _halves(weights.w_in[:, hidden:])
+        out, step = _halves(weights.w_out), _floats(weights.step)
+        self._handle: int | None = lib.pass_sampler_new(
+            int(hidden),
+            self._inner,
+            step.shape[0],
+            _pointer(from_hidden),
+            _pointer(from_token),
+            _pointer(out),
+            _pointer(step),
+        )
+        if not self._handle:
+            raise MemoryError("There is not enough memory for the sampler head. Switch it off.")
+        self._table = runtime.model.input_embedding.weight.detach()
+        self._head = runtime.model.head.weight.detach()
+
+    def prepare(self, states: torch.Tensor, steps: Sequence[int]) -> torch.Tensor:
+        states = states.contiguous()
+        at = np.asarray(steps, dtype=np.int32)
+        prepared = torch.empty(states.shape[0], self._inner, dtype=torch.float32)
+        self._runtime.lib.pass_sampler_prepare(
+            ctypes.c_void_p(self._runtime.handle),
+            ctypes.c_void_p(self._handle),
+            ctypes.c_void_p(states.data_ptr()),
+            _pointer(at),
+            states.shape[0],
+            ctypes.c_void_p(prepared.data_ptr()),
+        )
+        return prepared
+
+    def scores(
+        self, state: torch.Tensor, prepared: torch.Tensor, before: np.ndarray, candidates: np.ndarray
+    ) -> np.ndarray:
+        out = np.empty((before.size, candidates.size), dtype=np.float32)
+        self._runtime.lib.pass_sampler_score(
+            ctypes.c_void_p(self._runtime.handle),
+            ctypes.c_void_p(self._handle),
+            ctypes.c_void_p(state.data_ptr()),
+            ctypes.c_void_p(prepared.data_ptr()),
+            ctypes.c_void_p(self._table.data_ptr()),
+            ctypes.c_void_p(self._head.data_ptr()),
+            _pointer(before),
+            before.size,
+            _pointer(candidates),
+            candidates.size,
+            _pointer(out),
+        )
+        return out
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self._runtime.lib.pass_sampler_free(ctypes.c_void_p(self._handle))
             self._handle = None
 
 

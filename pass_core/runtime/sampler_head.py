@@ -1,0 +1,67 @@
+"""The coherent-draft head on a device: draft scores that know the token before the drafted one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from pass_core.lookahead import SamplerWeights
+
+
+class SamplerHead(Protocol):
+    """z = silu(W_in [rms(h); rms(e)] + step_j), h' = h + W_out z (arXiv 2507.11851, "sampler module").
+
+    h is a look-ahead state after the final norm, e the embedding of the token before the drafted one.
+    """
+
+    def prepare(self, states: torch.Tensor, steps: Sequence[int]) -> torch.Tensor:
+        """[m, inner] what depends on the states [m, hidden] and their 0-based look-ahead steps alone."""
+        ...
+
+    def scores(
+        self, state: torch.Tensor, prepared: torch.Tensor, before: np.ndarray, candidates: np.ndarray
+    ) -> np.ndarray:
+        """Float32 logits [m, C] of candidate ids [C] for one state [hidden], [inner] and tokens before, ids [m]."""
+        ...
+
+
+class TorchSamplerHead:
+    """The head in PyTorch, on any device.
+
+    Args:
+        table: input embeddings [vocabulary, hidden]; head: the vocabulary head.
+    """
+
+    def __init__(self, weights: SamplerWeights, table: torch.Tensor, head: nn.Linear) -> None:
+        hidden = weights.w_out.shape[0]
+        self._table, self._head = table, head
+        self._from_hidden = weights.w_in[:, :hidden].to(table).T.contiguous()
+        self._from_token = weights.w_in[:, hidden:].to(table).T.contiguous()
+        self._step = weights.step.to(table)
+        self._out = weights.w_out.to(table).T.contiguous()
+
+    def prepare(self, states: torch.Tensor, steps: Sequence[int]) -> torch.Tensor:
+        with torch.inference_mode():
+            return rms(states) @ self._from_hidden + self._step[list(steps)]
+
+    def scores(
+        self, state: torch.Tensor, prepared: torch.Tensor, before: np.ndarray, candidates: np.ndarray
+    ) -> np.ndarray:
+        with torch.inference_mode():
+            tokens = self._table[torch.from_numpy(before).to(self._table.device)]
+            inner = nn.functional.silu(prepared + rms(tokens) @ self._from_token)
+            states = state + inner @ self._out
+            at = torch.from_numpy(candidates).to(self._head.weight.device)
+            bias: torch.Tensor | None = getattr(self._head, "bias", None)
+            bias = bias[at] if bias is not None else None
+            return nn.functional.linear(states.to(self._head.weight), self._head.weight[at], bias).float().cpu().numpy()
+
+
+def rms(x: torch.Tensor) -> torch.Tensor:
+    """x / sqrt(mean(x²) + 1e-6) over the last axis, computed in float32."""
+    wide = x.float()
+    return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
