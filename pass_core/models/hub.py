@@ -99,6 +99,11 @@ def _download(repo: str) -> str:
     return snapshot_download(repo, allow_patterns=patterns, ignore_patterns=["*/*"], tqdm_class=Bar)
 
 
+def _is_transport_error(error: BaseException) -> bool:
+    """Whether it comes from the hub's HTTP library (another one in every major version)."""
+    return any(k.__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "requests") for k in type(error).__mro__)
+
+
 def _main(repo: str) -> None:
     children.leave_with_parent()
     from huggingface_hub import errors
@@ -119,21 +124,16 @@ def _main(repo: str) -> None:
                 f"There is no model {repo} on the hub, or it is private. Check the name, or log in (“hf auth login”)."
             )
         )
-    except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError) as error:
+    except Exception as error:
+        offline = (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError)
+        if not isinstance(error, offline) and not _is_transport_error(error):
+            children.fail(error)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         children.fail(
             ModelOffline(
                 f"{repo} is not on this machine, and the hub cannot be reached ({reason}). "
                 "Check the network (HF_ENDPOINT, HF_HUB_OFFLINE, proxy), or use the default model."
             )
-        )
-    except Exception as error:
-        children.fail(
-            ModelOffline(
-                f"The hub cannot be reached ({type(error).__name__}: {error}). Check the network and try again."
-            )
-            if "connect" in f"{type(error).__name__}{error}".lower()
-            else error
         )
     children.say(result=folder)
 
