@@ -1,0 +1,1 @@
+"""What leaves the program: tables, stand-alone pages, pictures of plots, presets, the clipboard."""
