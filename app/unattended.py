@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from PySide6.QtCore import QObject, QTimer, Signal
-from PySide6.QtGui import QPainter, QPixmap
+from PySide6.QtGui import QPixmap
 
 from app.arguments import Arguments
 from app.context import AppContext, ErrorReport
@@ -71,14 +71,8 @@ class Driver(QObject):
             self._failed(ErrorReport(f"The picture could not be written to {path}. Choose a writable .png path."))
 
     def grab(self) -> QPixmap:
-        """The window, with the hover card on top when it is open."""
-        picture = self._window.grab()
-        card = self._window.generate.text.hover_card
-        if card.isVisible():
-            painter = QPainter(picture)
-            painter.drawPixmap(self._window.mapFromGlobal(card.pos()), card.grab())
-            painter.end()
-        return picture
+        """The window as it is."""
+        return self._window.grab()
 
     def _failed(self, report: ErrorReport) -> None:
         print(report.sentence, file=sys.stderr)

@@ -157,7 +157,6 @@ class GeneratePage(QWidget):
 
     def _set_reason(self, reason: str) -> None:
         self.reason.set_full_text(f"auto: {reason}" if reason else "")
-        self.controls.set_reason(reason)
 
     # -- choices ---------------------------------------------------------------------------------------------------
 
@@ -307,7 +306,7 @@ class GeneratePage(QWidget):
         stack = QWidget()
         stack.setObjectName("scrollBody")
         column = QVBoxLayout(stack)
-        column.setContentsMargins(0, 0, 6, 0)
+        column.setContentsMargins(0, 0, 8, 0)
         column.setSpacing(8)
         for card in (self.model_card, self.prompt, self.controls, self.embedding_card):
             column.addWidget(card)
@@ -325,9 +324,9 @@ class GeneratePage(QWidget):
         buttons = row(self.run_button, self.stop_button)
         buttons.setStretch(0, 2)
         buttons.setStretch(1, 1)
-        buttons.setContentsMargins(0, 0, 6, 0)
+        buttons.setContentsMargins(0, 0, 8, 0)
         left_column.addLayout(buttons)
-        left.setMinimumWidth(336)
+        left.setMinimumWidth(352)
         left.setMaximumWidth(480)
 
         text_card = Card()
@@ -338,16 +337,16 @@ class GeneratePage(QWidget):
         self.ghosts_action.toggled.connect(ghosts.setChecked)
         copy = tool_button("ph.copy", "Copy the generated text (Ctrl+Shift+C)", theme)
         copy.clicked.connect(self.copy_action.trigger)
-        top = row(self.legend, ghosts, copy, spacing=4)
-        top.setStretch(0, 1)
-        top.setContentsMargins(16, 0, 8, 0)
+        top = row(self.legend)
+        top.setContentsMargins(16, 2, 16, 4)
         text_card.body.addLayout(top)
         line = QFrame()
         line.setProperty("role", "line")
         text_card.body.addWidget(line)
         text_card.body.addWidget(self.text, 1)
-        foot = row(self.reason)
-        foot.setContentsMargins(16, 0, 16, 6)
+        foot = row(self.reason, ghosts, copy, spacing=4)
+        foot.setStretch(0, 1)
+        foot.setContentsMargins(16, 0, 8, 4)
         text_card.body.addLayout(foot)
         centre = QWidget()
         centre_column = QVBoxLayout(centre)
@@ -369,7 +368,7 @@ class GeneratePage(QWidget):
         for i, (widget, stretch) in enumerate(((left, 0), (centre, 3), (self._right, 2))):
             self.splitter.addWidget(widget)
             self.splitter.setStretchFactor(i, stretch)
-        self.splitter.setSizes([352, 560, 280])
+        self.splitter.setSizes([360, 560, 280])
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.splitter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from enum import StrEnum
 from importlib import resources
+from pathlib import Path
 from string import Template
 
 from PySide6.QtCore import QObject, Qt, Signal
@@ -88,6 +89,7 @@ def sans(points: float = BASE_POINT_SIZE, weight: QFont.Weight = QFont.Weight.No
     font = QFont([SANS_FAMILY, "Segoe UI", "SF Pro Text", "Noto Sans", "DejaVu Sans", "sans-serif"])
     font.setPointSizeF(points)
     font.setWeight(weight)
+    font.setFeature(QFont.Tag("tnum"), 1)  # figures of equal width: running numbers do not jitter
     return font
 
 
@@ -133,6 +135,10 @@ def palette(theme: Theme) -> QPalette:
 def style_sheet(theme: Theme) -> str:
     """The style sheets of this folder (in the order of their numbers) with `$role` replaced by the theme's colours."""
     colors = {f.name: v for f in fields(theme) if isinstance(v := getattr(theme, f.name), str)}
+    colors |= {f"series{i}": c for i, c in enumerate(theme.series)}
+    icons = resources.files("resources") / "icons"
+    colors["check"] = Path(str(icons / f"check-{'dark' if theme.dark else 'light'}.svg")).as_posix()
+    colors["check_disabled"] = Path(str(icons / "check-disabled.svg")).as_posix()
     folder = resources.files("app") / "theme"
     sheets = sorted((e for e in folder.iterdir() if e.name.endswith(".qss")), key=lambda e: e.name)
     return "\n".join(Template(e.read_text(encoding="utf-8")).substitute(colors) for e in sheets)

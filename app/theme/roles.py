@@ -139,8 +139,8 @@ LIGHT = Theme(
         TokenRole.MODEL: TokenStyle("#1b2330", "", Underline.NoUnderline),
         TokenRole.ACCEPTED: TokenStyle("#00704f", "#e1f4ec", Underline.SingleUnderline),
         TokenRole.LOOKUP: TokenStyle("#755c00", "#f8f0d2", Underline.DashDotLine),
-        TokenRole.CORRECTED: TokenStyle("#b34700", "#fdece0", Underline.WaveUnderline),
-        TokenRole.BONUS: TokenStyle("#0063a3", "#e2f0fa", Underline.DashUnderline),
+        TokenRole.CORRECTED: TokenStyle("#b34700", "", Underline.WaveUnderline),
+        TokenRole.BONUS: TokenStyle("#0063a3", "", Underline.DashUnderline),
         TokenRole.GHOST: TokenStyle("#98a1ae", "", Underline.NoUnderline, strike=True),
     },
 )
@@ -174,8 +174,8 @@ DARK = Theme(
         TokenRole.MODEL: TokenStyle("#e4e8ee", "", Underline.NoUnderline),
         TokenRole.ACCEPTED: TokenStyle("#54d6aa", "#15332a", Underline.SingleUnderline),
         TokenRole.LOOKUP: TokenStyle("#e6c34d", "#332c12", Underline.DashDotLine),
-        TokenRole.CORRECTED: TokenStyle("#ff9559", "#3a2416", Underline.WaveUnderline),
-        TokenRole.BONUS: TokenStyle("#6cbcf5", "#162c3f", Underline.DashUnderline),
+        TokenRole.CORRECTED: TokenStyle("#ff9559", "", Underline.WaveUnderline),
+        TokenRole.BONUS: TokenStyle("#6cbcf5", "", Underline.DashUnderline),
         TokenRole.GHOST: TokenStyle("#6c7786", "", Underline.NoUnderline, strike=True),
     },
 )

@@ -222,13 +222,13 @@ class SliderField(QWidget):
         else:
             self.spin = QSpinBox()
             self.spin.setSingleStep(int(step))
-        self.spin.setFixedWidth(64)
+        self.spin.setFixedWidth(56)
         self.spin.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.spin.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
         if special:
             self.spin.setSpecialValueText(special)
         self.title = label(title)
-        self.title.setFixedWidth(92)
+        self.title.setFixedWidth(88)
         for widget in (self.title, self.slider, self.spin):
             widget.setToolTip(tip)
         self.slider.setAccessibleName(title)

@@ -178,11 +178,6 @@ class DecodingControls(Card):
             self.strategy.set_value(Strategy.AUTOREGRESSIVE.value)
         self._enable()
 
-    def set_reason(self, reason: str) -> None:
-        """Why auto chose the present shape, as the last step said."""
-        self._reason.setText(reason)
-        self._reason.setVisible(bool(reason))
-
     def roll_seed(self) -> None:
         """A new seed."""
         self.seed_field.setValue(random.randrange(MAX_SEED))
@@ -195,15 +190,13 @@ class DecodingControls(Card):
     # -- parts -----------------------------------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        self._reason = label("", "faint", wrap=True)
-        self._reason.hide()
-        for widget in (self.strategy, self.k, self._reason, self.temperature, self.top_k, self.length):
+        for widget in (self.strategy, self.k, self.temperature, self.top_k, self.length):
             self.body.addWidget(widget)
         seed_title = label("Seed")
-        seed_title.setFixedWidth(92)
+        seed_title.setFixedWidth(88)
         self.body.addLayout(row(seed_title, self.seed_field, self.dice, self.reuse, spacing=4))
         rule_title = label("Verification")
-        rule_title.setFixedWidth(92)
+        rule_title.setFixedWidth(88)
         rule = row(rule_title, self.verification, spacing=4)
         rule.setStretch(1, 1)
         self.body.addLayout(rule)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QPoint, QRect, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QGraphicsDropShadowEffect, QHBoxLayout, QVBoxLayout, QWidget
 
 from app.theme.apply import ThemeManager, mono, sans
 from app.theme.roles import ROLE_EXPLANATIONS, ROLE_TITLES, Theme, TokenRole
@@ -79,13 +79,18 @@ class DistributionBars(QWidget):
 
 
 class HoverCard(QFrame):
-    """A tool-tip window that explains one piece of the text."""
+    """Floats above the window of its owner and explains one piece of the text."""
 
     def __init__(self, theme: ThemeManager, owner: QWidget) -> None:
-        super().__init__(owner, Qt.WindowType.ToolTip | Qt.WindowType.FramelessWindowHint)
+        super().__init__(owner)
+        self._owner = owner
         self.setObjectName("hoverCard")
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self.setAttribute(Qt.WidgetAttribute.WA_ShowWithoutActivating)
+        shadow = QGraphicsDropShadowEffect(self)
+        shadow.setBlurRadius(24)
+        shadow.setOffset(0, 4)
+        shadow.setColor(QColor(0, 0, 0, 70))
+        self.setGraphicsEffect(shadow)
         self.setFixedWidth(WIDTH)
         self._token = label("")
         self._token.setFont(mono(13))
@@ -100,8 +105,8 @@ class HoverCard(QFrame):
         head.setContentsMargins(0, 4, 0, 0)
         head.addWidget(label("likeliest next tokens", "faint"))
         head.addStretch(1)
-        self._head_target = label("target", "faint")
-        self._head_draft = label("draft", "faint")
+        self._head_target = label("target", "target")
+        self._head_draft = label("draft", "draft")
         for widget in (self._head_target, self._head_draft):
             widget.setFixedWidth(52)
             widget.setAlignment(Qt.AlignmentFlag.AlignRight)
@@ -121,15 +126,21 @@ class HoverCard(QFrame):
 
     def show_piece(self, piece: Piece, anchor: QRect) -> None:
         """Explain a piece; the card opens below (or above) `anchor`, in global coordinates."""
+        window = self._owner.window()
+        if self.parentWidget() is not window:
+            self.setParent(window)
         self._fill(piece)
-        self.adjustSize()
-        self.resize(WIDTH, self.sizeHint().height())
-        area = self.screen().availableGeometry()
-        x = min(max(area.left() + 4, anchor.left() - 16), area.right() - self.width() - 4)
+        layout = self.layout()
+        if layout is not None:
+            layout.activate()
+            self.resize(WIDTH, layout.totalHeightForWidth(WIDTH))
+        anchor = QRect(window.mapFromGlobal(anchor.topLeft()), anchor.size())
+        x = min(max(4, anchor.left() - 16), window.width() - self.width() - 4)
         y = anchor.bottom() + 8
-        if y + self.height() > area.bottom():
-            y = anchor.top() - self.height() - 8
+        if y + self.height() > window.height() - 8:
+            y = max(4, anchor.top() - self.height() - 8)
         self.move(QPoint(x, y))
+        self.raise_()
         self.show()
 
     def _fill(self, piece: Piece) -> None:

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QWidget
 from app.theme.apply import ThemeManager, sans
 from app.theme.roles import ROLE_EXPLANATIONS, ROLE_TITLES, TokenRole, Underline
 from app.widgets.basic import label
+from app.widgets.flow import FlowLayout
 from pass_core.decoding.events import StepEvent
 
 
@@ -80,9 +81,7 @@ class Legend(QWidget):
 
     def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(16)
+        layout = FlowLayout(self, 16, 4)
         self._entries: dict[TokenRole, QWidget] = {}
         self._labels = {}
         self.counts: dict[TokenRole, int] = {}
@@ -97,7 +96,6 @@ class Legend(QWidget):
             inner.addWidget(text)
             self._entries[role], self._labels[role] = entry, text
             layout.addWidget(entry)
-        layout.addStretch(1)
         self.reset()
 
     def reset(self) -> None:

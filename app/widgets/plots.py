@@ -32,16 +32,30 @@ class ThemedPlot(pg.PlotWidget):
         self.setAntialiasing(True)
         self.setFrameShape(self.Shape.NoFrame)
         item = self.getPlotItem()
-        item.setContentsMargins(0, 0, 4, 0)
+        item.setContentsMargins(0, 6, 14, 0)
         for side in ("left", "bottom"):
             axis = item.getAxis(side)
             axis.setTickFont(sans(8))
-            axis.setStyle(tickLength=0, tickTextOffset=6, autoExpandTextSpace=False, maxTickLevel=0)
+            axis.setStyle(tickLength=0, tickTextOffset=6, autoExpandTextSpace=False, hideOverlappingLabels=False)
+        item.getViewBox().setDefaultPadding(0)
         item.getAxis("left").setWidth(36)
         item.getAxis("bottom").setHeight(18 if not x_label else 34)
-        item.showGrid(x=False, y=True, alpha=1.0)
+        # The axis' own grid would clip the labels at both ends, so the lines are items of the plot.
+        self._grid = [pg.InfiniteLine(angle=0) for _ in range(3)]
+        for line in self._grid:
+            line.setZValue(-10)
+            self.addItem(line, ignoreBounds=True)
         theme.changed.connect(self.restyle)
         self.restyle(theme.current)
+
+    def set_top(self, top: float, *, percent: bool = False) -> None:
+        """A y axis from 0 to `top` with three ticks and their grid lines."""
+        values = (0.0, top / 2, top)
+        self.setYRange(0, top, padding=0)
+        ticks = [(v, f"{100 * v:.0f} %" if percent else f"{v:g}") for v in values]
+        self.getPlotItem().getAxis("left").setTicks([ticks])
+        for line, value in zip(self._grid, values):
+            line.setValue(value)
 
     def restyle(self, theme: Theme) -> None:
         """Take the colours of a theme."""
@@ -49,9 +63,11 @@ class ThemedPlot(pg.PlotWidget):
         item = self.getPlotItem()
         for side in ("left", "bottom"):
             axis = item.getAxis(side)
-            axis.setPen(pg.mkPen(theme.border))
+            axis.setPen(pg.mkPen(None))
             axis.setTextPen(pg.mkPen(theme.text_faint))
             axis.setTickPen(pg.mkPen(theme.grid))
+        for line in self._grid:
+            line.setPen(pg.mkPen(theme.grid, width=1))
         style = {"color": theme.text_faint, "font-size": "8pt"}
         if self._x_label:
             item.setLabel("bottom", self._x_label, **style)
@@ -99,7 +115,16 @@ class RatePlot(ThemedPlot):
             self.removeItem(line)
         self._marks.clear()
         self.setXRange(0, 64, padding=0)
-        self.setYRange(0, self._top or 1.0, padding=0)
+        self._set_x_ticks(64.0)
+        self._set_top(self._top or 1.0)
+
+    def _set_x_ticks(self, last: float) -> None:
+        step = next(s for s in (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192) if last / s <= 5 or s == 8192)
+        ticks = [(float(v), str(v)) for v in range(0, int(last) + 1, step)]
+        self.getPlotItem().getAxis("bottom").setTicks([ticks])
+
+    def _set_top(self, top: float) -> None:
+        self.set_top(top, percent=self._top is not None)
 
     def show_data(
         self, tokens: Sequence[int], window: Sequence[float], overall: Sequence[float], marks: Sequence[Mark]
@@ -112,9 +137,10 @@ class RatePlot(ThemedPlot):
         self._overall.setData(x, o, connect="finite")
         last = float(x[-1]) if len(x) else 0.0
         self.setXRange(0, max(64.0, last), padding=0)
+        self._set_x_ticks(max(64.0, last))
         finite = np.concatenate([w[np.isfinite(w)], o[np.isfinite(o)]])
         if self._top is None:
-            self.setYRange(0, _round_up(float(finite.max()) * 1.1) if len(finite) else 1.0, padding=0)
+            self._set_top(_round_up(float(finite.max()) * 1.05) if len(finite) else 1.0)
         while len(self._marks) < len(marks):
             line = pg.InfiniteLine(angle=90, pen=self._mark_pen(self.theme.current))
             line.setZValue(-5)
@@ -136,7 +162,7 @@ class PositionPlot(ThemedPlot):
         self._reference = pg.ScatterPlotItem([], [], symbol="d", size=8)
         self.addItem(self._bars)
         self.addItem(self._reference)
-        self.setYRange(0, 1, padding=0)
+        self.set_top(1.0, percent=True)
         self.restyle(theme.current)
         self.show_data([], [])
 
@@ -180,10 +206,10 @@ class LivePlots(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
         for title, hint, plot, name in (
-            ("Tokens per second", "window  ┄ overall", self.speed, "speed"),
-            ("Acceptance rate", "window  ┄ overall", self.acceptance, "acceptance"),
+            ("Tokens per second", "─ recent  ┄ overall", self.speed, "speed"),
+            ("Acceptance rate", "─ recent  ┄ overall", self.acceptance, "acceptance"),
             ("Acceptance by draft position", "◇ held-out", self.positions, "positions"),
-            ("Tokens per call", "window  ┄ overall", self.per_call, "per_call"),
+            ("Tokens per call", "─ recent  ┄ overall", self.per_call, "per_call"),
         ):
             card = Card()
             card.body.setContentsMargins(8, 8, 8, 4)
@@ -236,8 +262,8 @@ class LivePlots(QWidget):
 
 
 def _round_up(value: float) -> float:
-    """The next calm axis end: 1, 1.5, 2, 3, 5, 8 times a power of ten."""
+    """The next calm axis end: 1, 1.6, 2, 3, 4, 6, 8 times a power of ten."""
     if value <= 0:
         return 1.0
     power = 10.0 ** np.floor(np.log10(value))
-    return float(next(m for m in (1, 1.5, 2, 3, 5, 8, 10) if m * power >= value - 1e-12) * power)
+    return float(next(m for m in (1, 1.6, 2, 3, 4, 6, 8, 10) if m * power >= value - 1e-12) * power)

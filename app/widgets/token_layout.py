@@ -84,9 +84,14 @@ def pieces_of(step: StepEvent, *, ghosts: bool) -> list[Piece]:
         if ghosts and token.provenance is Provenance.CORRECTED:
             rejected = rejected_drafts(step, token)
             if rejected:
-                out.append(Piece(shown(rejected[0].text), TokenRole.GHOST, step, draft=rejected[0]))
+                out.append(Piece(_ghost_text(rejected[0]), TokenRole.GHOST, step, draft=rejected[0]))
         out.append(Piece(shown(token.text), TokenRole.of(token), step, token=token))
     return out
+
+
+def _ghost_text(draft: DraftNode) -> str:
+    """A rejected draft must not break the line: line ends and tabs are shown as signs."""
+    return shown(draft.text.replace("\n", "⏎").replace("\t", "⇥").replace("\u2028", "⏎").replace("\u2029", "⏎"))
 
 
 def rejected_drafts(step: StepEvent, token: TokenEvent) -> Sequence[DraftNode]:
