@@ -14,6 +14,7 @@ from pass_core.lookahead import LookaheadEmbeddings, SamplerWeights
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Cache
 from pass_core.runtime.cache import KVCache
+from pass_core.runtime.packed import pack_linears
 from pass_core.runtime.rows import Rows
 from pass_core.runtime.sampler_head import TorchSamplerHead
 
@@ -29,14 +30,16 @@ class TorchRuntime:
         self._layers = list(model.layers)
         self._eager = getattr(model.model.config, "_attn_implementation", "sdpa") == "eager"
         self._softcap = getattr(model.config, "final_logit_softcapping", None)
+        self._logits_scaling = getattr(model.config, "logits_scaling", None)  # Granite
         self._lookahead: LookaheadEmbeddings | None = None
         self._embeddings: torch.Tensor | None = None
         self._parts: _LookaheadHooks | None = None
+        self._packed = pack_linears(model)
 
     @property
     def description(self) -> str:
         dtype = str(self._dtype).removeprefix("torch.")
-        return f"transformers modules, {dtype}"
+        return f"transformers modules, {dtype}" + (", packed linear layers" if self._packed else "")
 
     def new_cache(self, capacity: int) -> KVCache:
         return KVCache(len(self._layers), capacity)
@@ -98,6 +101,8 @@ class TorchRuntime:
         return TorchSamplerHead(weights, self.model.input_embedding.weight, self.model.head)
 
     def _cap(self, logits: torch.Tensor) -> torch.Tensor:
+        if self._logits_scaling:
+            logits = logits / self._logits_scaling
         if self._softcap:
             return torch.tanh(logits / self._softcap) * self._softcap
         return logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import os
 from collections.abc import Sequence
@@ -260,7 +261,8 @@ class NativeRuntime:
     def sampler_head(self, weights: SamplerWeights) -> SamplerHead:
         inner, hidden = weights.w_in.shape[0], weights.w_out.shape[0]
         if inner % 16 or hidden % 32:
-            return TorchSamplerHead(weights, self._embedding.float(), self.model.head.float())
+            # A copy: Module.float() would turn the model's own weights into float32.
+            return TorchSamplerHead(weights, self._embedding.float(), copy.deepcopy(self.model.head).float())
         return NativeSamplerHead(self, weights)
 
     def synchronize(self) -> None:
