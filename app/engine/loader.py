@@ -179,6 +179,7 @@ class Loader(QObject):
                 layers=len(model.layers),
                 name=model.name,
                 fingerprint=model.fingerprint,
+                linears=model.linears(),
             )
             return loaded
 

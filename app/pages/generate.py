@@ -200,6 +200,7 @@ class GeneratePage(QWidget):
 
     def _lookahead_changed(self, lookahead: LookaheadEmbeddings | None) -> None:
         self.embedding_card.show_lookahead(lookahead)
+        self.model_card.show_lookahead(lookahead)
         if lookahead is None:
             return
         self.controls.set_lookahead_count(lookahead.count)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
 from PySide6.QtGui import QFontMetrics, QResizeEvent
 from PySide6.QtWidgets import (
-    QAbstractSpinBox,
     QButtonGroup,
     QDoubleSpinBox,
     QFrame,
@@ -224,7 +223,6 @@ class SliderField(QWidget):
             self.spin.setSingleStep(int(step))
         self.spin.setFixedWidth(56)
         self.spin.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self.spin.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
         if special:
             self.spin.setSpecialValueText(special)
         self.title = label(title)

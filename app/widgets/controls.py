@@ -80,7 +80,6 @@ class DecodingControls(Card):
         self.lookup.setToolTip("Fused: merge n-gram matches from the text so far into the tree of drafts")
         self.seed_field = QSpinBox()
         self.seed_field.setRange(0, MAX_SEED)
-        self.seed_field.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
         self.seed_field.setAccessibleName("Seed")
         self.seed_field.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         guard_wheel(self.seed_field)

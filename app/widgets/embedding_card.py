@@ -146,8 +146,9 @@ class EmbeddingCard(Card):
         self.count.setText(f"L = {lookahead.count}")
         self.count.setToolTip(f"{lookahead.count} look-ahead steps: up to {lookahead.count} drafts at once")
         unknown = not lookahead.base_fingerprint
-        self.trained.setText("trained" if lookahead.trained else "base model unknown" if unknown else "untrained")
-        set_tone(self.trained, "good" if lookahead.trained else "warn")
+        state, tone = training_state(lookahead)
+        self.trained.setText(state)
+        set_tone(self.trained, tone)
         self.hint.setVisible(not lookahead.trained)
         self.hint.setText(
             "This file does not say which model it was trained for; drafts may be poor, the text stays exact."
@@ -216,6 +217,13 @@ class EmbeddingCard(Card):
         menu.addSeparator()
         menu.addAction("Mean embedding (untrained)", lambda: self.file_requested.emit(""))
         menu.addAction("Open file…", self.choose_file)
+
+
+def training_state(lookahead: LookaheadEmbeddings) -> tuple[str, str]:
+    """The label of a file's training, and its tone."""
+    if lookahead.trained:
+        return "trained", "good"
+    return ("untrained" if lookahead.base_fingerprint else "of unknown base"), "warn"
 
 
 def lookahead_name(lookahead: LookaheadEmbeddings) -> str:

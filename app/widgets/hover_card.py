@@ -92,9 +92,9 @@ class HoverCard(QFrame):
         shadow.setColor(QColor(0, 0, 0, 70))
         self.setGraphicsEffect(shadow)
         self.setFixedWidth(WIDTH)
-        self._token = label("")
-        self._token.setFont(mono(13))
-        self._token.setProperty("role", "hoverToken")
+        self.token = label("")
+        self.token.setFont(mono(13))
+        self.token.setProperty("role", "hoverToken")
         self._id = label("", "faint")
         self._swatch = Swatch(theme, TokenRole.MODEL)
         self._title = label("", "heading")
@@ -116,7 +116,7 @@ class HoverCard(QFrame):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(16, 12, 16, 12)
         layout.setSpacing(6)
-        layout.addLayout(row(self._token, 1, self._id))
+        layout.addLayout(row(self.token, 1, self._id))
         layout.addLayout(row(self._swatch, self._title, 1))
         layout.addWidget(self._explanation)
         layout.addWidget(self._figures)
@@ -155,7 +155,7 @@ class HoverCard(QFrame):
         text = visible(item.text)
         if piece.token is not None and not item.text:
             text = " ".join(f"{b:02X}" for b in piece.token.bytes) or "(no text)"
-        self._token.setText(QFontMetrics(self._token.font()).elidedText(text, Qt.TextElideMode.ElideMiddle, 200))
+        self.token.setText(QFontMetrics(self.token.font()).elidedText(text, Qt.TextElideMode.ElideMiddle, 200))
         facts: list[str] = []
         if piece.token is not None:
             self._id.setText(f"id {item.id}  ·  token {piece.token.index + 1}")

@@ -11,7 +11,8 @@ from PySide6.QtWidgets import QFileDialog, QInputDialog, QMenu, QToolButton, QWi
 
 from app.engine.loader import ModelChoice
 from app.theme.apply import ThemeManager
-from app.widgets.basic import Card, ElidedLabel, tool_button
+from app.widgets.basic import Card, ElidedLabel, label, row, set_tone, tool_button
+from app.widgets.embedding_card import training_state
 from app.widgets.picker import Picker
 from app.widgets.progress_strip import ProgressStrip
 from app.widgets.text_format import bytes_text, count_text
@@ -19,6 +20,7 @@ from pass_core.models.catalog import default_model, known_models
 from pass_core.progress import Progress
 
 if TYPE_CHECKING:
+    from pass_core.lookahead import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
 DEVICES = (("auto", "Automatic"), ("cpu", "CPU"), ("cuda", "CUDA"), ("mps", "Apple GPU (MPS)"))
@@ -56,10 +58,17 @@ class ModelCard(Card):
         self.body.addWidget(self.picker)
         self.body.addWidget(self.facts)
         self.body.addWidget(self.warning)
+        self.lookahead = label("", "chip")
+        self.trained = label("", "chip")
+        self._summary = QWidget()
+        summary = row(self.lookahead, self.trained, 1, spacing=4)
+        self._summary.setLayout(summary)
+        self.body.addWidget(self._summary)
         self.body.addWidget(self.strip)
         self._device = self._choices_menu()
         self.picker.menu().aboutToShow.connect(self._fill_menu)
         self.show_model(None)
+        self.show_lookahead(None)
 
     @property
     def device(self) -> str:
@@ -97,6 +106,16 @@ class ModelCard(Card):
         if not model.capabilities.supports_pass:
             self.warning.set_full_text(f"Autoregressive only: {model.capabilities.reason}")
             self.warning.show()
+
+    def show_lookahead(self, lookahead: LookaheadEmbeddings | None) -> None:
+        """One line about the look-ahead embeddings; their own card tells the rest."""
+        self._summary.setVisible(lookahead is not None)
+        if lookahead is not None:
+            self.lookahead.setText(f"L = {lookahead.count}")
+            self.lookahead.setToolTip(f"Up to {lookahead.count} tokens are drafted ahead")
+            text, tone = training_state(lookahead)
+            self.trained.setText(f"look-ahead {text}")
+            set_tone(self.trained, tone)
 
     def show_loading(self, title: str) -> None:
         """A load began (or, with "", ended)."""

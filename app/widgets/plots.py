@@ -38,7 +38,7 @@ class ThemedPlot(pg.PlotWidget):
             axis.setTickFont(sans(8))
             axis.setStyle(tickLength=0, tickTextOffset=6, autoExpandTextSpace=False, hideOverlappingLabels=False)
         item.getViewBox().setDefaultPadding(0)
-        item.getAxis("left").setWidth(36)
+        item.getAxis("left").setWidth(42)
         item.getAxis("bottom").setHeight(18 if not x_label else 34)
         # The axis' own grid would clip the labels at both ends, so the lines are items of the plot.
         self._grid = [pg.InfiniteLine(angle=0) for _ in range(3)]
