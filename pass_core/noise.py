@@ -42,7 +42,8 @@ def uniform(
         h = _mix(np.asarray(seed % 2**64, dtype=np.uint64) * _SEED + np.uint64(int(stream) + 1))
         h = _mix(h ^ (np.asarray(position).astype(np.uint64) * _POSITION))
         h = _mix(h ^ (np.asarray(token).astype(np.uint64) * _TOKEN))
-    return ((h >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    # 52 bits: with 53 the largest number would round to 1, whose Gumbel noise is infinite.
+    return ((h >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
 def gumbel(
