@@ -244,8 +244,19 @@ class LookaheadEmbeddings:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def check_model(self, *, hidden_size: int, layers: int, name: str, fingerprint: str) -> None:
+    def check_model(
+        self,
+        *,
+        hidden_size: int,
+        layers: int,
+        name: str,
+        fingerprint: str,
+        linears: Mapping[str, Any] | None = None,
+    ) -> None:
         """Refuse to be used with a model that it does not fit.
+
+        Args:
+            linears: the model's linear modules by name; None leaves the adapters unchecked.
 
         Raises:
             HiddenSizeMismatch, ModelMismatch, PartMismatch: each names both sides.
@@ -266,6 +277,21 @@ class LookaheadEmbeddings:
                 f"The file's deep vectors are for {self.deep.shape[0]} layers, but {name} has {layers}. "
                 "Choose a file that was trained for this model."
             )
+        for linear, adapter in self.adapters.items() if linears is not None else ():
+            needed = _linear_shape(linears[linear]) if linears and linear in linears else None
+            shape = (adapter.up.shape[0], adapter.down.shape[1])
+            if shape != needed:
+                has = f"has shape {list(needed)} there" if needed else "has no such layer"
+                raise PartMismatch(
+                    f"The file's adapter of “{linear}” is for shape {list(shape)}, but {name} {has}. "
+                    "Choose a file that was trained for this model."
+                )
+
+
+def _linear_shape(module: Any) -> tuple[int, int]:
+    """(outputs, inputs) of an nn.Linear, or of GPT-2's Conv1D, which keeps its weight the other way round."""
+    rows, columns = module.weight.shape
+    return (int(columns), int(rows)) if type(module).__name__ == "Conv1D" else (int(rows), int(columns))
 
 
 def load_lookahead(path: str | Path) -> LookaheadEmbeddings:
@@ -282,7 +308,8 @@ def load_lookahead(path: str | Path) -> LookaheadEmbeddings:
         raise FileNotFound(f"There is no file {path}. Choose an existing {', '.join(SUFFIXES)} file.")
     if path.suffix not in SUFFIXES:
         raise NotALookaheadFile(
-            f"{path.name} is not a look-ahead file: expected one of {', '.join(SUFFIXES)}, got “{path.suffix or 'no suffix'}”."
+            f"{path.name} is not a look-ahead file: expected one of {', '.join(SUFFIXES)}, "
+            f"got “{path.suffix or 'no suffix'}”."
         )
     if path.stat().st_size == 0:
         raise TruncatedFile(f"{path.name} is empty. Download or copy it again.")
@@ -329,10 +356,14 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, st
 def _read_torch(path: Path) -> dict[str, torch.Tensor]:
     try:
         raw: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds here, all meaning that the file cannot be read safely
+    except (RuntimeError, EOFError) as error:  # a broken zip archive
+        raise TruncatedFile(
+            f"{path.name} is damaged, cut short or no PyTorch file ({_first_line(error)}). Download or copy it again."
+        ) from error
+    except Exception as error:  # unpickling raises many kinds, all meaning that the file cannot be read safely
         raise NotALookaheadFile(
             f"{path.name} could not be read as plain tensors (files that carry code are refused): "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}. "
+            f"{_first_line(error)}. "
             "Save the tensor alone with torch.save(tensor, file)."
         ) from error
     if isinstance(raw, torch.Tensor):
@@ -349,9 +380,13 @@ def _read_numpy(path: Path) -> dict[str, torch.Tensor]:
         raw: Any = np.load(path, allow_pickle=False)
         arrays: dict[str, Any] = {"lookahead": raw} if isinstance(raw, np.ndarray) else {k: raw[k] for k in raw.files}
     except Exception as error:  # zipfile and numpy errors alike mean an unreadable file
+        if "allow_pickle" in str(error):
+            raise NotALookaheadFile(
+                f"{path.name} holds Python objects, or is no NumPy file; files that can carry code are refused. "
+                "Save the array alone with numpy.save."
+            ) from error
         raise TruncatedFile(
-            f"{path.name} is damaged, or holds Python objects, which are refused ({error}). "
-            "Save the array alone with numpy.save."
+            f"{path.name} is damaged, cut short or no NumPy file ({_first_line(error)}). Download or copy it again."
         ) from error
     out: dict[str, torch.Tensor] = {}
     for name, array in arrays.items():
@@ -359,8 +394,14 @@ def _read_numpy(path: Path) -> dict[str, torch.Tensor]:
             raise DtypeMismatch(
                 f"{path.name}: “{name}” has dtype {array.dtype}, but look-ahead embeddings are floating-point numbers."
             )
+        if array.dtype.itemsize > 8 or not array.dtype.isnative:
+            array = array.astype(np.float32)  # long double or foreign byte order, which torch does not know
         out[name] = torch.from_numpy(np.ascontiguousarray(array))
     return out
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _check_tensor(path: Path, name: str, tensor: torch.Tensor) -> None:
@@ -389,7 +430,7 @@ def _from_bare(path: Path, tensors: Mapping[str, torch.Tensor]) -> LookaheadEmbe
         tensor = two_dimensional[0]
     _check_shape(path, tensor)
     _check_tensor(path, "lookahead", tensor)
-    return LookaheadEmbeddings(embeddings=tensor.clone(), origin=str(path))
+    return LookaheadEmbeddings(embeddings=tensor.detach().clone(), origin=str(path))
 
 
 def _check_shape(path: Path, tensor: torch.Tensor) -> None:

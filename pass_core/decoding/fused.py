@@ -17,7 +17,7 @@ from pass_core.decoding.budget import Plan, plan
 from pass_core.decoding.drafting import LookaheadDrafts
 from pass_core.decoding.events import DraftSource
 from pass_core.decoding.lookup import NgramLookup
-from pass_core.decoding.settings import DecodingSettings
+from pass_core.decoding.settings import MAX_ROWS, DecodingSettings
 from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
 from pass_core.decoding.tree import ROOT, Draft, DraftTree, verify_tree
 from pass_core.decoding.two_call import draft_chain
@@ -161,9 +161,10 @@ class FusedStepper(Stepper):
     def _shape(self, state: DecodeState, settings: DecodingSettings, tree: DraftTree) -> tuple[Plan, str]:
         """How many drafts to verify and how long each node's look-ahead chain is, and why."""
         steps = state.lookahead_steps(min(settings.k, state.remaining - 2))
-        if settings.row_budget is None and not settings.auto:
-            return Plan(len(tree), (steps,) * (len(tree) + 1)), ""
-        limit = settings.row_budget or MOST_ROWS
+        full = Plan(len(tree), (steps,) * (len(tree) + 1))
+        if settings.row_budget is None and not settings.auto and full.rows <= MAX_ROWS:
+            return full, ""
+        limit = settings.row_budget or (MOST_ROWS if settings.auto else MAX_ROWS)
         cost = cost_for(self._model) if settings.auto else None
         # After many plain calls, draft once all the same: the text may have become easier to guess.
         probing = self._plain_steps >= PROBE_EVERY

@@ -12,7 +12,7 @@ from pass_core.decoding.autoregressive import AutoregressiveStepper
 from pass_core.decoding.emission import Emission
 from pass_core.decoding.events import PrefillInfo, StepEvent, StopReason
 from pass_core.decoding.fused import FusedStepper
-from pass_core.decoding.settings import DecodingSettings, LookaheadPart, StopConditions, Strategy
+from pass_core.decoding.settings import MAX_ROWS, DecodingSettings, LookaheadPart, StopConditions, Strategy
 from pass_core.decoding.state import DecodeState, Stepper
 from pass_core.decoding.two_call import TwoCallStepper
 from pass_core.decoding.verification import VerificationRule, rule_for
@@ -22,7 +22,6 @@ from pass_core.runtime.factory import runtime_for
 from pass_core.runtime.rows import chain_rows
 
 PREFILL_ROWS = 256
-MAX_ROWS = 256
 FALLBACK_LOOKAHEAD = 5
 
 
@@ -113,6 +112,7 @@ class _Run:
                 layers=len(model.layers),
                 name=model.name,
                 fingerprint=model.fingerprint,
+                linears=model.linears(),
             )
         runtime = runtime_for(model)
         limit = model.capabilities.context_length
@@ -205,7 +205,8 @@ class _Run:
             self.state.sampler = self.state.runtime.sampler_head(weights) if weights is not None else None
             for stepper in self.steppers.values():
                 stepper.forget()
-        if settings.k > self.lookahead.count and not settings.prompt_lookup:
+        deeper = settings.prompt_lookup and settings.strategy is Strategy.FUSED  # its drafts need no look-ahead row
+        if settings.k > self.lookahead.count and not deeper:
             return replace(settings, k=self.lookahead.count)
         return settings
 

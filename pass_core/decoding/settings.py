@@ -7,6 +7,7 @@ from enum import StrEnum
 
 MAX_TOP_K = 200
 MAX_TEMPERATURE = 2.0
+MAX_ROWS = 256  # of one call
 
 
 class SettingsError(ValueError):
@@ -84,8 +85,8 @@ class DecodingSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.k <= 64:
             raise SettingsError(f"k must be between 0 and 64, not {self.k}")
-        if self.row_budget is not None and not 1 <= self.row_budget <= 256:
-            raise SettingsError(f"the row budget must be between 1 and 256, not {self.row_budget}")
+        if self.row_budget is not None and not 1 <= self.row_budget <= MAX_ROWS:
+            raise SettingsError(f"the row budget must be between 1 and {MAX_ROWS}, not {self.row_budget}")
 
 
 @dataclass(frozen=True, slots=True)
