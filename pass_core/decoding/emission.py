@@ -47,6 +47,7 @@ class Emission:
             self._tail += self._probe.add(self._bytes(item.token))
             found = min((at for s in self._stop_strings if (at := self._tail.find(s)) >= 0), default=-1)
             if found >= 0:
+                self._tail += self._probe.add(b"", last=True)  # a broken character at the end is shown too
                 return index + 1, StopReason.STOP_STRING, len(self._tail) - found
             self._tail = self._tail[-self._keep :]
         return len(emitted), None, 0
