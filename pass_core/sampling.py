@@ -12,6 +12,7 @@ from pass_core.decoding.settings import SamplingSettings
 from pass_core.noise import Stream, gumbel
 
 _BLOCK = 128
+_COLDEST = 1e-30  # a temperature that float32 can still divide by
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Distribution:
     def likeliest(self, count: int) -> list[tuple[int, float]]:
         """The `count` likeliest (id, probability), ties by lower id."""
         if self.ids.size > count:
-            part = np.argpartition(-self.log_p, count)[: count * 2 + 1]
+            part = np.flatnonzero(self.log_p >= np.partition(self.log_p, -count)[-count])
         else:
             part = np.arange(self.ids.size)
         order = part[np.lexsort((self.ids[part], -self.log_p[part]))][:count]
@@ -68,7 +69,9 @@ def distributions(logits: torch.Tensor, sampling: SamplingSettings) -> list[Dist
         return [Distribution(row[:1], np.zeros(1)) for row in ids]
     vocabulary = logits.shape[1]
     if sampling.top_k == 0 or sampling.top_k >= vocabulary:
-        log_p = torch.log_softmax(logits / sampling.temperature, dim=-1).cpu().numpy().astype(np.float64)
+        below = logits - logits.amax(dim=-1, keepdim=True)  # first, so that no tiny temperature overflows
+        scaled = below / max(sampling.temperature, _COLDEST)
+        log_p = torch.log_softmax(scaled, dim=-1).cpu().numpy().astype(np.float64)
         every = np.arange(vocabulary, dtype=np.int64)
         return [Distribution(every, row) for row in log_p]
     ids, values = top_candidates(logits, sampling.top_k)
@@ -89,8 +92,8 @@ def candidate_distributions(
 
 def normalise(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:
     """Log softmax of logits / temperature over the last axis."""
-    scaled = (logits / np.float32(temperature)).astype(np.float64)
-    scaled -= scaled.max(-1, keepdims=True)
+    below = (logits - logits.max(-1, keepdims=True)).astype(np.float64)
+    scaled = below / max(temperature, _COLDEST)
     return scaled - np.log(np.exp(scaled).sum(-1, keepdims=True))
 
 
