@@ -163,11 +163,11 @@ def example_steps() -> tuple[StepEvent, ...]:
                 1,
                 0.25,
                 0.125,
-                top=(Candidate(21, " was", 0.5, 0.625, 0.25), Candidate(20, " is", 0.25, 0.125, 2.0)),
+                top=(Candidate(21, " was", 0.5, 0.625, 0.5), Candidate(20, " is", 0.25, 0.125, 2.0)),
             ),
         ),
         drafts=(
-            DraftNode(0, None, 1, 21, " was", 0.5, 0.625, 0.25, None, DraftSource.LOOKAHEAD, DraftStatus.REJECTED),
+            DraftNode(0, None, 1, 21, " was", 0.5, 0.625, 0.5, None, DraftSource.LOOKAHEAD, DraftStatus.REJECTED),
             DraftNode(1, 0, 2, 22, " a", None, 0.5, 0.5, None, DraftSource.LOOKUP, DraftStatus.UNREACHED),
         ),
         calls=1,
