@@ -7,6 +7,7 @@ vocabulary head is scaled so that a few tokens carry most of the mass, as in a t
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -176,6 +177,14 @@ def _set_peak(model: Any, vocabulary: int, peak: float) -> None:
 
 def _is_norm(module: Any) -> bool:
     return "norm" in type(module).__name__.lower() and getattr(module, "weight", None) is not None
+
+
+def save(model: LanguageModel, folder: Path) -> Path:
+    """Write the model, and its tokenizer where it has one, as a transformers folder."""
+    model.model.save_pretrained(str(folder))
+    if model.tokenizer is not None:
+        model.tokenizer.save_pretrained(str(folder))
+    return folder
 
 
 def byte_tokenizer(chat: bool = True) -> Any:

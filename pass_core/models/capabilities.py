@@ -29,6 +29,8 @@ FAMILIES: dict[str, bool] = {
     "starcoder2": False,
 }
 _POSITION_BIAS = {"bloom": "ALiBi", "mpt": "ALiBi", "t5": "relative position bias"}
+_OWN_STATE = ("rwkv", "xlstm")  # their state is no transformers cache
+_RECURRENT_KINDS = ("falcon_h1", "lfm2", "zamba", "jamba", "bamba", "nemotron_h")
 _RECURRENT_SIGNS = ("mamba", "rwkv", "ssm", "recurrent", "linear_attention", "xlstm", "gated_delta", "conv")
 
 
@@ -59,6 +61,11 @@ def refuse_unusable(config: Any) -> None:
             f"This is an encoder-decoder model ({kind}); only decoder-only language models can be used. "
             "Choose a model such as SmolLM2, Llama, Qwen or GPT-2."
         )
+    if kind in _OWN_STATE:
+        raise ModelUnsupported(
+            f"{kind} models keep their state in a form of their own, which this program cannot carry along. "
+            "Choose a model such as SmolLM2, Llama, Qwen or GPT-2."
+        )
     architectures: list[str] = getattr(config, "architectures", None) or []
     masked = any(
         a.endswith(("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")) for a in architectures
@@ -87,12 +94,9 @@ def _reason(text: Any, kind: str) -> str:
             f"{kind} encodes positions as {bias} inside the attention mask, so look-ahead rows cannot be placed freely."
         )
     layer_types: list[str] = list(getattr(text, "layer_types", None) or [])
-    recurrent = [t for t in layer_types if any(sign in t for sign in _RECURRENT_SIGNS)]
-    if recurrent or any(sign in kind for sign in _RECURRENT_SIGNS):
-        return (
-            f"{kind} keeps a running state ({recurrent[0] if recurrent else 'recurrent layers'}) that rejected drafts "
-            "cannot be taken out of."
-        )
+    recurrent = recurrent_parts(text)
+    if recurrent:
+        return f"{kind} keeps a running state ({recurrent}) that rejected drafts cannot be taken out of."
     window = _sliding_window(text, layer_types)
     if window is not None:
         return (
@@ -108,6 +112,15 @@ def _reason(text: Any, kind: str) -> str:
             f"({', '.join(sorted(FAMILIES))})."
         )
     return ""
+
+
+def recurrent_parts(text: Any) -> str:
+    """What keeps a running state instead of keys and values, "" where nothing does."""
+    for layer_type in getattr(text, "layer_types", None) or []:
+        if any(sign in layer_type for sign in _RECURRENT_SIGNS):
+            return str(layer_type)
+    kind = str(text.model_type)
+    return "recurrent layers" if any(sign in kind for sign in (*_RECURRENT_SIGNS, *_RECURRENT_KINDS)) else ""
 
 
 def _sliding_window(text: Any, layer_types: list[str]) -> int | None:

@@ -102,11 +102,11 @@ def run_job(
         reader.start()
         reporter: ProgressReporter | None = None
         while True:
+            if cancel is not None:
+                cancel.raise_if_cancelled()
             try:
                 line = lines.get(timeout=_POLL_SECONDS)
             except queue.Empty:
-                if cancel is not None:
-                    cancel.raise_if_cancelled()
                 continue
             if line is None:
                 break

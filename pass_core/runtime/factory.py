@@ -5,11 +5,15 @@ from __future__ import annotations
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Runtime
 from pass_core.runtime.native.runtime import NativeRuntime, why_not
+from pass_core.runtime.plain_runtime import PlainRuntime
 from pass_core.runtime.torch_runtime import TorchRuntime
 
 
 def runtime_for(model: LanguageModel) -> Runtime:
     """The runtime of a loaded model, made once and kept with it."""
     if model.runtime is None:
-        model.runtime = TorchRuntime(model) if why_not(model) else NativeRuntime(model)
+        if not model.capabilities.supports_pass:
+            model.runtime = PlainRuntime(model)
+        else:
+            model.runtime = TorchRuntime(model) if why_not(model) else NativeRuntime(model)
     return model.runtime

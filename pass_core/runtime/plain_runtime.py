@@ -1,0 +1,115 @@
+"""The runtime of models that only decode plainly: transformers' own masks and cache, one chain of rows a call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from transformers.cache_utils import DynamicCache
+
+from pass_core.lookahead import LookaheadEmbeddings, SamplerWeights
+from pass_core.models.capabilities import recurrent_parts
+from pass_core.models.language_model import LanguageModel
+from pass_core.runtime.base import Cache
+from pass_core.runtime.rows import Rows
+from pass_core.runtime.sampler_head import TorchSamplerHead
+
+
+class GrowingCache:
+    """transformers' cache for this architecture (windows, running states); it can grow but not go back."""
+
+    def __init__(self, model: LanguageModel, capacity: int) -> None:
+        self.capacity = capacity
+        self.length = 0
+        self.pending = 0
+        self.inner: Any = DynamicCache(config=model.config)
+
+    def commit(self, rows: Sequence[int]) -> None:
+        """Keep the rows of the last call.
+
+        Raises:
+            RuntimeError: not all of them; such a cache cannot take rows back.
+        """
+        if list(rows) != list(range(self.pending)):
+            raise RuntimeError("this model's cache cannot drop rows; only plain decoding is possible")
+        self.length += self.pending
+        self.pending = 0
+
+    def truncate(self, length: int) -> None:
+        """Raises:
+        RuntimeError: there are more entries than that.
+        """
+        if length < self.length:
+            raise RuntimeError("this model's cache cannot be cut; only plain decoding is possible")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors in the cache."""
+        found = (v for layer in self.inner.layers for v in vars(layer).values() if isinstance(v, torch.Tensor))
+        return sum(t.numel() * t.element_size() for t in found)
+
+
+class PlainRuntime:
+    """Calls the model as a whole, so that whatever its architecture does to masks, states and logits is done.
+
+    `forward` returns the logits of the last row, [1, vocabulary], in place of hidden states, and `logits` passes them
+    on: families differ in what lies between the two.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.model = model
+        self._device = model.device
+        self._recurrent = bool(recurrent_parts(model.config))
+        takes = inspect.signature(model.model.forward).parameters
+        self._cache_name = "cache_params" if "cache_params" in takes else "past_key_values"
+        self._takes_mask = "attention_mask" in takes and self._cache_name == "past_key_values"
+        self._options: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+
+    @property
+    def description(self) -> str:
+        return f"transformers modules, plain decoding only, {str(self.model.dtype).removeprefix('torch.')}"
+
+    def new_cache(self, capacity: int) -> GrowingCache:
+        return GrowingCache(self.model, capacity)
+
+    def use_lookahead(self, lookahead: LookaheadEmbeddings | None) -> None:
+        """Raises:
+        RuntimeError: there are no look-ahead rows here.
+        """
+        if lookahead is not None:
+            raise RuntimeError(f"{self.model.name} cannot draft: {self.model.capabilities.reason}")
+
+    def forward(self, cache: Cache, rows: Rows) -> torch.Tensor:
+        growing = cast(GrowingCache, cache)
+        if not rows.is_chain or (rows.lookahead >= 0).any():
+            raise RuntimeError(f"{self.model.name} cannot draft: {self.model.capabilities.reason}")
+        # Running states take several tokens at once only when they are new.
+        at_once = growing.length == 0 or not self._recurrent
+        chunks = [rows.tokens] if at_once else np.split(rows.tokens, rows.count)
+        logits = torch.empty(0)
+        done = 0
+        with torch.inference_mode():
+            for chunk in chunks:
+                ids = torch.from_numpy(chunk).to(self._device)[None]
+                inputs: dict[str, Any] = {"input_ids": ids, self._cache_name: growing.inner, "use_cache": True}
+                done += chunk.size
+                if self._takes_mask:
+                    inputs["attention_mask"] = ids.new_ones(1, growing.length + done)
+                logits = self.model.model(**inputs, **self._options).logits[0, -1:]
+        growing.pending = rows.count
+        return logits
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden.float()
+
+    def sampler_head(self, weights: SamplerWeights) -> TorchSamplerHead:
+        return TorchSamplerHead(weights, self.model.input_embedding.weight, self.model.head)
+
+    def synchronize(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        elif self._device.type == "mps":
+            torch.mps.synchronize()
