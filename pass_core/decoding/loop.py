@@ -18,6 +18,7 @@ from pass_core.decoding.two_call import TwoCallStepper
 from pass_core.decoding.verification import VerificationRule, rule_for
 from pass_core.lookahead import LookaheadEmbeddings, mean_embedding
 from pass_core.models.language_model import LanguageModel
+from pass_core.runtime.cost import cost_for
 from pass_core.runtime.factory import runtime_for
 from pass_core.runtime.rows import chain_rows
 
@@ -69,6 +70,13 @@ def decode(
     ids = prompt_ids(model, prompt)
     run = _Run(model, ids, lookahead, stop, seed, is_cancelled)
     yield from run.steps(ask, rule)
+
+
+def prepare(model: LanguageModel) -> None:
+    """Pack the weights and measure the cost of a call now (a second or two), so that the first run need not wait."""
+    runtime_for(model)
+    if model.capabilities.supports_pass:
+        cost_for(model)
 
 
 def prompt_ids(model: LanguageModel, prompt: str | Sequence[int]) -> list[int]:
@@ -196,6 +204,8 @@ class _Run:
             )
         if self.lookahead is None:
             self.lookahead = mean_embedding(self.model.input_embedding.weight, FALLBACK_LOOKAHEAD)
+        if settings.strategy is Strategy.FUSED and settings.auto:
+            cost_for(self.model)  # measured here, outside any step's clock, unless `prepare` was called
         if settings.disabled_parts != self._disabled:
             self._disabled = settings.disabled_parts
             active = self.lookahead.without(settings.disabled_parts)

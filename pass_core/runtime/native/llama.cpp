@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -168,15 +169,22 @@ constexpr int panels_at_once() {
   return R == 1 ? 8 : R == 2 ? 8 : R == 3 ? 6 : R <= 6 ? 4 : 3;
 }
 
+template <int R, int P>
+int run_of(const uint16_t* w, size_t panel_stride, int p, int panels, const uint32_t* x, size_t x_stride, int pairs,
+           float* out, size_t out_stride, bool accumulate) {
+  for (; p + P <= panels; p += P)
+    micro<R, P>(w + p * panel_stride, panel_stride, x, x_stride, pairs, out + p * 16, out_stride, accumulate);
+  return p;
+}
+
 template <int R>
 void panels_of(const uint16_t* w, size_t panel_stride, int panels, const uint32_t* x, size_t x_stride, int pairs,
                float* out, size_t out_stride, bool accumulate) {
   constexpr int P = panels_at_once<R>();
-  int p = 0;
-  for (; p + P <= panels; p += P)
-    micro<R, P>(w + p * panel_stride, panel_stride, x, x_stride, pairs, out + p * 16, out_stride, accumulate);
-  for (; p < panels; p++)
-    micro<R, 1>(w + p * panel_stride, panel_stride, x, x_stride, pairs, out + p * 16, out_stride, accumulate);
+  int p = run_of<R, P>(w, panel_stride, 0, panels, x, x_stride, pairs, out, out_stride, accumulate);
+  if (P > 4) p = run_of<R, 4>(w, panel_stride, p, panels, x, x_stride, pairs, out, out_stride, accumulate);
+  if (P > 2) p = run_of<R, 2>(w, panel_stride, p, panels, x, x_stride, pairs, out, out_stride, accumulate);
+  run_of<R, 1>(w, panel_stride, p, panels, x, x_stride, pairs, out, out_stride, accumulate);
 }
 
 void product(const uint16_t* w, size_t panel_stride, int panels, const uint32_t* x, size_t x_stride, int rows,
@@ -215,13 +223,42 @@ inline void pause_cpu() {
 #endif
 }
 
-// Threads that run one job together; between the phases of a job they meet at a spinning barrier.
+// A job is a row of phases, each a number of chunks. Whoever is free takes the next chunk, and a phase is over when its
+// chunks are done, whether or not every thread took part: a thread that lost its core to the user's window delays
+// nothing, and finds its phases finished when it comes back.
+struct Job {
+  struct Phase {
+    std::atomic<int> next{0}, done{0};
+  };
+  std::vector<Phase> phases;
+  std::function<void(Job&, int)> body;
+  Job(int count, std::function<void(Job&, int)> b) : phases(count), body(std::move(b)) {}
+
+  // Chunks of `grain` units: work(first, last). Returns when all units of the phase are done.
+  template <class Work>
+  void phase(int index, int units, int grain, const Work& work) {
+    Phase& p = phases[index];
+    int chunks = (units + grain - 1) / grain, taken = 0;
+    for (int c; (c = p.next.fetch_add(1, std::memory_order_relaxed)) < chunks; taken++) {
+      work(c * grain, std::min(units, (c + 1) * grain));
+      p.done.fetch_add(1, std::memory_order_release);
+    }
+    for (int spins = 0; p.done.load(std::memory_order_acquire) < chunks; spins++) {
+      if (spins < 4000)
+        pause_cpu();
+      else
+        std::this_thread::yield();
+    }
+  }
+};
+
 class Team {
  public:
   explicit Team(int threads) : size_(threads) {
     for (int i = 1; i < threads; i++) workers_.emplace_back([this, i] { work(i); });
   }
-  ~Team() {
+  ~Team() { stop(); }
+  void stop() {
     {
       std::lock_guard<std::mutex> lock(mutex_);
       quit_ = true;
@@ -229,65 +266,49 @@ class Team {
     }
     wake_.notify_all();
     for (auto& w : workers_) w.join();
+    workers_.clear();
   }
   int size() const { return size_; }
+  // Chunk size that gives each thread about four chunks.
+  int grain(int units) const { return std::max(1, (units + 4 * size_ - 1) / (4 * size_)); }
 
-  void run(const std::function<void(int)>& job) {
-    if (size_ == 1) {
-      job(0);
-      return;
+  // The body must hold by value what a late thread may look at after this returned.
+  void run(int phases, std::function<void(Job&, int)> body) {
+    auto job = std::make_shared<Job>(phases, std::move(body));
+    if (size_ > 1) {
+      {
+        std::lock_guard<std::mutex> lock(mutex_);
+        job_ = job;
+        generation_.fetch_add(1);
+      }
+      wake_.notify_all();
     }
-    job_ = &job;
-    done_.store(0);
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      generation_.fetch_add(1);
-    }
-    wake_.notify_all();
-    job(0);
-    for (int spins = 0; done_.load(std::memory_order_acquire) != size_ - 1; spins++) relax(spins);
-  }
-
-  void barrier() {
-    if (size_ == 1) return;
-    int phase = phase_.load(std::memory_order_relaxed);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
-      arrived_.store(0, std::memory_order_relaxed);
-      phase_.fetch_add(1, std::memory_order_release);
-      return;
-    }
-    for (int spins = 0; phase_.load(std::memory_order_acquire) == phase; spins++) relax(spins);
+    job->body(*job, 0);
   }
 
  private:
-  static void relax(int spins) {
-    // Past a few microseconds the partner has probably lost its core to the user's window: give it ours.
-    if (spins < 4000)
-      pause_cpu();
-    else
-      std::this_thread::yield();
-  }
   void work(int index) {
     int seen = 0;
     while (true) {
-      for (int spins = 0; spins < 20000 && generation_.load(std::memory_order_acquire) == seen; spins++) pause_cpu();
-      if (generation_.load(std::memory_order_acquire) == seen) {
+      for (int spins = 0; spins < 4000 && generation_.load(std::memory_order_acquire) == seen; spins++) pause_cpu();
+      std::shared_ptr<Job> job;
+      {
         std::unique_lock<std::mutex> lock(mutex_);
         wake_.wait(lock, [&] { return generation_.load() != seen; });
+        seen = generation_.load();
+        job = job_;
       }
-      seen = generation_.load();
       if (quit_) return;
-      (*job_)(index);
-      done_.fetch_add(1, std::memory_order_release);
+      job->body(*job, index);
     }
   }
   int size_;
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::atomic<int> generation_{0}, done_{0}, arrived_{0}, phase_{0};
+  std::shared_ptr<Job> job_;
+  std::atomic<int> generation_{0};
   std::atomic<bool> quit_{false};
-  const std::function<void(int)>* job_ = nullptr;
 };
 
 struct Adapter {  // y += up (down x), for look-ahead rows
@@ -368,35 +389,34 @@ struct Call {
   const int32_t *parents, *steps;
 };
 
-// The share of `count` units that thread `t` of `of` takes: [first, last).
-inline void share(int count, int t, int of, int& first, int& last) {
-  first = (int)((int64_t)count * t / of);
-  last = (int)((int64_t)count * (t + 1) / of);
-}
+// down x for the look-ahead rows, rounded to bfloat16; computed once a phase by each thread that needs it.
+struct LowRank {
+  Buffer memory;
+  bool ready = false;
+  const uint16_t* narrow = nullptr;
+  void prepare(const Call& c, const Adapter& a, const uint16_t* x, int inputs) {
+    if (ready) return;
+    ready = true;
+    int m = c.rows - c.tokens, width = a.down.panels * 16;
+    memory.reserve((size_t)m * width * 6 + 256);
+    float* wide = memory.as<float>();
+    uint16_t* out = (uint16_t*)(wide + (size_t)m * width);
+    product(a.down.panel(0), (size_t)a.down.pairs * 32, a.down.panels,
+            (const uint32_t*)(x + (size_t)c.tokens * inputs), inputs / 2, m, a.down.pairs, wide, width);
+    for (int i = 0; i < m * width; i++) out[i] = to_bf16(wide[i]);
+    narrow = out;
+  }
+};
 
 // out[r, panels] += up (down x_r) for the look-ahead rows; `from` and `count` are panels of the full output.
-void adapt(const Call& c, const Adapter& a, const uint16_t* x, int inputs, int from, int count, float* out,
-           size_t out_stride, Buffer& scratch) {
+void adapt(const Call& c, const Adapter& a, LowRank& low, const uint16_t* x, int inputs, int from, int count,
+           float* out, size_t out_stride) {
   int m = c.rows - c.tokens;
   if (a.down.empty() || m <= 0) return;
-  int width = a.down.panels * 16;
-  scratch.reserve((size_t)m * width * 6 + 256);
-  float* wide = scratch.as<float>();
-  uint16_t* narrow = (uint16_t*)(wide + (size_t)m * width);
-  product(a.down.panel(0), (size_t)a.down.pairs * 32, a.down.panels, (const uint32_t*)(x + (size_t)c.tokens * inputs),
-          inputs / 2, m, a.down.pairs, wide, width);
-  for (int i = 0; i < m * width; i++) narrow[i] = to_bf16(wide[i]);
-  product(a.up.panel(from), (size_t)a.up.pairs * 32, count, (const uint32_t*)narrow, width / 2, m, a.up.pairs,
-          out + (size_t)c.tokens * out_stride, out_stride, true);
+  low.prepare(c, a, x, inputs);
+  product(a.up.panel(from), (size_t)a.up.pairs * 32, count, (const uint32_t*)low.narrow, a.down.panels * 8, m,
+          a.up.pairs, out + (size_t)c.tokens * out_stride, out_stride, true);
 }
-
-struct ThreadScratch {
-  uint16_t* x;     // [rows, hidden] normalised input
-  float* wide;     // [rows, max width]
-  float* scores;   // [8, slots]
-  float* ordered;  // [slots]
-  uint16_t* p;     // [8, slots]
-};
 
 // Rows (kv head, row, head in group) first..last-1: softmax(q k / sqrt(d)) v over context and ancestors.
 void attend(const Call& c, int layer, int first, int last, float* scores, float* ordered, uint16_t* p) {
@@ -487,11 +507,15 @@ void attend(const Call& c, int layer, int first, int last, float* scores, float*
   }
 }
 
-void forward_thread(const Call& c, int t, float* hidden_out) {
+constexpr int PHASES_PER_LAYER = 6;
+
+void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
   Model& m = c.m;
-  int of = m.team.size(), n = c.rows, h = m.hidden, d = m.head_dim, group = m.heads / m.kv_heads;
+  int n = c.rows, h = m.hidden, d = m.head_dim, group = m.heads / m.kv_heads, q_width = m.heads * d;
   int slots = (c.length + n + 15) / 16 * 16;
-  int widest = std::max({h, 2 * m.inner, m.heads * d});
+  int head_panels = d / 16, units = m.heads + 2 * m.kv_heads;
+  int head_grain = m.team.grain(units), out_grain = m.team.grain(h / 16), inner_grain = m.team.grain(m.inner / 16);
+  int widest = std::max({head_grain * d, out_grain * 16, inner_grain * 32});
   Buffer& memory = m.scratch[t];
   size_t x_bytes = ((size_t)n * h * 2 + 63) / 64 * 64, wide_bytes = (size_t)n * widest * 4;
   memory.reserve(x_bytes + wide_bytes + (size_t)slots * 4 * 9 + (size_t)(slots + 32) * 2 * 8 + 1024);
@@ -505,123 +529,128 @@ void forward_thread(const Call& c, int t, float* hidden_out) {
   float* ordered = (float*)cursor;
   cursor += (size_t)slots * 4;
   uint16_t* p = (uint16_t*)cursor;
-  static thread_local Buffer lora;
+  static thread_local LowRank low[3];
+  static thread_local Buffer deltas;
 
   float* residual = m.residual.as<float>();
   uint16_t* queries = m.queries.as<uint16_t>();
   uint16_t* attended = m.attended.as<uint16_t>();
   uint16_t* inner_rows = m.inner_rows.as<uint16_t>();
-  int head_panels = d / 16, units = m.heads + 2 * m.kv_heads, first, last;
+  bool adapted = n > c.tokens;
 
   for (int l = 0; l < m.layers; l++) {
     Layer& layer = m.blocks[l];
-    if (!m.deep.empty()) {
-      int r0, r1;
-      share(n - c.tokens, t, of, r0, r1);
-      for (int r = c.tokens + r0; r < c.tokens + r1; r++) {
-        const float* add = m.deep.data() + ((size_t)l * m.deep_steps + c.steps[r]) * h;
-        for (int i = 0; i < h; i++) residual[(size_t)r * h + i] += add[i];
-      }
-      m.team.barrier();
-    }
-    for (int r = 0; r < n; r++)
-      rms_norm(residual + (size_t)r * h, layer.input_norm.data(), h, m.epsilon, x + (size_t)r * h);
+    int phase = l * PHASES_PER_LAYER;
+    if (!m.deep.empty() && adapted)
+      job.phase(phase, n - c.tokens, n, [&](int first, int last) {
+        for (int r = c.tokens + first; r < c.tokens + last; r++) {
+          const float* add = m.deep.data() + ((size_t)l * m.deep_steps + c.steps[r]) * h;
+          for (int i = 0; i < h; i++) residual[(size_t)r * h + i] += add[i];
+        }
+      });
 
-    share(units, t, of, first, last);
-    int panels = (last - first) * head_panels, width = panels * 16;
-    product(layer.qkv.panel(first * head_panels), (size_t)layer.qkv.pairs * 32, panels, (const uint32_t*)x, h / 2, n,
-            layer.qkv.pairs, wide, width);
-    if (n > c.tokens) {
+    bool normed = false;
+    auto fresh = [&](const std::vector<float>& norm) {
+      if (normed) return;
+      normed = true;
+      for (auto& one : low) one.ready = false;
+      for (int r = 0; r < n; r++) rms_norm(residual + (size_t)r * h, norm.data(), h, m.epsilon, x + (size_t)r * h);
+    };
+    job.phase(phase + 1, units, head_grain, [&](int first, int last) {
+      fresh(layer.input_norm);
+      int panels = (last - first) * head_panels, width = panels * 16;
+      product(layer.qkv.panel(first * head_panels), (size_t)layer.qkv.pairs * 32, panels, (const uint32_t*)x, h / 2, n,
+              layer.qkv.pairs, wide, width);
       // The adapters of q, k and v each cover a run of whole heads.
       const int starts[4] = {0, m.heads, m.heads + m.kv_heads, units};
-      for (int which = 0; which < 3; which++) {
+      for (int which = 0; adapted && which < 3; which++) {
         int a = std::max(first, starts[which]), b = std::min(last, starts[which + 1]);
         if (a < b)
-          adapt(c, layer.adapters[Q + which], x, h, (a - starts[which]) * head_panels, (b - a) * head_panels,
-                wide + (a - first) * d, width, lora);
+          adapt(c, layer.adapters[Q + which], low[which], x, h, (a - starts[which]) * head_panels,
+                (b - a) * head_panels, wide + (a - first) * d, width);
       }
-    }
-    for (int u = first; u < last; u++) {
-      for (int r = 0; r < n; r++) {
-        float* head = wide + (size_t)r * width + (u - first) * d;
-        if (!layer.qkv_bias.empty())
-          for (int i = 0; i < d; i++) head[i] += layer.qkv_bias[u * d + i];
-        const float* cosine = c.cosine + (size_t)r * (d / 2);
-        const float* sine = c.sine + (size_t)r * (d / 2);
-        if (u < m.heads) {
-          if (!layer.q_norm.empty()) rms_norm(head, layer.q_norm.data(), d, m.epsilon, nullptr, head);
-          rope(head, d, cosine, sine);
-          int kv = u / group;
-          uint16_t* target = queries + (((size_t)kv * n + r) * group + u % group) * d;
-          for (int i = 0; i < d; i++) target[i] = to_bf16(head[i]);
-        } else if (u < m.heads + m.kv_heads) {
-          if (!layer.k_norm.empty()) rms_norm(head, layer.k_norm.data(), d, m.epsilon, nullptr, head);
-          rope(head, d, cosine, sine);
-          uint16_t* target = c.cache.key_head(l, u - m.heads);
-          for (int i = 0; i < d; i++) target[c.cache.key_at(c.length + r, i)] = to_bf16(head[i]);
-        } else {
-          uint16_t* target = c.cache.value_head(l, u - m.heads - m.kv_heads);
-          for (int i = 0; i < d; i++) target[c.cache.value_at(c.length + r, i)] = to_bf16(head[i]);
+      for (int u = first; u < last; u++) {
+        for (int r = 0; r < n; r++) {
+          float* head = wide + (size_t)r * width + (u - first) * d;
+          if (!layer.qkv_bias.empty())
+            for (int i = 0; i < d; i++) head[i] += layer.qkv_bias[u * d + i];
+          const float* cosine = c.cosine + (size_t)r * (d / 2);
+          const float* sine = c.sine + (size_t)r * (d / 2);
+          if (u < m.heads) {
+            if (!layer.q_norm.empty()) rms_norm(head, layer.q_norm.data(), d, m.epsilon, nullptr, head);
+            rope(head, d, cosine, sine);
+            uint16_t* target = queries + (((size_t)(u / group) * n + r) * group + u % group) * d;
+            for (int i = 0; i < d; i++) target[i] = to_bf16(head[i]);
+          } else if (u < m.heads + m.kv_heads) {
+            if (!layer.k_norm.empty()) rms_norm(head, layer.k_norm.data(), d, m.epsilon, nullptr, head);
+            rope(head, d, cosine, sine);
+            uint16_t* target = c.cache.key_head(l, u - m.heads);
+            for (int i = 0; i < d; i++) target[c.cache.key_at(c.length + r, i)] = to_bf16(head[i]);
+          } else {
+            uint16_t* target = c.cache.value_head(l, u - m.heads - m.kv_heads);
+            for (int i = 0; i < d; i++) target[c.cache.value_at(c.length + r, i)] = to_bf16(head[i]);
+          }
         }
       }
-    }
-    m.team.barrier();
+    });
 
-    share(n * m.heads, t, of, first, last);
-    attend(c, l, first, last, scores, ordered, p);
-    m.team.barrier();
+    job.phase(phase + 2, n * m.heads, std::max(m.team.grain(n * m.heads), std::min(8, n * m.heads / m.team.size() + 1)),
+              [&](int first, int last) { attend(c, l, first, last, scores, ordered, p); });
 
-    share(h / 16, t, of, first, last);
-    width = (last - first) * 16;
-    product(layer.output.panel(first), (size_t)layer.output.pairs * 32, last - first, (const uint32_t*)attended,
-            m.heads * d / 2, n, layer.output.pairs, wide, width);
-    adapt(c, layer.adapters[O], attended, m.heads * d, first, last - first, wide, width, lora);
-    for (int r = 0; r < n; r++)
-      for (int i = 0; i < width; i++) residual[(size_t)r * h + first * 16 + i] += wide[(size_t)r * width + i];
-    m.team.barrier();
+    auto add_to_residual = [&](int first, int last) {
+      int width = (last - first) * 16;
+      for (int r = 0; r < n; r++)
+        for (int i = 0; i < width; i++) residual[(size_t)r * h + first * 16 + i] += wide[(size_t)r * width + i];
+    };
+    for (auto& one : low) one.ready = false;
+    job.phase(phase + 3, h / 16, out_grain, [&](int first, int last) {
+      int width = (last - first) * 16;
+      product(layer.output.panel(first), (size_t)layer.output.pairs * 32, last - first, (const uint32_t*)attended,
+              q_width / 2, n, layer.output.pairs, wide, width);
+      adapt(c, layer.adapters[O], low[0], attended, q_width, first, last - first, wide, width);
+      add_to_residual(first, last);
+    });
 
-    for (int r = 0; r < n; r++)
-      rms_norm(residual + (size_t)r * h, layer.post_norm.data(), h, m.epsilon, x + (size_t)r * h);
-    share(m.inner / 16, t, of, first, last);
+    normed = false;
     // Gate and up panels stand beside each other for the product, and in two halves for the adapters.
-    width = (last - first) * 32;
-    product(layer.gate_up.panel(first * 2), (size_t)layer.gate_up.pairs * 32, (last - first) * 2, (const uint32_t*)x,
-            h / 2, n, layer.gate_up.pairs, wide, width);
-    if (n > c.tokens && (!layer.adapters[GATE].down.empty() || !layer.adapters[UP].down.empty())) {
-      int half = (last - first) * 16, ahead = n - c.tokens;
-      static thread_local Buffer deltas;
-      deltas.reserve((size_t)n * half * 4);
-      float* delta = deltas.as<float>();
-      for (int which = GATE; which <= UP; which++) {
-        std::memset(delta + (size_t)c.tokens * half, 0, (size_t)ahead * half * 4);
-        adapt(c, layer.adapters[which], x, h, first, last - first, delta, half, lora);
+    job.phase(phase + 4, m.inner / 16, inner_grain, [&](int first, int last) {
+      fresh(layer.post_norm);
+      int width = (last - first) * 32, half = (last - first) * 16;
+      product(layer.gate_up.panel(first * 2), (size_t)layer.gate_up.pairs * 32, (last - first) * 2, (const uint32_t*)x,
+              h / 2, n, layer.gate_up.pairs, wide, width);
+      for (int which = GATE; adapted && which <= UP; which++) {
+        if (layer.adapters[which].down.empty()) continue;
+        deltas.reserve((size_t)n * half * 4);
+        float* delta = deltas.as<float>();
+        std::memset(delta + (size_t)c.tokens * half, 0, (size_t)(n - c.tokens) * half * 4);
+        adapt(c, layer.adapters[which], low[which - GATE], x, h, first, last - first, delta, half);
         for (int r = c.tokens; r < n; r++)
           for (int b = 0; b < last - first; b++)
             for (int i = 0; i < 16; i++)
               wide[(size_t)r * width + b * 32 + (which - GATE) * 16 + i] += delta[(size_t)r * half + b * 16 + i];
       }
-    }
-    for (int r = 0; r < n; r++)
-      for (int b = 0; b < last - first; b++) {
-        const float* pair = wide + (size_t)r * width + b * 32;
-        f32x16 v = silu16(load_f32(pair)) * load_f32(pair + 16);
-        uint16_t* target = inner_rows + (size_t)r * m.inner + (first + b) * 16;
-        for (int i = 0; i < 16; i++) target[i] = to_bf16(v[i]);
-      }
-    m.team.barrier();
+      for (int r = 0; r < n; r++)
+        for (int b = 0; b < last - first; b++) {
+          const float* pair = wide + (size_t)r * width + b * 32;
+          f32x16 v = silu16(load_f32(pair)) * load_f32(pair + 16);
+          uint16_t* target = inner_rows + (size_t)r * m.inner + (first + b) * 16;
+          for (int i = 0; i < 16; i++) target[i] = to_bf16(v[i]);
+        }
+    });
 
-    share(h / 16, t, of, first, last);
-    width = (last - first) * 16;
-    product(layer.down.panel(first), (size_t)layer.down.pairs * 32, last - first, (const uint32_t*)inner_rows,
-            m.inner / 2, n, layer.down.pairs, wide, width);
-    adapt(c, layer.adapters[DOWN], inner_rows, m.inner, first, last - first, wide, width, lora);
-    for (int r = 0; r < n; r++)
-      for (int i = 0; i < width; i++) residual[(size_t)r * h + first * 16 + i] += wide[(size_t)r * width + i];
-    m.team.barrier();
+    for (auto& one : low) one.ready = false;
+    job.phase(phase + 5, h / 16, out_grain, [&](int first, int last) {
+      int width = (last - first) * 16;
+      product(layer.down.panel(first), (size_t)layer.down.pairs * 32, last - first, (const uint32_t*)inner_rows,
+              m.inner / 2, n, layer.down.pairs, wide, width);
+      adapt(c, layer.adapters[DOWN], low[0], inner_rows, m.inner, first, last - first, wide, width);
+      add_to_residual(first, last);
+    });
   }
-  share(n, t, of, first, last);
-  for (int r = first; r < last; r++)
-    rms_norm(residual + (size_t)r * h, m.final_norm.data(), h, m.epsilon, nullptr, hidden_out + (size_t)r * h);
+  job.phase(m.layers * PHASES_PER_LAYER, n, m.team.grain(n), [&](int first, int last) {
+    for (int r = first; r < last; r++)
+      rms_norm(residual + (size_t)r * h, m.final_norm.data(), h, m.epsilon, nullptr, hidden_out + (size_t)r * h);
+  });
 }
 
 std::vector<float> copy(const float* source, size_t n) {
@@ -653,7 +682,10 @@ void* pass_new(const PassShape* s, const float* final_norm) {
   return m;
 }
 
-void pass_free(void* model) { delete (Model*)model; }
+void pass_free(void* model) {
+  ((Model*)model)->team.stop();  // before anything that a late thread may still look at goes away
+  delete (Model*)model;
+}
 
 // Row-major bfloat16 [outputs, inputs]; biases and norms float32, or null where the model has none.
 int pass_set_layer(void* model, int index, const uint16_t* q, const uint16_t* k, const uint16_t* v, const uint16_t* o,
@@ -743,7 +775,7 @@ int pass_forward(void* model, void* cache, int length, int rows, int tokens, con
     return 1;
   std::memcpy(m.residual.data, inputs, (size_t)rows * m.hidden * 4);
   Call call{m, c, length, rows, tokens, cosine, sine, parents, steps};
-  m.team.run([&](int t) { forward_thread(call, t, hidden); });
+  m.team.run(m.layers * PHASES_PER_LAYER + 1, [call, hidden](Job& job, int t) { forward_thread(job, call, t, hidden); });
   return 0;
 }
 
@@ -755,11 +787,11 @@ int pass_head(void* model, const float* hidden, int rows, float* logits) {
   uint16_t* x = m.logits_in.as<uint16_t>();
   for (size_t i = 0; i < n; i++) x[i] = to_bf16(hidden[i]);
   size_t width = (size_t)m.head.panels * 16;
-  m.team.run([&](int t) {
-    int first, last;
-    share(m.head.panels, t, m.team.size(), first, last);
-    product(m.head.panel(first), (size_t)m.head.pairs * 32, last - first, (const uint32_t*)x, m.hidden / 2, rows,
-            m.head.pairs, logits + (size_t)first * 16, width);
+  m.team.run(1, [&m, x, rows, logits, width](Job& job, int) {
+    job.phase(0, m.head.panels, 96, [&](int first, int last) {
+      product(m.head.panel(first), (size_t)m.head.pairs * 32, last - first, (const uint32_t*)x, m.hidden / 2, rows,
+              m.head.pairs, logits + (size_t)first * 16, width);
+    });
   });
   return 0;
 }
@@ -829,14 +861,15 @@ int pass_sampler_prepare(void* model, void* sampler, const float* states, const 
   if (!s.in_rows.reserve((size_t)rows * s.hidden * 2)) return 1;
   uint16_t* x = s.in_rows.as<uint16_t>();
   rms_rows(states, rows, s.hidden, x);
-  team.run([&](int t) {
-    int first, last;
-    share(s.from_hidden.panels, t, team.size(), first, last);
-    product(s.from_hidden.panel(first), (size_t)s.from_hidden.pairs * 32, last - first, (const uint32_t*)x,
-            s.hidden / 2, rows, s.from_hidden.pairs, prepared + first * 16, s.inner);
-    for (int r = 0; r < rows; r++)
-      for (int i = first * 16; i < last * 16; i++)
-        prepared[(size_t)r * s.inner + i] += s.step[(size_t)steps[r] * s.inner + i];
+  std::vector<int32_t> which(steps, steps + rows);
+  team.run(1, [&s, &team, x, which, rows, prepared](Job& job, int) {
+    job.phase(0, s.from_hidden.panels, team.grain(s.from_hidden.panels), [&](int first, int last) {
+      product(s.from_hidden.panel(first), (size_t)s.from_hidden.pairs * 32, last - first, (const uint32_t*)x,
+              s.hidden / 2, rows, s.from_hidden.pairs, prepared + first * 16, s.inner);
+      for (int r = 0; r < rows; r++)
+        for (int i = first * 16; i < last * 16; i++)
+          prepared[(size_t)r * s.inner + i] += s.step[(size_t)which[r] * s.inner + i];
+    });
   });
   return 0;
 }
@@ -850,48 +883,48 @@ int pass_sampler_score(void* model, void* sampler, const float* state, const flo
   Sampler& s = *(Sampler*)sampler;
   int h = s.hidden, n = s.inner;
   if (!s.in_rows.reserve((size_t)rows * h * 2) || !s.inner_rows.reserve((size_t)rows * n * 2) ||
-      !s.state_rows.reserve((size_t)rows * h * 2) || !s.wide.reserve((size_t)rows * std::max(n, h) * 4))
+      !s.state_rows.reserve((size_t)rows * h * 2) || !s.wide.reserve((size_t)rows * (n + h) * 4 + (size_t)h * 4))
     return 1;
   uint16_t *x = s.in_rows.as<uint16_t>(), *z = s.inner_rows.as<uint16_t>(), *y = s.state_rows.as<uint16_t>();
-  float* wide = s.wide.as<float>();
+  float *wide = s.wide.as<float>(), *corrected = wide + (size_t)rows * n;
   for (int r = 0; r < rows; r++) {
     for (int i = 0; i < h; i++) wide[i] = from_bf16(table[(size_t)tokens[r] * h + i]);
     rms_rows(wide, 1, h, x + (size_t)r * h);
   }
-  team.run([&](int t) {
-    int of = team.size(), first, last;
-    share(s.from_token.panels, t, of, first, last);
-    product(s.from_token.panel(first), (size_t)s.from_token.pairs * 32, last - first, (const uint32_t*)x, h / 2, rows,
-            s.from_token.pairs, wide + first * 16, n);
-    for (int r = 0; r < rows; r++)
-      for (int i = first * 16; i < last * 16; i += 16) {
-        f32x16 v = silu16(load_f32(wide + (size_t)r * n + i) + load_f32(prepared + i));
-        for (int j = 0; j < 16; j++) z[(size_t)r * n + i + j] = to_bf16(v[j]);
-      }
-    team.barrier();
-    share(s.out.panels, t, of, first, last);
-    product(s.out.panel(first), (size_t)s.out.pairs * 32, last - first, (const uint32_t*)z, n / 2, rows, s.out.pairs,
-            wide + first * 16, h);
-    for (int r = 0; r < rows; r++)
-      for (int i = first * 16; i < last * 16; i++)
-        y[(size_t)r * h + i] = to_bf16(state[i] + wide[(size_t)r * h + i]);
-    team.barrier();
-    share(count, t, of, first, last);
-    for (int c = first; c < last; c++) {
-      const uint32_t* w = (const uint32_t*)(head + (size_t)ids[c] * h);
-      for (int r = 0; r < rows; r++) {
-        const uint32_t* state_row = (const uint32_t*)(y + (size_t)r * h);
-        f32x16 sum{};
-        for (int i = 0; i < h / 2; i += 16) {
-          u32x16 a = load_u32(w + i), b = load_u32(state_row + i);
-          sum += (f32x16)(a << 16) * (f32x16)(b << 16);
-          sum += (f32x16)(a & 0xffff0000u) * (f32x16)(b & 0xffff0000u);
+  team.run(3, [=, &s, &team](Job& job, int) {
+    job.phase(0, s.from_token.panels, team.grain(s.from_token.panels), [&](int first, int last) {
+      product(s.from_token.panel(first), (size_t)s.from_token.pairs * 32, last - first, (const uint32_t*)x, h / 2,
+              rows, s.from_token.pairs, wide + first * 16, n);
+      for (int r = 0; r < rows; r++)
+        for (int i = first * 16; i < last * 16; i += 16) {
+          f32x16 v = silu16(load_f32(wide + (size_t)r * n + i) + load_f32(prepared + i));
+          for (int j = 0; j < 16; j++) z[(size_t)r * n + i + j] = to_bf16(v[j]);
         }
-        float total = 0;
-        for (int i = 0; i < 16; i++) total += sum[i];
-        scores[(size_t)r * count + c] = total;
+    });
+    job.phase(1, s.out.panels, team.grain(s.out.panels), [&](int first, int last) {
+      product(s.out.panel(first), (size_t)s.out.pairs * 32, last - first, (const uint32_t*)z, n / 2, rows, s.out.pairs,
+              corrected + first * 16, h);
+      for (int r = 0; r < rows; r++)
+        for (int i = first * 16; i < last * 16; i++)
+          y[(size_t)r * h + i] = to_bf16(state[i] + corrected[(size_t)r * h + i]);
+    });
+    job.phase(2, count, team.grain(count), [&](int first, int last) {
+      for (int c = first; c < last; c++) {
+        const uint32_t* w = (const uint32_t*)(head + (size_t)ids[c] * h);
+        for (int r = 0; r < rows; r++) {
+          const uint32_t* state_row = (const uint32_t*)(y + (size_t)r * h);
+          f32x16 sum{};
+          for (int i = 0; i < h / 2; i += 16) {
+            u32x16 a = load_u32(w + i), b = load_u32(state_row + i);
+            sum += (f32x16)(a << 16) * (f32x16)(b << 16);
+            sum += (f32x16)(a & 0xffff0000u) * (f32x16)(b & 0xffff0000u);
+          }
+          float total = 0;
+          for (int i = 0; i < 16; i++) total += sum[i];
+          scores[(size_t)r * count + c] = total;
+        }
       }
-    }
+    });
   });
   return 0;
 }
