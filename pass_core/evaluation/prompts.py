@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pass_core.models.catalog import resource_folder
+from pass_core.models.chat import chat_ids, has_chat_template
 from pass_core.models.language_model import LanguageModel
 
 BUILT_IN = ("prose", "code", "chat")
@@ -75,14 +76,9 @@ def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
 
 def prompt_ids(prompt: Prompt, model: LanguageModel) -> list[int]:
     """Token ids of a prompt; the chat template is applied to a chat prompt where the model has one."""
-    tokenizer = model.tokenizer
-    if prompt.chat and getattr(tokenizer, "chat_template", None):
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt.text}], tokenize=False, add_generation_prompt=True
-        )
-        # The template has written the special tokens already.
-        return [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
-    return [int(i) for i in tokenizer(prompt.text)["input_ids"]]
+    if prompt.chat and has_chat_template(model):
+        return chat_ids(model, prompt.text)
+    return [int(i) for i in model.tokenizer(prompt.text)["input_ids"]]
 
 
 def _from_toml(name: str, text: str, file: str) -> tuple[Prompt, ...]:

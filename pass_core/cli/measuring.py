@@ -1,0 +1,98 @@
+"""What bench, verify and humaneval share: loading for a measurement, embeddings by label, interruption."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from pass_core.cli.console import note, progress_display
+from pass_core.progress import CancelToken
+
+if TYPE_CHECKING:
+    from pass_core.lookahead import LookaheadEmbeddings
+    from pass_core.models.language_model import LanguageModel
+
+T = TypeVar("T")
+EMBEDDING_HELP = "Look-ahead file; or “best” (shipped), “plain” (shipped, embeddings only), “untrained”."
+
+
+def load_for_measuring(
+    model: str | None, device: str, dtype: str, cancel: CancelToken, quiet: bool = False
+) -> LanguageModel:
+    """Load a model with progress on stderr."""
+    from pass_core.models.loading import load_model
+
+    with progress_display(quiet) as progress:
+        return load_model(model, device=device, dtype=dtype, progress=progress, cancel=cancel)  # type: ignore[arg-type]
+
+
+def load_embeddings(choice: str, model: LanguageModel, quiet: bool = False) -> tuple[str, LookaheadEmbeddings]:
+    """Look-ahead embeddings and the label they get in tables."""
+    from pass_core.lookahead import load_lookahead
+    from pass_core.models.shipped import default_lookahead, untrained_lookahead
+
+    if choice == "untrained":
+        return "untrained", untrained_lookahead(model)
+    if choice in ("best", "plain"):
+        lookahead = default_lookahead(model, prefer="best" if choice == "best" else "embeddings")
+        if not lookahead.trained and not quiet:
+            note(f"No trained look-ahead embeddings for {model.name}: using the {lookahead.origin}.")
+        return (choice if lookahead.trained else "untrained"), lookahead
+    path = Path(choice).expanduser()
+    return path.stem, load_lookahead(path)
+
+
+def comma_list(text: str, convert: Callable[[str], T], option: str) -> tuple[T, ...]:
+    """Values between commas, each once, in order.
+
+    Raises:
+        typer.BadParameter: one cannot be converted, or there is none.
+    """
+    out: list[T] = []
+    for word in text.split(","):
+        if not word.strip():
+            continue
+        try:
+            value = convert(word.strip())
+        except ValueError as error:
+            raise typer.BadParameter(f"“{word.strip()}”: {error}", param_hint=option) from None
+        if value not in out:
+            out.append(value)
+    if not out:
+        raise typer.BadParameter("give at least one value", param_hint=option)
+    return tuple(out)
+
+
+def command_line(arguments: Sequence[str] | None = None) -> str:
+    """The command as it was typed, for reports."""
+    given = sys.argv[1:] if arguments is None else arguments
+    return "python -m pass_core " + " ".join(shlex.quote(a) for a in given)
+
+
+@contextmanager
+def interrupt_cancels(cancel: CancelToken) -> Generator[None]:
+    """The first Ctrl-C keeps what is done and ends after the call in progress; a second one ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        if cancel.cancelled:
+            raise KeyboardInterrupt
+        note("Stopping; what is done is kept. Press Ctrl-C again to end at once.")
+        cancel.cancel()
+
+    previous = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,117 @@
+"""How near a call comes to the machine's limit: its measured cost over rows against bytes over bandwidth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pass_core.models.language_model import LanguageModel
+from pass_core.progress import CancelToken
+from pass_core.runtime.cost import measure
+from pass_core.runtime.factory import runtime_for
+
+ROWS = (1, 2, 4, 8, 16, 24, 32, 48)
+BUFFER_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Roofline:
+    """Cost of a call over rows, and the floor that memory sets.
+
+    Attributes:
+        rows: numbers of rows.
+        seconds: measured time of a call of as many rows, over a cache of `context` tokens.
+        weight_bytes: bytes of weights that one call has to read.
+        bandwidth: measured bytes a second of the memory that holds them.
+        context: tokens in the cache while measuring.
+        runtime: what ran the calls.
+    """
+
+    rows: tuple[int, ...]
+    seconds: tuple[float, ...]
+    weight_bytes: int
+    bandwidth: float
+    context: int
+    runtime: str
+
+    @property
+    def floor_seconds(self) -> float:
+        """No call can be faster: every weight must be read once."""
+        return self.weight_bytes / self.bandwidth
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Share of the floor that the call of each number of rows reaches (1 = at the limit)."""
+        return tuple(self.floor_seconds / s for s in self.seconds)
+
+
+def call_bytes(model: LanguageModel) -> int:
+    """Bytes of weights that one call reads: all of them, but not an embedding table of which only rows are taken."""
+    table, head = model.input_embedding.weight, model.head.weight
+    tied = table.data_ptr() == head.data_ptr()
+    return model.weight_bytes() - (0 if tied else table.numel() * table.element_size())
+
+
+def memory_bandwidth(device: torch.device, repeats: int = 7, size: int = BUFFER_BYTES) -> float:
+    """Bytes a second that this device reads: the best of a large sum, maximum and copy, over all threads torch uses.
+
+    The copy counts its reads and its writes.
+    """
+    buffer = torch.ones(size // 4, dtype=torch.float32, device=device)
+    target = torch.empty_like(buffer)
+    integers = buffer.view(torch.int32)
+
+    def wait() -> None:
+        if device.type != "cpu":
+            torch.get_device_module(device).synchronize(device)
+
+    def sum_all() -> None:
+        buffer.sum()
+
+    def dot() -> None:
+        torch.dot(buffer, buffer)
+
+    def maximum() -> None:
+        integers.amax()
+
+    def copy() -> None:
+        target.copy_(buffer)
+
+    trials: list[tuple[Callable[[], None], int]] = [(sum_all, 1), (dot, 1), (maximum, 1), (copy, 2)]
+    best = 0.0
+    for operation, passes in trials:
+        operation()
+        wait()
+        for _ in range(repeats):
+            started = time.perf_counter()
+            operation()
+            wait()
+            best = max(best, passes * buffer.numel() * 4 / (time.perf_counter() - started))
+    return best
+
+
+def measure_roofline(
+    model: LanguageModel, *, rows: Sequence[int] = ROWS, repeats: int = 5, cancel: CancelToken | None = None
+) -> Roofline:
+    """Measure bandwidth and the cost of calls (a few seconds; the model must not be in use).
+
+    Raises:
+        Cancelled: between the two parts.
+    """
+    runtime = runtime_for(model)
+    bandwidth = memory_bandwidth(model.device)
+    if cancel is not None:
+        cancel.raise_if_cancelled()
+    context = max(1, min(256, model.capabilities.context_length // 2))
+    cost = measure(runtime, rows=rows, context=context, repeats=repeats, vocabulary=min(256, model.vocabulary_size))
+    return Roofline(
+        rows=tuple(rows),
+        seconds=tuple(cost(n) for n in rows),
+        weight_bytes=call_bytes(model),
+        bandwidth=bandwidth,
+        context=context,
+        runtime=runtime.description,
+    )

@@ -1,0 +1,375 @@
+"""The benchmark: contestants x prompts x temperatures, interleaved, resumable, told as events while it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pass_core.decoding.settings import SamplingSettings, Strategy, Verification
+from pass_core.evaluation.contestants import (
+    BASELINE,
+    GENERATE,
+    GENERATE_LOOKUP,
+    LOOKUP_TOKENS,
+    Contestant,
+    Job,
+    LlamaCppRunner,
+    Measurement,
+    OurRunner,
+    Runner,
+    Source,
+    TransformersRunner,
+)
+from pass_core.evaluation.prompts import Prompt, prompt_ids
+from pass_core.evaluation.roofline import Roofline, measure_roofline
+from pass_core.evaluation.state import JsonDict, StateFile
+from pass_core.lookahead import LookaheadEmbeddings
+from pass_core.models.language_model import LanguageModel
+from pass_core.progress import Cancelled, CancelToken, Progress
+
+WARM_UP_TOKENS = 16
+
+
+class PlanError(ValueError):
+    """A benchmark cannot be run as planned; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class BenchmarkPlan:
+    """What is measured.
+
+    Attributes:
+        contestants: compared with one another on the same prompts.
+        prompts: of one or several sets.
+        temperatures: each is a measurement of its own.
+        top_k: of the target distribution.
+        new_tokens: length of a run at most.
+        repeats: times that every combination is run, with other seeds.
+        seed: of the first repeat.
+        ignore_eos: write on past the model's end of text, so that all runs have the same length.
+        minutes: no new round is begun after so long; None for all of them.
+        roofline: measure bandwidth and call costs as well.
+    """
+
+    contestants: tuple[Contestant, ...]
+    prompts: tuple[Prompt, ...]
+    temperatures: tuple[float, ...] = (0.0, 0.8)
+    top_k: int = 10
+    new_tokens: int = 128
+    repeats: int = 1
+    seed: int = 0
+    ignore_eos: bool = False
+    minutes: float | None = None
+    roofline: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.contestants or not self.prompts or not self.temperatures:
+            raise PlanError("A benchmark needs at least one strategy, one prompt and one temperature.")
+        if len({c.label for c in self.contestants}) < len(self.contestants):
+            raise PlanError("The same strategy is listed twice.")
+        if self.new_tokens < 8 or self.repeats < 1:
+            raise PlanError("A benchmark needs at least 8 new tokens and one repeat.")
+        for temperature in self.temperatures:
+            SamplingSettings(temperature, self.top_k)
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """Names of the prompt sets, in order."""
+        return tuple(dict.fromkeys(p.set for p in self.prompts))
+
+    @property
+    def rounds(self) -> list[Round]:
+        """Prompts of all sets in turn, every temperature: a run that is cut short is still balanced."""
+        by_set = [[p for p in self.prompts if p.set == name] for name in self.sets]
+        depth = max(len(group) for group in by_set)
+        ordered = [group[i] for i in range(depth) for group in by_set if i < len(group)]
+        return [
+            Round(prompt, temperature, repeat)
+            for repeat in range(self.repeats)
+            for prompt in ordered
+            for temperature in self.temperatures
+        ]
+
+    def as_dict(self) -> JsonDict:
+        """For reports and state files; the prompts' texts are left out of it."""
+        return {
+            "contestants": [contestant_dict(c) for c in self.contestants],
+            "prompt_sets": {name: sum(p.set == name for p in self.prompts) for name in self.sets},
+            "temperatures": list(self.temperatures),
+            "top_k": self.top_k,
+            "new_tokens": self.new_tokens,
+            "repeats": self.repeats,
+            "seed": self.seed,
+            "ignore_eos": self.ignore_eos,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One prompt at one temperature, once with every contestant."""
+
+    prompt: Prompt
+    temperature: float
+    repeat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One finished run of one contestant."""
+
+    contestant: str
+    prompt_set: str
+    prompt: str
+    temperature: float
+    repeat: int
+    measurement: Measurement
+
+    @property
+    def key(self) -> tuple[str, str, str, float, int]:
+        return self.contestant, self.prompt_set, self.prompt, self.temperature, self.repeat
+
+    def as_dict(self) -> JsonDict:
+        raw = asdict(self.measurement)
+        del raw["cancelled"]
+        return {
+            "contestant": self.contestant,
+            "prompt_set": self.prompt_set,
+            "prompt": self.prompt,
+            "temperature": self.temperature,
+            "repeat": self.repeat,
+            **raw,
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Sample:
+        fields = {k: raw[k] for k in Measurement.__dataclass_fields__ if k in raw}
+        for name in ("accepted_by_position", "examined_by_position"):
+            fields[name] = tuple(fields.get(name, ()))
+        return cls(
+            str(raw["contestant"]),
+            str(raw["prompt_set"]),
+            str(raw["prompt"]),
+            float(raw["temperature"]),
+            int(raw["repeat"]),
+            Measurement(**fields),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RooflineMeasured:
+    """The machine's limits are known."""
+
+    roofline: Roofline
+
+
+@dataclass(frozen=True, slots=True)
+class SampleMeasured:
+    """A run was finished (or found in the state file)."""
+
+    sample: Sample
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkEnded:
+    """Nothing more comes: `complete` when every round of the plan was measured, `reason` why not."""
+
+    complete: bool
+    reason: str = ""
+
+
+BenchmarkEvent = Progress | RooflineMeasured | SampleMeasured | BenchmarkEnded
+
+
+def contestant_dict(contestant: Contestant) -> JsonDict:
+    """JSON form of a contestant."""
+    return {**asdict(contestant), "source": contestant.source.value, "verification": contestant.verification.value}
+
+
+def contestants_for(
+    strategies: Sequence[Strategy],
+    ks: Sequence[int],
+    *,
+    embeddings: Sequence[str] = ("best",),
+    lookup: bool = False,
+    verification: Verification = Verification.COUPLED,
+    auto: bool = True,
+    transformers: bool = True,
+    llama_cpp: bool = False,
+) -> tuple[Contestant, ...]:
+    """The usual field: our baseline first, then every strategy with every k, then the others' decoders."""
+    out = [replace(BASELINE, verification=Verification.COUPLED)]
+    for strategy in strategies:
+        if strategy is Strategy.AUTOREGRESSIVE:
+            continue
+        for label in embeddings:
+            out += [
+                Contestant(Source.OURS, strategy.value, k, label, verification=verification, auto=auto) for k in ks if k
+            ]
+        if lookup and strategy is Strategy.FUSED and any(ks):
+            out.append(
+                Contestant(
+                    Source.OURS, strategy.value, max(ks), embeddings[0], True, verification=verification, auto=auto
+                )
+            )
+    if transformers:
+        out.append(Contestant(Source.TRANSFORMERS, GENERATE))
+        out.append(Contestant(Source.TRANSFORMERS, GENERATE_LOOKUP, LOOKUP_TOKENS))
+    if llama_cpp:
+        out.append(Contestant(Source.LLAMA_CPP, GENERATE))
+    return tuple(out)
+
+
+class Benchmark:
+    """Runs a plan on a loaded model.
+
+    Args:
+        model: not in use by anything else while it runs.
+        plan: what to measure.
+        lookaheads: look-ahead embeddings by the contestants' labels.
+        state: file that keeps finished runs; an existing one is gone on with.
+        gguf: GGUF file of the same model for llama.cpp.
+
+    Raises:
+        PlanError: the plan needs something that is missing.
+        StateMismatch: the state file belongs to another plan or model.
+        SourceUnavailable: llama.cpp is asked for and cannot run.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        plan: BenchmarkPlan,
+        lookaheads: Mapping[str, LookaheadEmbeddings],
+        *,
+        state: str | Path | None = None,
+        gguf: str | Path | None = None,
+    ) -> None:
+        missing = {c.embeddings for c in plan.contestants if c.embeddings} - set(lookaheads)
+        if missing:
+            raise PlanError(f"No look-ahead embeddings are loaded for {', '.join(sorted(missing))}.")
+        self.model, self.plan = model, plan
+        self.samples: list[Sample] = []
+        self.roofline: Roofline | None = None
+        self._ids = {(p.set, p.title): tuple(prompt_ids(p, model)) for p in plan.prompts}
+        longest = max(map(len, self._ids.values()))
+        if longest + plan.new_tokens > model.capabilities.context_length:
+            raise PlanError(
+                f"The longest prompt has {longest} tokens and {plan.new_tokens} new ones are asked for, but "
+                f"{model.name} has room for {model.capabilities.context_length}. Ask for fewer tokens."
+            )
+        self._runners: dict[Source, Runner] = {Source.OURS: OurRunner(model, lookaheads)}
+        sources = {c.source for c in plan.contestants}
+        if Source.TRANSFORMERS in sources:
+            self._runners[Source.TRANSFORMERS] = TransformersRunner(model)
+        if Source.LLAMA_CPP in sources:
+            if gguf is None:
+                raise PlanError("llama.cpp needs the model as a GGUF file; name it, or leave llama.cpp out.")
+            self._runners[Source.LLAMA_CPP] = LlamaCppRunner(gguf, model, context=longest + plan.new_tokens + 8)
+        self._state = StateFile(state, self._header(lookaheads)) if state is not None else None
+
+    def _header(self, lookaheads: Mapping[str, LookaheadEmbeddings]) -> JsonDict:
+        from pass_core.records import describe_lookahead
+
+        used = {c.embeddings for c in self.plan.contestants if c.embeddings}
+        return {
+            "format": "pass-benchmark-state",
+            "model": self.model.fingerprint,
+            "device": str(self.model.device),
+            "dtype": str(self.model.dtype),
+            "embeddings": {label: describe_lookahead(lookaheads[label]).hash for label in sorted(used)},
+            **self.plan.as_dict(),
+        }
+
+    def run(self, cancel: CancelToken | None = None) -> Iterator[BenchmarkEvent]:
+        """Measure; yields progress and results. Cancelling ends it with what is done (no exception)."""
+        cancel = cancel or CancelToken()
+        try:
+            yield from self._run(cancel)
+        except Cancelled:
+            yield BenchmarkEnded(False, "cancelled")
+        finally:
+            if self._state is not None:
+                self._state.close()
+
+    def _run(self, cancel: CancelToken) -> Iterator[BenchmarkEvent]:
+        known = self._resumed()
+        for sample in known.values():
+            self.samples.append(sample)
+            yield SampleMeasured(sample)
+        rounds = self.plan.rounds
+        contestants = self.plan.contestants
+        total = len(rounds) * len(contestants)
+        if len(known) < total:
+            yield from self._warm_up(cancel)
+        if self.plan.roofline:
+            yield Progress("Measuring memory bandwidth and call costs", 0)
+            self.roofline = measure_roofline(self.model, cancel=cancel)
+            yield RooflineMeasured(self.roofline)
+        started = time.monotonic()
+        measured = 0
+        for number, turn in enumerate(rounds):
+            if self._over_time(started, measured):
+                yield BenchmarkEnded(False, "the time given was over")
+                return
+            # A different contestant goes first in every round, so that no one always runs on a warmer machine.
+            shift = number % len(contestants)
+            for contestant in (*contestants[shift:], *contestants[:shift]):
+                cancel.raise_if_cancelled()
+                sample = self._measure(contestant, turn, known, cancel)
+                if sample is None:
+                    continue
+                measured += 1
+                self.samples.append(sample)
+                if self._state is not None:
+                    self._state.add(sample.as_dict())
+                yield SampleMeasured(sample)
+                done = len(self.samples)
+                left = (time.monotonic() - started) / measured * (total - done)
+                if self.plan.minutes is not None:
+                    left = min(left, max(0.0, self.plan.minutes * 60 - (time.monotonic() - started)))
+                yield Progress("Measuring", done, total, "runs", left)
+        yield BenchmarkEnded(True)
+
+    def _over_time(self, started: float, measured: int) -> bool:
+        minutes = self.plan.minutes
+        return minutes is not None and measured > 0 and time.monotonic() - started >= minutes * 60
+
+    def _resumed(self) -> dict[tuple[str, str, str, float, int], Sample]:
+        samples = (Sample.from_dict(raw) for raw in (self._state.done if self._state is not None else []))
+        return {s.key: s for s in samples}
+
+    def _warm_up(self, cancel: CancelToken) -> Iterator[BenchmarkEvent]:
+        """Run every contestant once without counting it: caches, compilers, cost tables."""
+        for done, contestant in enumerate(self.plan.contestants):
+            yield Progress("Warming up", done, len(self.plan.contestants), "strategies")
+            cancel.raise_if_cancelled()
+            sampling = SamplingSettings(self.plan.temperatures[-1], self.plan.top_k)
+            ids = self._ids[self.plan.prompts[0].set, self.plan.prompts[0].title]
+            job = Job(ids, sampling, self.plan.seed, min(WARM_UP_TOKENS, self.plan.new_tokens), True)
+            self._runners[contestant.source](contestant, job, lambda: cancel.cancelled)
+
+    def _measure(
+        self,
+        contestant: Contestant,
+        turn: Round,
+        known: Mapping[tuple[str, str, str, float, int], Sample],
+        cancel: CancelToken,
+    ) -> Sample | None:
+        prompt = turn.prompt
+        if (contestant.label, prompt.set, prompt.title, turn.temperature, turn.repeat) in known:
+            return None
+        job = Job(
+            self._ids[prompt.set, prompt.title],
+            SamplingSettings(turn.temperature, self.plan.top_k),
+            self.plan.seed + turn.repeat,
+            self.plan.new_tokens,
+            self.plan.ignore_eos,
+        )
+        ask: Callable[[], bool] = lambda: cancel.cancelled  # noqa: E731
+        measurement = self._runners[contestant.source](contestant, job, ask)
+        if measurement.cancelled:
+            raise Cancelled("cancelled by the user")
+        return Sample(contestant.label, prompt.set, prompt.title, turn.temperature, turn.repeat, measurement)

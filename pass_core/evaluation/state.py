@@ -1,0 +1,101 @@
+"""Append-only state files: what is done survives a kill, and a second start goes on from there."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, cast
+
+JsonDict = dict[str, Any]
+
+
+class StateMismatch(ValueError):
+    """A state file belongs to another piece of work; the message says what differs."""
+
+
+class StateFile:
+    """JSON lines: the first describes the work, every other is one finished part.
+
+    A line that a kill cut short is dropped on the next start.
+
+    Raises:
+        StateMismatch: the file exists and its first line describes other work.
+        OSError: it cannot be written.
+    """
+
+    def __init__(self, path: str | Path, header: JsonDict) -> None:
+        self.path = Path(path).expanduser()
+        self.done: list[JsonDict] = []
+        header = cast(JsonDict, json.loads(json.dumps(header)))
+        keep = 0
+        if self.path.exists():
+            keep = self._read(header)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self.path, "r+b" if keep else "wb")  # noqa: SIM115
+        if keep:
+            self._file.truncate(keep)
+            self._file.seek(keep)
+        else:
+            self._append(header)
+
+    def add(self, part: JsonDict) -> None:
+        """Keep a finished part; it is on the disk when this returns."""
+        self._append(part)
+        self.done.append(part)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> StateFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _append(self, value: JsonDict) -> None:
+        self._file.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _read(self, header: JsonDict) -> int:
+        """Collect finished parts; the number of bytes that are whole lines."""
+        keep = 0
+        for number, line in enumerate(self.path.read_bytes().splitlines(keepends=True)):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                value: object = json.loads(line)
+            except ValueError:
+                break
+            if not isinstance(value, dict):
+                break
+            part = cast(JsonDict, value)
+            if number == 0:
+                self._check(part, header)
+            else:
+                self.done.append(part)
+            keep += len(line)
+        if self.path.stat().st_size and not keep:
+            raise StateMismatch(f"{self.path.name} is not a state file. Choose another name, or delete it first.")
+        return keep
+
+    def _check(self, found: JsonDict, wanted: JsonDict) -> None:
+        differing = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
+        if differing:
+            raise StateMismatch(
+                f"{self.path.name} was begun with other choices ({', '.join(differing)} differ). "
+                "Repeat them to go on with it, or choose another file to start anew."
+            )
+
+
+def write_atomically(path: str | Path, data: str | bytes) -> None:
+    """Replace a file in one go, so that a reader never sees half of it."""
+    path = Path(path).expanduser()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
