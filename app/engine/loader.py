@@ -50,7 +50,8 @@ class Loader(QObject):
         super().__init__(context)
         self._context = context
         self._job: Job | None = None
-        self._next: ModelChoice | None = None
+        self._active = False
+        self._next: tuple[ModelChoice, str | None] | None = None
         self._loading = ""
         self.choice = ModelChoice()
         self.lookahead_options: list[Path] = []
@@ -64,11 +65,12 @@ class Loader(QObject):
 
     def load(self, choice: ModelChoice, lookahead: str | None = None) -> None:
         """Load a model, then the best look-ahead file for it (or `lookahead`, a path)."""
-        if self._loading:
-            self._next = choice
+        if self._active:
+            self._next = (choice, lookahead)
             self.cancel()
             return
-        spawn(self._load(choice, lookahead), self._unexpected)
+        self._active = True
+        spawn(self._load_until_last(choice, lookahead), self._unexpected)
 
     def cancel(self) -> None:
         """Give up the load in progress; what was loaded before stays."""
@@ -92,6 +94,15 @@ class Loader(QObject):
         """Take the best shipped file again."""
         spawn(self._default_lookahead(), self._unexpected)
 
+    async def _load_until_last(self, choice: ModelChoice, lookahead: str | None) -> None:
+        try:
+            await self._load(choice, lookahead)
+        finally:
+            self._active = False
+            if self._next is not None:
+                following, self._next = self._next, None
+                self.load(*following)
+
     async def _load(self, choice: ModelChoice, lookahead: str | None) -> None:
         context = self._context
         title = "loading a model"
@@ -102,15 +113,19 @@ class Loader(QObject):
         old = None
 
         def work(control: JobControl) -> LanguageModel:
+            from pass_core.decoding.loop import prepare
             from pass_core.models.loading import load_model
 
-            return load_model(
+            model = load_model(
                 choice.source,
                 device=choice.device,
                 dtype=choice.dtype,  # type: ignore[arg-type]
                 progress=control.progress,
                 cancel=control.cancel,
             )
+            control.progress(Progress("Measuring this machine", 0, None))
+            prepare(model)
+            return model
 
         try:
             model = await self._run(title, work)
@@ -118,11 +133,10 @@ class Loader(QObject):
             if isinstance(error, JobRefused):
                 context.report_error(str(error), error)
             self.failed.emit("" if isinstance(error, Cancelled) else str(error))
-            if self._next is not None:
-                following, self._next = self._next, None
-                self.load(following)
             return
         except Exception as error:
+            if self._next is not None:  # nobody waits for this one any more
+                return
             sentence = plain_sentence(error, "The model could not be loaded")
             context.report_error(sentence, error)
             self.failed.emit(sentence)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
 from PySide6.QtGui import QFontMetrics, QResizeEvent
 from PySide6.QtWidgets import (
+    QAbstractSpinBox,
     QButtonGroup,
     QDoubleSpinBox,
     QFrame,
@@ -170,6 +171,11 @@ class Segmented(QWidget):
             button.setEnabled(value in values)
 
 
+def pad_spin_box(spin: QAbstractSpinBox) -> None:
+    """Room beside the number; a style sheet's padding does not reach the line edit inside."""
+    spin.lineEdit().setTextMargins(5, 0, 5, 0)
+
+
 class WheelGuard(QObject):
     """Keeps the wheel from changing a slider or field that the mouse merely passes while scrolling."""
 
@@ -221,7 +227,8 @@ class SliderField(QWidget):
         else:
             self.spin = QSpinBox()
             self.spin.setSingleStep(int(step))
-        self.spin.setFixedWidth(56)
+        self.spin.setFixedWidth(60)
+        pad_spin_box(self.spin)
         self.spin.setAlignment(Qt.AlignmentFlag.AlignRight)
         if special:
             self.spin.setSpecialValueText(special)

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QCheckBox, QLineEdit, QSizePolicy, QSpinBox, QTool
 
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
-from app.widgets.basic import Card, Segmented, SliderField, guard_wheel, label, row, tool_button
+from app.widgets.basic import Card, Segmented, SliderField, guard_wheel, label, pad_spin_box, row, tool_button
 from pass_core.decoding.settings import (
     MAX_TEMPERATURE,
     MAX_TOP_K,
@@ -83,6 +83,7 @@ class DecodingControls(Card):
         self.seed_field.setAccessibleName("Seed")
         self.seed_field.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         guard_wheel(self.seed_field)
+        pad_spin_box(self.seed_field)
         self.dice = tool_button("ph.dice-five", "Roll a new seed", theme)
         self.reuse = tool_button("ph.lock-simple", "Re-use this seed in the next run", theme, checkable=True)
         self.reuse.setChecked(True)

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 
+from pass_core.decoding.settings import DecodingSettings, Strategy
+
+STRATEGY_TITLES = {
+    Strategy.AUTOREGRESSIVE: "Plain",
+    Strategy.TWO_CALL: "PASS two-call",
+    Strategy.FUSED: "PASS fused",
+}
+
 _VISIBLE = {"\n": "⏎", "\r": "␍", "\t": "⇥", " ": "·", "\u00a0": "⍽", "\u200b": "[ZWSP]", "\ufeff": "[BOM]"}
 
 
@@ -55,3 +63,20 @@ def probability_text(p: float) -> str:
     if 0 < p < 0.001:
         return "< 0.1 %"
     return f"{100 * p:.1f} %"
+
+
+def settings_text(settings: DecodingSettings) -> str:
+    """Settings in one line: "PASS fused, k 5 auto, temperature 0.8, top-k 10, coupled"."""
+    parts = [STRATEGY_TITLES[settings.strategy]]
+    if settings.strategy is not Strategy.AUTOREGRESSIVE:
+        auto = " auto" if settings.auto and settings.strategy is Strategy.FUSED else ""
+        parts.append(f"k {settings.k}{auto}")
+    parts.append(f"temperature {settings.sampling.temperature:g}")
+    parts.append(f"top-k {settings.sampling.top_k or 'off'}")
+    if settings.strategy is not Strategy.AUTOREGRESSIVE:
+        parts.append(settings.verification.value)
+    if settings.prompt_lookup:
+        parts.append("prompt lookup")
+    if settings.disabled_parts:
+        parts.append("without " + ", ".join(sorted(p.value for p in settings.disabled_parts)))
+    return ", ".join(parts)

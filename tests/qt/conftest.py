@@ -9,7 +9,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from PySide6.QtCore import QThread, QTimer
+from PySide6.QtCore import QEvent, QThread, QTimer
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
@@ -58,6 +58,7 @@ def no_timer_left(qapp: QApplication) -> Iterator[None]:
 
     with patch.object(QTimer, "start", record):
         yield
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     QApplication.processEvents()
     ticking = [t for t in timers if _ticking(t)]
     assert not ticking, f"{len(ticking)} timers left running"
@@ -86,11 +87,13 @@ def loop(qapp: QApplication) -> Iterator[asyncio.AbstractEventLoop]:
     """Lets coroutines run whenever Qt's own loop does (`qtbot.waitSignal`)."""
     from qasync import QEventLoop
 
-    loop = QEventLoop(qapp, already_running=True)
+    loop = QEventLoop(qapp)
     asyncio.set_event_loop(loop)
+    asyncio.events._set_running_loop(loop)
     yield loop
-    loop.close()
+    asyncio.events._set_running_loop(None)
     asyncio.set_event_loop(None)
+    loop.close()
 
 
 @pytest.fixture
