@@ -147,7 +147,7 @@ def test_disabled_parts_are_ignored(part: LookaheadPart) -> None:
     assert drafts(whole, frozenset({part})) != drafts(whole, frozenset())
 
 
-# --- the default model -------------------------------------------------------------------------------------------------
+# --- the default model
 
 PROMPTS = (
     "The history of the printing press begins",
