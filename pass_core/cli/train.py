@@ -1,0 +1,218 @@
+"""`train`: make a look-ahead file for a model, or measure one on held-out text (`--evaluate`)."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pass_core.cli.console import INTERRUPTED, amount, clock, note, progress_display, stdout_console
+from pass_core.progress import CancelToken
+from pass_core.training.config import TrainingConfig, TrainingError, TrainingKind
+
+if TYPE_CHECKING:
+    from pass_core.training.acceptance import Acceptance
+    from pass_core.training.events import TrainingEvent
+
+_DEFAULT = TrainingConfig()
+
+
+def train(
+    out: Annotated[Path | None, typer.Option(help="The look-ahead file to write (.safetensors).")] = None,
+    model: Annotated[str | None, typer.Option(help="Catalog name, Hugging Face id, folder or GGUF file.")] = None,
+    kind: Annotated[
+        TrainingKind, typer.Option(help="embeddings alone, with deep vectors, with adapters, or all of these.")
+    ] = TrainingKind.EMBEDDINGS,
+    sampler: Annotated[bool, typer.Option("--sampler", help="Also train the coherent-draft head.")] = False,
+    lookahead: Annotated[int, typer.Option("--look-ahead", "-L", help="L, the drafts a chain can have.")] = 6,
+    rank: Annotated[int, typer.Option(help="Rank of the adapters.")] = _DEFAULT.rank,
+    targets: Annotated[str, typer.Option(help="Linears that get an adapter, comma separated; empty for all.")] = "",
+    sampler_inner: Annotated[int, typer.Option(help="Inner width of the coherent-draft head.")] = 1024,
+    data: Annotated[
+        str,
+        typer.Option(help="“self” (the model writes it), a file or folder, hf:NAME, wikipedia or stack-python."),
+    ] = "self",
+    prefixes: Annotated[
+        str | None, typer.Option(help="With --data self: more documents whose beginnings the model continues.")
+    ] = None,
+    sequences: Annotated[int, typer.Option(help="Training sequences, at most.")] = 600,
+    held_out: Annotated[int, typer.Option(help="Held-out sequences, at most.")] = 48,
+    length: Annotated[int, typer.Option(help="Tokens a sequence.")] = _DEFAULT.length,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = _DEFAULT.steps,
+    minutes: Annotated[float, typer.Option(help="Instead of --steps: about so long.")] = 0.0,
+    batch: Annotated[int, typer.Option(help="Sequences a step.")] = _DEFAULT.batch,
+    rows: Annotated[int, typer.Option(help="Look-ahead rows per sequence and step.")] = _DEFAULT.rows,
+    vector_lr: Annotated[float, typer.Option(help="Peak rate of embeddings and deep vectors.")] = _DEFAULT.vector_lr,
+    adapter_lr: Annotated[float, typer.Option(help="Peak rate of adapters.")] = _DEFAULT.adapter_lr,
+    sampler_lr: Annotated[float, typer.Option(help="Peak rate of the coherent-draft head.")] = _DEFAULT.sampler_lr,
+    acceptance_share: Annotated[
+        float, typer.Option(help="Last part of the run that trains on acceptance itself.")
+    ] = _DEFAULT.acceptance_share,
+    evaluate_every: Annotated[int, typer.Option(help="Steps between evaluations.")] = _DEFAULT.evaluate_every,
+    contexts: Annotated[int, typer.Option(help="Held-out places an evaluation tries.")] = _DEFAULT.evaluate_contexts,
+    patience: Annotated[int, typer.Option(help="End after so many evaluations without a better one; 0: never.")] = 0,
+    temperature: Annotated[float, typer.Option(help="Of held-out acceptance.")] = _DEFAULT.temperature,
+    top_k: Annotated[int, typer.Option(help="Of held-out acceptance.")] = _DEFAULT.top_k,
+    seed: Annotated[int, typer.Option(help="Same seed, same data: same file.")] = 0,
+    init: Annotated[Path | None, typer.Option(help="Start from this look-ahead file.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside --out.")] = False,
+    memory: Annotated[float, typer.Option(help="GB for what the frozen model computed; more is faster.")] = 2.0,
+    evaluate: Annotated[Path | None, typer.Option(help="Train nothing: measure this file on held-out text.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 … or mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="Of the frozen weights: auto, float32, bfloat16, float16.")] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Train look-ahead parts on the frozen model, or measure a file with --evaluate.
+
+    Ctrl-C ends the run after the present step and keeps a checkpoint; the same command with --resume goes on. Several
+    processes: accelerate launch -m pass_core train ….
+    """
+    if out is None and evaluate is None:
+        raise TrainingError("Say where the look-ahead file goes with --out FILE (or measure one with --evaluate FILE).")
+    if out is not None and out.suffix != ".safetensors":
+        raise TrainingError(f"{out.name} must end with .safetensors.")
+    config = TrainingConfig(
+        kind=kind,
+        with_sampler=sampler,
+        lookahead=lookahead,
+        rank=rank,
+        targets=tuple(t.strip() for t in targets.split(",") if t.strip()),
+        sampler_inner=sampler_inner,
+        steps=steps,
+        minutes=minutes,
+        batch=batch,
+        rows=rows,
+        length=length,
+        vector_lr=vector_lr,
+        adapter_lr=adapter_lr,
+        sampler_lr=sampler_lr,
+        acceptance_share=acceptance_share,
+        temperature=temperature,
+        top_k=top_k,
+        seed=seed,
+        evaluate_every=evaluate_every,
+        evaluate_contexts=contexts,
+        patience=patience,
+    )
+    from pass_core.lookahead import load_lookahead
+    from pass_core.models.loading import load_model
+    from pass_core.models.storage import cache_folder
+    from pass_core.training.processes import Processes
+    from pass_core.training.selfwritten import SelfPlan, make_corpus
+    from pass_core.training.trainer import Trainer, TrainingOptions, measure_file
+    from pass_core.training.trainer import train as run
+
+    cancel = CancelToken()
+    with _interrupt_sets(cancel), Processes(cpu=device == "cpu").main_first(), progress_display(quiet) as progress:
+        chosen: Any = dtype
+        language_model = load_model(model, device=device, dtype=chosen, progress=progress, cancel=cancel)
+        start = None if init is None else load_lookahead(init)
+        if start is not None:
+            Trainer.check_file(language_model, start)
+        plan = SelfPlan(sequences=sequences, held_out=held_out, length=length, temperature=temperature, top_k=top_k)
+        corpus = make_corpus(
+            language_model,
+            data,
+            length=length,
+            sequences=sequences,
+            plan=plan,
+            folder=cache_folder() / "training",
+            prefixes=prefixes,
+            progress=progress,
+            cancel=cancel,
+        )
+    lines = _Lines(quiet)
+    if evaluate is not None:
+        with _interrupt_sets(cancel):
+            acceptance = measure_file(language_model, load_lookahead(evaluate), corpus, config)
+        lines.result(acceptance)
+        return
+    assert out is not None
+    options = TrainingOptions(out=out, resume=resume, memory=round(memory * 1e9), command=_command(), init=start)
+    with _interrupt_sets(cancel):
+        finished = run(language_model, corpus, config, options, on_event=lines, cancel=cancel)
+    if cancel.cancelled:
+        note(f"Cancelled at step {finished.step}; the same command with --resume goes on.")
+        raise typer.Exit(INTERRUPTED)
+
+
+class _Lines:
+    """Events as lines of text."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.console = stdout_console()
+
+    def __call__(self, event: TrainingEvent) -> None:
+        from pass_core.training.events import Evaluated, Finished, Started, StepDone
+
+        if isinstance(event, Finished):
+            where = f" The file is {event.path}." if event.path else ""
+            self._print(f"Done ({event.ending}) after {event.step} steps; best after {event.best_step}.{where}")
+            if event.acceptance is not None:
+                self.result(event.acceptance)
+        elif self.quiet:
+            return
+        elif isinstance(event, Started):
+            told = event.estimate
+            self._print(
+                f"{told.trainable:,} parameters learn from {event.train_sequences} sequences; "
+                f"{event.held_out_sequences} are held out. Memory: about {amount(told.bytes_working, 'B')} for a step "
+                f"and {amount(told.bytes_kept, 'B')} of kept prefixes. Time: about {clock(told.seconds)} "
+                f"({told.steps} steps of {told.seconds_per_step:.1f} s)."
+            )
+        elif isinstance(event, StepDone) and (event.step % 10 == 0 or event.step in (1, event.steps)):
+            coherent = f"  coherent {event.coherent:.3f}" if event.coherent else ""
+            speed = f"{event.rows / event.seconds:.0f} rows/s"
+            self._print(
+                f"step {event.step}/{event.steps}  loss {event.loss:.3f}  divergence {event.divergence:.3f}{coherent}  "
+                f"accepted {event.accepted:.2f}  {speed}  {clock(event.seconds_left)} left"
+            )
+        elif isinstance(event, Evaluated):
+            mark = " (best)" if event.best else ""
+            places = " ".join(f"{a:.2f}" for a in event.acceptance.by_position)
+            self._print(
+                f"held out after {event.step}: {event.acceptance.accepted_per_iteration:.3f} drafts accepted per "
+                f"chain{mark}; by position {places}"
+            )
+
+    def result(self, acceptance: Acceptance) -> None:
+        """The figures of a finished run or an evaluation."""
+        by = " ".join(f"{a:.3f}" for a in acceptance.by_position)
+        chain = " ".join(f"{a:.3f}" for a in acceptance.accepted)
+        kinds = ", ".join(f"{name} {value:.2f}" for name, value in acceptance.domains.items())
+        self._print(f"drafts accepted per chain: {acceptance.accepted_per_iteration:.3f} ({kinds})")
+        self._print(f"match by position:         {by}")
+        self._print(f"accepted by position:      {chain}")
+        self._print(f"places tried:              {acceptance.contexts}")
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, markup=False)
+
+
+def _command() -> str:
+    """What was typed, without the program's path: recorded in the file."""
+    return "python -m pass_core " + shlex.join(sys.argv[1:])
+
+
+@contextmanager
+def _interrupt_sets(cancel: CancelToken) -> Generator[None, None, None]:
+    """The first Ctrl-C sets `cancel`; the second ends the program."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if cancel.cancelled:
+            raise KeyboardInterrupt
+        cancel.cancel()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,94 @@
+"""Where look-ahead chains are placed in a batch of sequences, and the mask and targets that follow from it.
+
+A chain at context length c has rows LA_1..LA_d at positions c..c+d-1 (0-based). LA_j attends to tokens 0..c-1 and to
+LA_1..LA_j of its own chain. It predicts token c+j; the model's own prediction of that token is the row of token c+j-1,
+which is also the token right before the drafted one (the sampler head's input).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Rows of all chains in a batch, [batch, rows] each, 0-based.
+
+    Attributes:
+        context: context length of the row's chain.
+        chain: number of the chain within its sequence.
+        depth: j - 1 for LA_j.
+        valid: False for the few padding rows of a sequence too short for its share.
+    """
+
+    context: torch.Tensor
+    chain: torch.Tensor
+    depth: torch.Tensor
+    valid: torch.Tensor
+
+    def to(self, device: torch.device) -> Chains:
+        """The same on another device."""
+        return Chains(*(t.to(device) for t in (self.context, self.chain, self.depth, self.valid)))
+
+    @property
+    def position(self) -> torch.Tensor:
+        """Position id of each row."""
+        return self.context + self.depth
+
+    @property
+    def teacher(self) -> torch.Tensor:
+        """Index of the real token whose row is the teacher and whose embedding is the parent."""
+        return self.context + self.depth
+
+    def mask(self, tokens: int) -> torch.Tensor:
+        """[batch, 1, rows, tokens + rows], True where a row attends."""
+        prefix = torch.arange(tokens, device=self.context.device) < self.context[..., None]
+        same = self.chain[:, :, None] == self.chain[:, None, :]
+        own = same & (self.depth[:, None, :] <= self.depth[:, :, None])
+        return torch.cat((prefix, own), -1)[:, None]
+
+
+def chain_depths(rows: int, count: int, survival: float, generator: torch.Generator) -> list[int]:
+    """Depths of chains that together have exactly `rows` rows; each goes one deeper with probability `survival`."""
+    depths: list[int] = []
+    left = rows
+    while left > 0:
+        draws = torch.rand(count, generator=generator).tolist()
+        depth = 1
+        while depth < count and draws[depth] < survival:
+            depth += 1
+        depths.append(min(depth, left))
+        left -= depths[-1]
+    return depths
+
+
+def place_chains(
+    lengths: list[int], rows: int, count: int, survival: float, generator: torch.Generator, *, first: int = 1
+) -> Chains:
+    """Random chains for each sequence of the batch.
+
+    Args:
+        lengths: real tokens of each sequence.
+        rows: look-ahead rows per sequence.
+        count: L.
+        first: least context length.
+    """
+    context = torch.zeros(len(lengths), rows, dtype=torch.long)
+    chain, depth = torch.full_like(context, -1), torch.zeros_like(context)
+    valid = torch.zeros_like(context, dtype=torch.bool)
+    for b, length in enumerate(lengths):
+        depths = chain_depths(rows, count, survival, generator)
+        places = length - first
+        order = torch.randperm(max(1, places), generator=generator)
+        at = 0
+        for n, d in enumerate(depths):
+            c = first + int(order[n % len(order)])
+            usable = min(d, length - c)
+            span = slice(at, at + d)
+            steps = torch.arange(d)
+            context[b, span], chain[b, span], depth[b, span] = min(c, max(1, length - 1)), n, steps
+            valid[b, span] = steps < usable
+            at += d
+    return Chains(context, chain, depth, valid)

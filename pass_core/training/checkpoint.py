@@ -1,0 +1,94 @@
+"""The run's whole state on disk, written atomically, so that a killed run goes on exactly where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pass_core.training.config import TrainingConfig, TrainingError
+
+VERSION = 1
+
+
+@dataclass
+class RunState:
+    """What a checkpoint holds.
+
+    Attributes:
+        config: the run's settings (with the step count that minutes were turned into).
+        fingerprint: of the model.
+        data: digest of the training and held-out sequences.
+        step: optimiser steps done.
+        parts, optimizer: state dicts.
+        best_step, best_parts, best_acceptance: the best held-out result so far: a state dict, and the result as JSON
+            ("" before the first).
+        worse: evaluations since the best one.
+        seconds: spent training so far.
+    """
+
+    config: TrainingConfig
+    fingerprint: str
+    data: str
+    step: int
+    parts: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    best_step: int
+    best_parts: dict[str, torch.Tensor]
+    best_acceptance: str
+    worse: int
+    seconds: float
+
+
+def data_digest(sequences: list[torch.Tensor], held_out: list[torch.Tensor]) -> str:
+    """16 hex digits over the token ids of both sets."""
+    digest = hashlib.sha256()
+    for group in (sequences, held_out):
+        digest.update(len(group).to_bytes(8, "little"))
+        for ids in group:
+            digest.update(ids.to(torch.int64).cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def save_checkpoint(path: Path, state: RunState) -> None:
+    """Write `state` to a temporary file beside `path`, flush it to disk, and put it in place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    content = {
+        "version": VERSION,
+        "config": json.dumps(state.config.to_json()),
+        **{k: getattr(state, k) for k in RunState.__dataclass_fields__ if k != "config"},
+    }
+    try:
+        with temporary.open("wb") as f:
+            torch.save(content, f)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path) -> RunState:
+    """Read a checkpoint (tensors and plain values only).
+
+    Raises:
+        TrainingError: there is none, it is damaged, or a newer version wrote it.
+    """
+    if not path.is_file():
+        raise TrainingError(f"There is no checkpoint {path}. Start the run without --resume.")
+    try:
+        raw: Any = torch.load(path, map_location="cpu", weights_only=True)
+        version = int(raw["version"])
+        fields = {k: raw[k] for k in RunState.__dataclass_fields__ if k != "config"} if version <= VERSION else {}
+        config = TrainingConfig.from_json(json.loads(raw["config"]))
+    except Exception as error:  # torch and zipfile raise many kinds here, all meaning an unreadable file
+        raise TrainingError(f"The checkpoint {path} cannot be read ({error}). Delete it and start again.") from error
+    if version > VERSION:
+        raise TrainingError(f"The checkpoint {path} was written by a newer version. Update the program.")
+    return RunState(config=config, **fields)

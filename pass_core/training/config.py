@@ -1,0 +1,128 @@
+"""What a training run is asked to do: validated, immutable, and recorded in the file it makes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class TrainingError(ValueError):
+    """A training run cannot start or go on; the message names the cause and the way out."""
+
+
+class TrainingKind(StrEnum):
+    """What learns besides the L embeddings themselves (each leaves the model frozen)."""
+
+    EMBEDDINGS = "embeddings"
+    DEEP = "deep"
+    ADAPTER = "adapter"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """Everything that decides what a run computes; two runs with equal configs and data give equal files.
+
+    Attributes:
+        kind: embeddings alone, with deep vectors, with adapters, or with both.
+        with_sampler: also train the coherent-draft head.
+        lookahead: L, 1 to 16.
+        rank: rank of the adapters.
+        targets: last names of the linears that get an adapter (such as "q_proj"); empty for all.
+        sampler_inner: inner width of the coherent-draft head.
+        steps: optimiser steps; the learning rate falls to zero over them.
+        minutes: when above 0, the first measured step turns them into `steps`.
+        batch: sequences a step, over all processes.
+        rows: look-ahead rows per sequence and step (rounded to whole chains).
+        survival: each chain is one row deeper with this probability, so LA_j is trained survival^(j-1) as often
+            as LA_1: it stands in for the weights 0.8^(j-1) on the loss, and saves the rows.
+        length: tokens per sequence; longer documents are cut.
+        vector_lr, adapter_lr, sampler_lr: peak learning rates of embeddings and deep vectors, adapters, sampler.
+        warmup: steps of linear warm-up; then cosine.
+        acceptance_weight: weight of the acceptance in that part; the divergence keeps the rest.
+        plain_weight: weight of the plain draft loss beside the coherent one (with the sampler head).
+        acceptance_share: part of the run, at its end, in which the loss is the acceptance itself (1 - total variation
+            of the processed distributions) beside the divergence.
+        temperature, top_k: the sampling settings of that loss and of the held-out acceptance.
+        seed: of initial values, data order and chain positions.
+        evaluate_every: steps between held-out evaluations (0: only at the end).
+        evaluate_contexts: held-out places at which drafts are tried.
+        checkpoint_every: steps between checkpoints.
+        patience: evaluations without a better result before the run ends early (0: never).
+    """
+
+    kind: TrainingKind = TrainingKind.EMBEDDINGS
+    with_sampler: bool = False
+    lookahead: int = 6
+    rank: int = 12
+    targets: tuple[str, ...] = ()
+    sampler_inner: int = 1024
+    steps: int = 400
+    minutes: float = 0.0
+    batch: int = 8
+    rows: int = 96
+    survival: float = 0.75
+    length: int = 256
+    vector_lr: float = 1.2e-2
+    adapter_lr: float = 1.2e-3
+    sampler_lr: float = 2e-3
+    warmup: int = 10
+    acceptance_share: float = 0.25
+    acceptance_weight: float = 0.8
+    plain_weight: float = 0.5
+    temperature: float = 0.8
+    top_k: int = 10
+    seed: int = 0
+    evaluate_every: int = 50
+    evaluate_contexts: int = 384
+    checkpoint_every: int = 25
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        def need(ok: bool, message: str) -> None:
+            if not ok:
+                raise TrainingError(message)
+
+        need(1 <= self.lookahead <= 16, f"look-ahead must be between 1 and 16, not {self.lookahead}")
+        need(1 <= self.rank <= 256, f"the adapter rank must be between 1 and 256, not {self.rank}")
+        need(1 <= self.sampler_inner <= 16384, f"the sampler's width must be 1 to 16384, not {self.sampler_inner}")
+        need(self.steps >= 1, f"at least one step is needed, not {self.steps}")
+        need(self.batch >= 1, f"at least one sequence a step is needed, not {self.batch}")
+        need(self.rows >= self.lookahead, f"rows per sequence must be at least L = {self.lookahead}, not {self.rows}")
+        need(0.0 < self.survival <= 1.0, f"survival must be in (0, 1], not {self.survival}")
+        need(self.length >= 16, f"a sequence needs at least 16 tokens, not {self.length}")
+        need(self.temperature > 0, "training needs a temperature above 0 (the acceptance loss divides by it)")
+        need(self.top_k >= 1, f"top-k must be at least 1 in training, not {self.top_k}")
+        need(
+            0.0 <= self.acceptance_share <= 1.0, f"the acceptance share must be in [0, 1], not {self.acceptance_share}"
+        )
+
+    @property
+    def deep(self) -> bool:
+        """Whether deep vectors are trained."""
+        return self.kind in (TrainingKind.DEEP, TrainingKind.ALL)
+
+    @property
+    def adapter(self) -> bool:
+        """Whether adapters are trained."""
+        return self.kind in (TrainingKind.ADAPTER, TrainingKind.ALL)
+
+    @property
+    def sampler(self) -> bool:
+        """Whether the coherent-draft head is trained."""
+        return self.with_sampler
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads."""
+        return {k: (list(v) if isinstance(v, tuple) else v) for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> TrainingConfig:
+        """Read what `to_json` wrote; unknown keys of a later version are ignored."""
+        known = {k: raw[k] for k in cls.__dataclass_fields__ if k in raw}
+        if "targets" in known:
+            known["targets"] = tuple(known["targets"])
+        if "kind" in known:
+            known["kind"] = TrainingKind(known["kind"])
+        return cls(**known)

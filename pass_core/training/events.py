@@ -1,0 +1,124 @@
+"""What a training run reports; the window, the command line and the tests read nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pass_core.training.acceptance import Acceptance
+from pass_core.training.config import TrainingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will take, told before it starts.
+
+    Attributes:
+        trainable: parameters that learn.
+        bytes_working: most memory of a step besides the model (activations, optimiser, losses).
+        bytes_kept: memory for what the frozen model computed (bounded by `TrainingOptions.memory`).
+        seconds_per_step: measured on a small step on this machine; later steps are faster once prefixes are kept.
+        steps: optimiser steps of the run (from the minutes, where those were given).
+        seconds: all steps and evaluations.
+    """
+
+    trainable: int
+    bytes_working: int
+    bytes_kept: int
+    seconds_per_step: float
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The run begins (or goes on) at `step`."""
+
+    config: TrainingConfig
+    estimate: Estimate
+    step: int
+    train_sequences: int
+    held_out_sequences: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """One optimiser step.
+
+    Attributes:
+        step, steps: done so far, and of how many.
+        loss: what was minimised, per sequence.
+        divergence: KL of the plain drafts, per row.
+        coherent: KL of the sampler head's drafts (0 without the head).
+        accepted: expected drafts accepted per chain on the training text, from the overlap of the distributions.
+        learning_rate: factor on every part's peak rate.
+        rows: look-ahead rows that learned in this step.
+        seconds: of this step.
+        seconds_left: estimate until the end of the run, evaluations included.
+        kept_bytes: memory that kept prefixes take now.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    divergence: float
+    coherent: float
+    accepted: float
+    learning_rate: float
+    rows: int
+    seconds: float
+    seconds_left: float
+    kept_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """Held-out acceptance after `step` steps (0: before any, a reference); `best` when no earlier result was
+    better."""
+
+    step: int
+    acceptance: Acceptance
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved:
+    """The run's whole state after `step` steps is on disk."""
+
+    step: int
+    path: Path
+
+
+class Ending(StrEnum):
+    """Why a run ended."""
+
+    COMPLETED = "completed"
+    EARLY_STOP = "no better result any more"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The run is over.
+
+    Attributes:
+        ending: why.
+        step: steps done.
+        best_step: the step whose parts are in `path`.
+        acceptance: held-out acceptance of those.
+        path: the look-ahead file; None when the run was cancelled before it had one.
+        checkpoint: where a cancelled run can be resumed from.
+    """
+
+    ending: Ending
+    step: int
+    best_step: int
+    acceptance: Acceptance | None
+    path: Path | None
+    checkpoint: Path | None
+
+
+TrainingEvent = Started | StepDone | Evaluated | CheckpointSaved | Finished
+EventCallback = Callable[[TrainingEvent], None]

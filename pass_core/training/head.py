@@ -1,0 +1,17 @@
+"""The frozen model's vocabulary head, over all tokens or a part of them."""
+
+from __future__ import annotations
+
+import torch
+
+from pass_core.models.language_model import LanguageModel
+
+
+def scores(model: LanguageModel, hidden: torch.Tensor, ids: torch.Tensor | None = None) -> torch.Tensor:
+    """Logits in float32 of final hidden states [rows, hidden]: [rows, vocabulary], or [rows, len(ids)]."""
+    weight, bias = model.head.weight, model.head.bias
+    if ids is not None:
+        weight, bias = weight[ids], None if bias is None else bias[ids]
+    logits = torch.nn.functional.linear(hidden, weight, bias).float()
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
