@@ -24,7 +24,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves repositories from memory; `requests` counts what was asked, `hold` makes weights stop half-way and wait for `go`."""
+    """Serves repositories from memory; `requests` lists what was asked, `hold` stops weights half-way until `go`."""
 
     daemon_threads = True
 
