@@ -1,0 +1,65 @@
+"""The measured cost of a call: between and beyond the measured points, kept in the user's cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pass_core.runtime import cost
+from pass_core.runtime.cost import CostModel, cost_for, measure
+from pass_core.runtime.torch_runtime import TorchRuntime
+from tests import tiny
+
+
+def test_linear_between_the_points_and_beyond_the_last() -> None:
+    model = CostModel({1: 10.0, 5: 14.0, 9: 14.0, 17: 30.0})
+    assert model(1) == model.table(3)[0] == 10.0
+    assert model(3) == 12.0
+    assert model(7) == 14.0
+    assert model(13) == 22.0
+    assert model(25) == pytest.approx(46.0)
+
+
+def test_noise_in_the_measurement_never_makes_more_rows_cheaper() -> None:
+    table = CostModel({1: 10.0, 2: 9.0, 4: 12.0, 8: 11.0}).table(20)
+    assert table.shape == (21,)
+    assert (np.diff(table) >= 0).all()
+
+
+def test_one_point_is_enough() -> None:
+    assert CostModel({1: 3.0})(40) == 3.0
+
+
+def test_measuring_gives_a_time_for_each_size() -> None:
+    model = tiny.tiny_llama()
+    got = measure(TorchRuntime(model), rows=(1, 3), context=8, repeats=2, vocabulary=64)
+    assert sorted(got.seconds) == [1, 3]
+    assert min(got.seconds.values()) > 0
+
+
+def test_a_measured_table_is_kept_and_a_damaged_one_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "user_cache_path", lambda *_, **__: tmp_path)
+    measured = cost_for(tiny.tiny_llama())
+    (path,) = (tmp_path / "cost").iterdir()
+    assert path.suffix == ".json"
+
+    def refuse(*_: object, **__: object) -> CostModel:
+        raise AssertionError("measured again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cost, "measure", refuse)
+        assert cost_for(tiny.tiny_llama()).seconds == pytest.approx(measured.seconds)
+    for damaged in ("", "[]", '{"1": "x"}', '{"1": 0.0}'):
+        path.write_text(damaged)
+        assert cost_for(tiny.tiny_llama()).seconds
+        assert path.read_text() != damaged
+
+
+def test_a_model_keeps_its_table() -> None:
+    model = tiny.tiny_llama()
+    model.cost = CostModel({1: 1.0})
+    assert cost_for(model) is model.cost
