@@ -205,12 +205,16 @@ def _sampled_by(step: StepEvent, token: TokenEvent, rows: tuple[ScoreRow, ...], 
         if any(r.noise is not None for r in rows):
             return (f"{name} has the largest log p + g; it is not among the likeliest, so its noise is not recorded",)
         return ()
-    lines = [f"target: log p + g = {_signed(_log(won.p))} + {won.noise:.2f} = {won.target_score:.2f} is the largest"]
+    lines = [
+        f"target: log p + g = {_signed(_log(won.p))} + {_signed(won.noise)} = {_signed(won.target_score)} "
+        "is the largest"
+    ]
     favourite = next((r for r in rows if r.draft_winner), None)
     if favourite is not None and favourite.q is not None and favourite.noise is not None:
         draft = f"“{visible(favourite.text)}”"
         lines.append(
-            f"draft: log q + g = {_signed(_log(favourite.q))} + {favourite.noise:.2f} = {favourite.draft_score:.2f} "
+            f"draft: log q + g = {_signed(_log(favourite.q))} + {_signed(favourite.noise)} "
+            f"= {_signed(favourite.draft_score or 0.0)} "
             f"is the largest, for {draft}"
         )
     return tuple(lines)

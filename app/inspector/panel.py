@@ -41,7 +41,7 @@ class InspectorPanel(QWidget):
         self.tree = TreeView(theme)
         self._tree_scroll = QScrollArea()
         self._tree_scroll.setWidget(self.tree)
-        self._tree_scroll.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        self._tree_scroll.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
         self._tree_scroll.setFrameShape(QFrame.Shape.NoFrame)
         self.swatch = Swatch(theme, TokenRole.MODEL)
         self.verdict_title = label("", "heading")
@@ -120,9 +120,7 @@ class InspectorPanel(QWidget):
             self._tree_scroll.ensureVisible(round(rect.center().x()), round(rect.center().y()), NODE.width(), 60)
 
     def _size_tree(self) -> None:
-        height = self.tree.sizeHint().height() + 14
-        self._tree_scroll.setMinimumHeight(min(height, 132))
-        self._tree_scroll.setMaximumHeight(max(60, height))
+        self._tree_scroll.setMinimumHeight(min(self.tree.sizeHint().height() + 14, 132))
 
     def _lay_out(self) -> None:
         self._step_card = Card()

@@ -31,6 +31,7 @@ class TreeView(QWidget):
         self._root_text = ""
         self._selected: int | None = None
         self.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Minimum)
+        self.setObjectName("scrollBody")
         self.setMouseTracking(True)
         self.setAccessibleName("Tree of drafts")
         theme.changed.connect(self._restyle)

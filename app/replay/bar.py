@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSlider, QWidget
+from PySide6.QtWidgets import QComboBox, QSlider, QVBoxLayout, QWidget
 
 from app.replay.controller import ReplayController
 from app.replay.timeline import Granularity
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
-from app.widgets.basic import label, tool_button
+from app.widgets.basic import label, row, tool_button
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 
@@ -41,16 +41,12 @@ class ReplayBar(QWidget):
         self.speed.setToolTip("Speed against the recorded time")
         for box in (self.granularity, self.speed):
             box.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        layout = QHBoxLayout(self)
+        layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for button in (self.start, self.back, self.play, self.forward, self.end):
-            layout.addWidget(button)
-        layout.addWidget(self.slider, 1)
-        layout.addSpacing(4)
-        layout.addWidget(self.place)
-        layout.addWidget(self.granularity)
-        layout.addWidget(self.speed)
+        layout.setSpacing(2)
+        layout.addWidget(self.slider)
+        buttons = (self.start, self.back, self.play, self.forward, self.end)
+        layout.addLayout(row(*buttons, 1, self.place, 1, self.granularity, self.speed, spacing=4))
         self._connect()
         self._loaded()
 
