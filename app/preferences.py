@@ -22,6 +22,11 @@ class Preferences:
         self._settings = QSettings(str(path), QSettings.Format.IniFormat) if path is not None else None
         self._memory: dict[str, Any] = {}
 
+    @property
+    def remembers(self) -> bool:
+        """Whether anything outlives this start."""
+        return self._settings is not None
+
     def get(self, key: str, default: T) -> T:
         """The remembered value of `key`, or `default` where it is missing, damaged or of another type."""
         if key in self._memory:

@@ -102,7 +102,7 @@ class RaceBar(QWidget):
     def __init__(self, race: Race, theme: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._race, self._theme = race, theme
-        self.play = tool_button("ph.flag-checkered", "Race both runs against their recorded time", theme)
+        self.play = tool_button("ph.flag-banner", "Race both runs against their recorded time", theme)
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setAccessibleName("Time of the race")
         self.time = label("", "hint")
@@ -139,4 +139,4 @@ class RaceBar(QWidget):
         self._race.seek(value / 1000)
 
     def _playing(self, playing: bool) -> None:
-        set_icon(self.play, "ph.pause" if playing else "ph.flag-checkered", self._theme)
+        set_icon(self.play, "ph.pause" if playing else "ph.flag-banner", self._theme)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pass_core.lookahead import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
+UNRECORDED = frozenset({"warm-up"})
 LIMIT_KEY = "history/limit_mb"
 FILE_NAME = "history.sqlite3"
 
@@ -105,7 +106,7 @@ class HistoryService(QObject):
     # --- following the session ---
 
     def _run_started(self, run: Run) -> None:
-        if self._recorder is None:
+        if self._recorder is None or run.request.owner in UNRECORDED:
             return
         model = self._context.model
         self._recorder.begin(run.uid, lambda: _record(run, model, self._describe(run), ()))

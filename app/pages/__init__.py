@@ -11,3 +11,16 @@ if TYPE_CHECKING:
 
 def register_pages(window: MainWindow, context: AppContext) -> None:
     """Add every page but Generate (which the window owns), in the order of the rail."""
+    from app.history.service import HistoryService, default_path
+    from app.pages.compare import ComparePage
+    from app.pages.inspect import InspectPage
+
+    history = HistoryService(context, default_path() if context.preferences.remembers else None, window)
+    history.noticed.connect(context.notify)
+    window.closed.connect(history.close)
+    inspect = InspectPage(context, history)
+    compare = ComparePage(context)
+    compare.inspect_requested.connect(inspect.open_run)
+    window.add_page("compare", "Compare", "ph.columns", compare)
+    window.add_page("inspect", "Inspect", "ph.magnifying-glass", inspect)
+    window.generate.text.token_clicked.connect(lambda _step, item: inspect.open_newest(getattr(item, "index", None)))
