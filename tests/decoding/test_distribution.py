@@ -141,7 +141,7 @@ def p_value(seen: Counter[tuple[int, ...]], joint: dict[tuple[int, ...], float])
 CASES = {
     "two-call coupled": DecodingSettings(Strategy.TWO_CALL, 2, SAMPLING, Verification.COUPLED),
     "two-call rejection": DecodingSettings(Strategy.TWO_CALL, 2, SAMPLING, Verification.REJECTION),
-    "fused coupled": DecodingSettings(Strategy.FUSED, 2, SAMPLING, Verification.COUPLED, row_budget=6),
+    "fused coupled": DecodingSettings(Strategy.FUSED, 2, SAMPLING, Verification.COUPLED, auto=False, row_budget=6),
     "fused rejection": DecodingSettings(Strategy.FUSED, 2, SAMPLING, Verification.REJECTION, auto=False),
 }
 
