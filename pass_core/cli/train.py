@@ -131,8 +131,10 @@ def train(
     lines = _Lines(quiet)
     if evaluate is not None:
         with _interrupt_sets(cancel):
-            acceptance = measure_file(language_model, load_lookahead(evaluate), corpus, config)
-        lines.result(acceptance)
+            measured = load_lookahead(evaluate)
+            for walk, title in ((False, "At evenly spread places"), (True, "At the places that decoding meets")):
+                acceptance = measure_file(language_model, measured, corpus, config, walk=walk)
+                lines.result(acceptance, title)
         return
     assert out is not None
     options = TrainingOptions(out=out, resume=resume, memory=round(memory * 1e9), command=_command(), init=start)
@@ -183,15 +185,15 @@ class _Lines:
                 f"chain{mark}; by position {places}"
             )
 
-    def result(self, acceptance: Acceptance) -> None:
+    def result(self, acceptance: Acceptance, title: str = "At evenly spread places") -> None:
         """The figures of a finished run or an evaluation."""
+        self._print(f"{title} of held-out text ({acceptance.contexts} chains):")
         by = " ".join(f"{a:.3f}" for a in acceptance.by_position)
         chain = " ".join(f"{a:.3f}" for a in acceptance.accepted)
         kinds = ", ".join(f"{name} {value:.2f}" for name, value in acceptance.domains.items())
-        self._print(f"drafts accepted per chain: {acceptance.accepted_per_iteration:.3f} ({kinds})")
-        self._print(f"match by position:         {by}")
-        self._print(f"accepted by position:      {chain}")
-        self._print(f"places tried:              {acceptance.contexts}")
+        self._print(f"  drafts accepted per chain: {acceptance.accepted_per_iteration:.3f} ({kinds})")
+        self._print(f"  match by position:         {by}")
+        self._print(f"  accepted by position:      {chain}")
 
     def _print(self, text: str) -> None:
         self.console.print(text, markup=False)

@@ -20,7 +20,7 @@ from pass_core.training.chains import Chains
 from pass_core.training.forward import lookahead_forward
 from pass_core.training.head import scores
 from pass_core.training.parts import LookaheadParts
-from pass_core.training.store import PrefixStore
+from pass_core.training.store import Batch, PrefixStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,15 @@ class Acceptance:
         for name in ("by_position", "accepted", "top1"):
             raw[name] = tuple(raw[name])
         return cls(**raw)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSettings:
+    """Drafts in a chain, and the sampling settings of drafts and target."""
+
+    k: int = 5
+    temperature: float = 0.8
+    top_k: int = 10
 
 
 def process(logits: torch.Tensor, temperature: float, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -110,21 +119,60 @@ def full_chains(contexts: Sequence[Sequence[int]], count: int) -> Chains:
 
 
 @torch.no_grad()
+def try_chains(
+    model: LanguageModel,
+    parts: LookaheadParts,
+    data: Batch,
+    places: Sequence[Sequence[int]],
+    settings: ChainSettings,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draft one chain of `settings.k` at each context of each sequence.
+
+    Args:
+        places: context lengths, equally many for every sequence of `data`.
+
+    Returns:
+        (hits, tops), boolean [sequences, places, k]: whether draft j is the target's token, and whether its likeliest
+        token is the target's likeliest, both on the true text.
+    """
+    k, per = settings.k, len(places[0])
+    chains = full_chains(places, k).to(model.device)
+    hidden = lookahead_forward(model, parts, data.prefix, chains)
+    hits: list[torch.Tensor] = []
+    tops: list[torch.Tensor] = []
+    for b in range(len(places)):
+        at = chains.teacher[b]
+        p_log = data.targets.log_probs[b, at][:, : settings.top_k] / settings.temperature
+        p_log = p_log - p_log.logsumexp(-1, keepdim=True)
+        p_ids = data.targets.ids[b, at][:, : settings.top_k]
+        logits = scores(model, hidden[b])
+        if parts.sampler is not None:
+            parent = model.input_embedding(data.prefix.ids[b, at])
+            coherent = scores(model, parts.sampler(hidden[b], parent, chains.depth[b]))
+            candidates = logits.topk(min(SAMPLER_CANDIDATES, logits.shape[-1]), -1).indices
+            logits = torch.full_like(logits, float("-inf")).scatter_(1, candidates, coherent.gather(1, candidates))
+        q_ids, q_log = process(logits, settings.temperature, settings.top_k)
+        chosen = data.prefix.ids[b, at + 1]
+        draft = coupled_draft(p_ids, p_log, q_ids, q_log, chosen, generator)
+        hits.append((draft == chosen).view(per, k))
+        tops.append((q_ids[:, 0] == p_ids[:, 0]).view(per, k))
+    return torch.stack(hits), torch.stack(tops)
+
+
 def measure(
     model: LanguageModel,
     parts: LookaheadParts,
     held: Sequence[HeldOut],
     store: PrefixStore,
+    settings: ChainSettings,
     *,
-    k: int,
     contexts: int,
-    temperature: float,
-    top_k: int,
     seed: int = 0,
     batch: int = 8,
 ) -> Acceptance:
-    """Try one chain of `k` drafts at `contexts` places, spread evenly over the held-out sequences."""
-    k = min(k, parts.count)
+    """Try one chain at `contexts` places, spread evenly over the held-out sequences: quick, the same places always."""
+    k = settings.k
     per = max(1, contexts // len(held))
     generator = torch.Generator().manual_seed(seed)
     hits: list[torch.Tensor] = []
@@ -132,32 +180,59 @@ def measure(
     domains: list[str] = []
     for first in range(0, len(held), batch):
         numbers = list(range(first, min(first + batch, len(held))))
-        data = store.batch(numbers)
-        places = []
+        places: list[list[int]] = []
         for n in numbers:
             span = len(held[n].ids) - k - held[n].start
             places.append([held[n].start + (span * (2 * i + 1)) // (2 * per) for i in range(per)])
-        chains = full_chains(places, k).to(model.device)
-        hidden = lookahead_forward(model, parts, data.prefix, chains)
-        for b, n in enumerate(numbers):
-            at = chains.teacher[b]
-            parent = data.prefix.ids[b, at]
-            p_log = data.targets.log_probs[b, at][:, :top_k] / temperature
-            p_log = p_log - p_log.logsumexp(-1, keepdim=True)
-            p_ids = data.targets.ids[b, at][:, :top_k]
-            logits = scores(model, hidden[b])
-            if parts.sampler is not None:
-                corrected = parts.sampler(hidden[b], model.input_embedding(parent), chains.depth[b])
-                coherent = scores(model, corrected)
-                candidates = logits.topk(min(SAMPLER_CANDIDATES, logits.shape[-1]), -1).indices
-                logits = torch.full_like(logits, float("-inf")).scatter_(1, candidates, coherent.gather(1, candidates))
-            q_ids, q_log = process(logits, temperature, top_k)
-            chosen = data.prefix.ids[b, at + 1]
-            draft = coupled_draft(p_ids, p_log, q_ids, q_log, chosen, generator)
-            hits.append((draft == chosen).view(per, k))
-            tops.append((q_ids[:, 0] == p_ids[:, 0]).view(per, k))
-            domains.extend([held[n].domain] * per)
-    hit, top = torch.cat(hits).float(), torch.cat(tops).float()
+        hit, top = try_chains(model, parts, store.batch(numbers), places, settings, generator)
+        hits.append(hit.flatten(0, 1))
+        tops.append(top.flatten(0, 1))
+        domains.extend(held[n].domain for n in numbers for _ in range(per))
+    return _summary(torch.cat(hits), torch.cat(tops), domains)
+
+
+def measure_decoding(
+    model: LanguageModel,
+    parts: LookaheadParts,
+    held: Sequence[HeldOut],
+    store: PrefixStore,
+    settings: ChainSettings,
+    *,
+    iterations: int,
+    seed: int = 0,
+    batch: int = 8,
+) -> Acceptance:
+    """Walk along the held-out sequences as two-call decoding does, chain after chain, up to `iterations` in each.
+
+    A decoder tries its next chain right after a token that it could not guess, and passes easy stretches in few
+    chains: it meets harder places than `measure` does, so this figure is lower, and it is what a generation shows.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    hits: list[torch.Tensor] = []
+    tops: list[torch.Tensor] = []
+    domains: list[str] = []
+    for first in range(0, len(held), batch):
+        numbers = list(range(first, min(first + batch, len(held))))
+        data = store.batch(numbers)
+        at = [held[n].start for n in numbers]
+        for _ in range(iterations):
+            going = [c + settings.k < len(held[n].ids) for c, n in zip(at, numbers, strict=True)]
+            if not any(going):
+                break
+            places = [[c if go else 1] for c, go in zip(at, going, strict=True)]
+            hit, top = try_chains(model, parts, data, places, settings, generator)
+            for b, (go, n) in enumerate(zip(going, numbers, strict=True)):
+                if go:
+                    hits.append(hit[b])
+                    tops.append(top[b])
+                    domains.append(held[n].domain)
+                    at[b] += int(hit[b, 0].cumprod(0).sum()) + 2
+    return _summary(torch.cat(hits), torch.cat(tops), domains)
+
+
+def _summary(hits: torch.Tensor, tops: torch.Tensor, domains: Sequence[str]) -> Acceptance:
+    """Figures of chains: hits and tops [chains, k], and each chain's kind of text."""
+    hit, top = hits.float(), tops.float()
     chain = hit.cumprod(1)
     total = chain.sum(1)
     kinds = {d: float(total[[x == d for x in domains]].mean()) for d in sorted(set(domains))}

@@ -35,7 +35,7 @@ import torch
 from pass_core.lookahead import LookaheadEmbeddings, TrainingSummary
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken
-from pass_core.training.acceptance import Acceptance, measure
+from pass_core.training.acceptance import Acceptance, ChainSettings, measure, measure_decoding
 from pass_core.training.chains import Chains, place_chains
 from pass_core.training.checkpoint import RunState, data_digest, load_checkpoint, save_checkpoint
 from pass_core.training.config import TrainingConfig, TrainingError
@@ -297,10 +297,8 @@ class Trainer:
             self.parts,
             self.corpus.held_out,
             self._held_store,
-            k=min(5, self.config.lookahead),
+            _settings(self.config, self.config.lookahead),
             contexts=contexts or self.config.evaluate_contexts,
-            temperature=self.config.temperature,
-            top_k=self.config.top_k,
             batch=self.config.batch,
         )
 
@@ -383,26 +381,26 @@ class Trainer:
 
 
 def measure_file(
-    model: LanguageModel, lookahead: LookaheadEmbeddings, corpus: Corpus, config: TrainingConfig
+    model: LanguageModel, lookahead: LookaheadEmbeddings, corpus: Corpus, config: TrainingConfig, *, walk: bool = False
 ) -> Acceptance:
-    """Held-out acceptance of a file, as the trainer measures it.
+    """Held-out acceptance of a file, at the places the trainer measures, or (`walk`) at those that decoding meets.
 
     Raises:
         LookaheadError: the file is for another model.
     """
     Trainer.check_file(model, lookahead)
+    held = corpus.held_out
+    parts, settings = parts_of(model, lookahead), _settings(config, lookahead.count)
+    store = PrefixStore(model, [h.ids for h in held], 0)
     with frozen(model):
-        return measure(
-            model,
-            parts_of(model, lookahead),
-            corpus.held_out,
-            PrefixStore(model, [h.ids for h in corpus.held_out], 0),
-            k=min(5, lookahead.count),
-            contexts=config.evaluate_contexts,
-            temperature=config.temperature,
-            top_k=config.top_k,
-            batch=config.batch,
-        )
+        if walk:
+            most = max(1, config.evaluate_contexts // len(held))
+            return measure_decoding(model, parts, held, store, settings, iterations=most, batch=config.batch)
+        return measure(model, parts, held, store, settings, contexts=config.evaluate_contexts, batch=config.batch)
+
+
+def _settings(config: TrainingConfig, count: int) -> ChainSettings:
+    return ChainSettings(min(5, count), config.temperature, config.top_k)
 
 
 # -- the step ---------------------------------------------------------------------------------------------------------

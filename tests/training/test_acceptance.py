@@ -1,0 +1,92 @@
+"""Held-out acceptance against what the engine itself accepts, and its parts against their definitions."""
+
+from __future__ import annotations
+
+import torch
+
+from pass_core.decoding.loop import decode
+from pass_core.decoding.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy
+from pass_core.training.acceptance import (
+    Acceptance,
+    ChainSettings,
+    HeldOut,
+    coupled_draft,
+    measure,
+    measure_decoding,
+    process,
+)
+from pass_core.training.selfwritten import continue_text
+from pass_core.training.store import PrefixStore
+from pass_core.training.trainer import frozen
+from tests import tiny
+from tests.training.runs import own_corpus
+from tests.training.test_step import shaken
+
+
+def test_coupled_draft_has_the_law_of_shared_noise() -> None:
+    """Match rates with noise inferred from the target's choice equal those of drawing the noise first."""
+    rows = 40_000
+    generator = torch.Generator().manual_seed(0)
+    p = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+    q_ids = torch.tensor([1, 0, 7])  # 7 is outside p's support
+    q = torch.tensor([0.6, 0.25, 0.15]).log()
+    noise = -torch.log(-torch.log(torch.rand(rows, 8, generator=generator).clamp_min(1e-12)))
+    target = (p + noise[:, :4]).argmax(1)
+    draft = q_ids[(q + noise[:, q_ids]).argmax(1)]
+    ours = coupled_draft(
+        torch.arange(4).expand(rows, -1),
+        p.expand(rows, -1),
+        q_ids.expand(rows, -1),
+        q.expand(rows, -1),
+        target,
+        generator,
+    )
+    for y in range(4):
+        for d in (0, 1, 7):
+            real = float(((target == y) & (draft == d)).float().mean())
+            inferred = float(((target == y) & (ours == d)).float().mean())
+            assert abs(real - inferred) < 0.012, (y, d)
+
+
+def test_process_keeps_the_likeliest_and_sums_to_one() -> None:
+    logits = torch.randn(5, 30, generator=torch.Generator().manual_seed(0))
+    ids, log_probs = process(logits, 0.7, 6)
+    torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(5))
+    assert torch.equal(ids, logits.topk(6, -1).indices)
+
+
+def test_walked_acceptance_is_the_engines() -> None:
+    """The two-call engine, decoding with the same file, accepts as many drafts per chain."""
+    model = tiny.tiny_llama(vocabulary=16, peak=2.0)
+    parts = shaken(model)
+    lookahead = parts.to_lookahead(model)
+    generator = torch.Generator().manual_seed(0)
+    count, length = 24, 64
+    prefixes = torch.randint(0, 16, (count, 4), generator=generator)
+    ids = continue_text(model, prefixes, length, torch.full((count,), 0.8), torch.full((count,), 10), generator)
+    held = [HeldOut(row, 4, "prose") for row in ids]
+    with frozen(model):
+        store = PrefixStore(model, [h.ids for h in held], 0)
+        ours = measure_decoding(model, parts, held, store, ChainSettings(3), iterations=99, batch=count)
+    accepted = chains = 0
+    settings = DecodingSettings(strategy=Strategy.TWO_CALL, k=3, sampling=SamplingSettings(0.8, 10))
+    stop = StopConditions(length - 4, ignore_eos=True)
+    for seed, prefix in enumerate(prefixes.tolist()):
+        for event in decode(model, prefix, settings, lookahead=lookahead, stop=stop, seed=seed):
+            if event.proposed == 3:
+                chains += 1
+                accepted += event.accepted
+    assert chains > 350
+    assert abs(accepted / chains - ours.accepted_per_iteration) < 0.15
+
+
+def test_figures_are_consistent_and_survive_json() -> None:
+    model = tiny.tiny_llama()
+    corpus = own_corpus(model)
+    with frozen(model):
+        store = PrefixStore(model, [h.ids for h in corpus.held_out], 0)
+        a = measure(model, shaken(model), corpus.held_out, store, ChainSettings(4), contexts=40)
+    assert abs(sum(a.accepted) - a.accepted_per_iteration) < 1e-6
+    assert a.accepted[0] == a.by_position[0]
+    assert list(a.accepted) == sorted(a.accepted, reverse=True)
+    assert Acceptance.from_json(a.to_json()) == a
