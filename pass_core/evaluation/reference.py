@@ -1,0 +1,131 @@
+"""What the model itself says, from transformers' own forward: the yardstick that shares no code with our engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from pass_core.decoding.settings import SamplingSettings
+from pass_core.models.language_model import LanguageModel
+from pass_core.noise import gumbel
+from pass_core.sampling import Distribution, distributions
+
+
+def logits_after(model: LanguageModel, contexts: Sequence[Sequence[int]], batch: int = 16) -> torch.Tensor:
+    """Next-token logits [n, vocabulary], float32 on the CPU, of n contexts of one length."""
+    out: list[torch.Tensor] = []
+    with torch.inference_mode():
+        for begin in range(0, len(contexts), batch):
+            ids = torch.tensor([list(c) for c in contexts[begin : begin + batch]], device=model.device)
+            result: Any = model.model(ids, use_cache=False, logits_to_keep=1)
+            out.append(result.logits[:, -1].float().cpu())
+    return torch.cat(out)
+
+
+def distributions_along(
+    model: LanguageModel, prompt: Sequence[int], text: Sequence[int], sampling: SamplingSettings
+) -> list[Distribution]:
+    """The exact distribution of every token of `text`, each given the prompt and the text before it."""
+    with torch.inference_mode():
+        ids = torch.tensor([[*prompt, *text[:-1]]], device=model.device)
+        result: Any = model.model(ids, use_cache=False, logits_to_keep=len(text))
+        return distributions(result.logits[0].float(), sampling)
+
+
+def exact_tree(
+    model: LanguageModel, prompt: Sequence[int], depth: int, sampling: SamplingSettings
+) -> dict[tuple[int, ...], Distribution]:
+    """The exact next-token distribution after the prompt and after every possible continuation shorter than `depth`.
+
+    Nothing follows an end-of-sequence token.
+    """
+    tree: dict[tuple[int, ...], Distribution] = {}
+    paths: list[tuple[int, ...]] = [()]
+    for _ in range(depth):
+        rows = logits_after(model, [[*prompt, *path] for path in paths])
+        level = distributions(rows, sampling)
+        tree.update(zip(paths, level, strict=True))
+        paths = [(*path, int(token)) for path, d in zip(paths, level, strict=True) for token in d.ids]
+        paths = [path for path in paths if path[-1] not in model.eos_token_ids]
+    return tree
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """Two tokens between which two correct computations disagreed.
+
+    Attributes:
+        gap: how far apart the model itself puts them (in logits, noise of the sampling included); for a token outside
+            of top-k, how far it is from the boundary.
+        rounding: what rounding moves a logit by here, as two orders of computation within transformers show.
+        near: the gap is within what rounding can turn around.
+    """
+
+    gap: float
+    rounding: float
+    near: bool
+
+
+SAFETY = 4.0
+"""Two computations are seen of all that are possible; others may differ by a few times as much."""
+
+
+def examine_tie(
+    model: LanguageModel,
+    context: Sequence[int],
+    tokens: tuple[int, int],
+    sampling: SamplingSettings,
+    seed: int,
+) -> Tie:
+    """Whether rounding explains that one computation chose tokens[0] after `context`, and another tokens[1].
+
+    Rounding is measured, not assumed: the same logits by transformers in one piece, and with a cache row by row.
+    """
+    whole = logits_after(model, [context])[0]
+    stepwise = _with_cache(model, context)
+    top = torch.topk(whole, min(64, whole.numel())).indices
+    watched = torch.cat((top, torch.tensor(tokens)))
+    epsilon = torch.finfo(model.dtype).eps
+    rounding = max(
+        float((whole[watched] - stepwise[watched]).abs().max()), epsilon * float(whole[watched].abs().max()) / 2
+    )
+    allowed = SAFETY * rounding
+    gap = _gap(whole.numpy(), tokens, sampling, seed, len(context))
+    return Tie(gap, rounding, gap <= allowed)
+
+
+def _with_cache(model: LanguageModel, context: Sequence[int], tail: int = 4) -> torch.Tensor:
+    """Logits of the last row, the last few tokens one by one over a cache of the others."""
+    from transformers import DynamicCache
+
+    ids = torch.tensor([list(context)], device=model.device)
+    split = max(1, len(context) - tail)
+    cache: Any = DynamicCache()
+    with torch.inference_mode():
+        result: Any = model.model(ids[:, :split], past_key_values=cache, use_cache=True, logits_to_keep=1)
+        for at in range(split, len(context)):
+            result = model.model(ids[:, at : at + 1], past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return result.logits[0, -1].float().cpu()
+
+
+def _gap(logits: np.ndarray, tokens: tuple[int, int], sampling: SamplingSettings, seed: int, position: int) -> float:
+    """The logits that would have to move for the two tokens to change places."""
+    a, b = tokens
+    if sampling.temperature == 0:
+        return abs(float(logits[a] - logits[b]))
+    boundary = float(np.sort(logits)[-sampling.top_k]) if sampling.top_k else -np.inf
+    outside = [boundary - float(logits[t]) for t in tokens if logits[t] < boundary]
+    if outside:
+        return max(outside)
+    noise = gumbel(seed, position, np.asarray(tokens))
+    scores = logits[list(tokens)] / sampling.temperature + noise
+    swap = abs(float(scores[0] - scores[1])) * sampling.temperature
+    if not sampling.top_k:
+        return swap
+    # Either the two changed places, or the likelier one fell out of the top-k of one computation.
+    kept = [float(logits[t]) - boundary for t in tokens]
+    return min(swap, *(k for k in kept if k >= 0))
