@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QMenu, QSpinBox, QToolButton, QVBoxLayout, QWidget
 
 from app.theme.apply import ThemeManager
 from app.widgets.basic import guard_wheel, label, row
+from app.widgets.choice import Choice
 from app.widgets.text_format import STRATEGY_TITLES
 from pass_core.decoding.settings import DecodingSettings, LookaheadPart, Strategy, Verification
 
@@ -46,23 +47,23 @@ class PaneSetup(QWidget):
         super().__init__(parent)
         self.name = name
         self._files: list[Path] = []
-        self.strategy = QComboBox()
+        self.strategy = Choice(theme)
         for strategy in Strategy:
             self.strategy.addItem(STRATEGY_TITLES[strategy], strategy.value)
         self.strategy.setAccessibleName(f"Strategy of pane {name}")
         self.k = QSpinBox()
         self.k.setRange(0, MAX_K)
         self.k.setPrefix("k ")
-        self.k.setFixedWidth(56)
-        self.k.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
+        self.k.setFixedWidth(60)
+        self.k.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.k.setAccessibleName(f"Draft length of pane {name}")
         self.auto = QCheckBox("auto")
         self.auto.setToolTip("Fused: choose the tree from the measured cost of a call")
-        self.verification = QComboBox()
+        self.verification = Choice(theme)
         for rule in Verification:
             self.verification.addItem(rule.value.capitalize(), rule.value)
         self.verification.setAccessibleName(f"Verification of pane {name}")
-        self.lookahead = QComboBox()
+        self.lookahead = Choice(theme)
         self.lookahead.setAccessibleName(f"Look-ahead embeddings of pane {name}")
         self.lookahead.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.lookahead.setMinimumContentsLength(16)
@@ -79,8 +80,7 @@ class PaneSetup(QWidget):
             menu.addAction(action)
             self.parts[part] = action
         self.options.setMenu(menu)
-        for box in (self.strategy, self.k, self.verification, self.lookahead):
-            guard_wheel(box)
+        guard_wheel(self.k)
         self._fill_files()
         first = row(label(name, "heading"), self.strategy, self.k, self.auto, spacing=6)
         first.setStretch(1, 1)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import QElapsedTimer, QObject, Qt, QTimer, Signal
-from PySide6.QtWidgets import QComboBox, QSlider, QWidget
+from PySide6.QtWidgets import QSlider, QWidget
 
 from app.replay.bar import SPEEDS
 from app.replay.timeline import Timeline
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
 from app.widgets.basic import label, row, tool_button
+from app.widgets.choice import Choice
 from pass_core.decoding.events import StepEvent
 
 TICK_MS = 33
@@ -107,7 +108,7 @@ class RaceBar(QWidget):
         self.slider.setAccessibleName("Time of the race")
         self.time = label("", "hint")
         self.time.setMinimumWidth(110)
-        self.speed = QComboBox()
+        self.speed = Choice(theme)
         for speed in SPEEDS:
             self.speed.addItem(f"{speed:g}×", speed)
         self.speed.setCurrentIndex(SPEEDS.index(1.0))

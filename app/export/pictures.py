@@ -32,11 +32,12 @@ def save_plot(plot: pg.PlotWidget, path: Path, width: int = PICTURE_WIDTH) -> No
         raise PictureError(f"{path} cannot be written: its folder is missing or read-only. Choose another folder.")
     if suffix == ".svg":
         _save_svg(plot, path)
-    elif not _image(plot, width).save(str(path)):
+    elif not plot_image(plot, width).save(str(path)):
         raise PictureError(f"{path} cannot be written. Choose another folder.")
 
 
-def _image(plot: pg.PlotWidget, width: int) -> QImage:
+def plot_image(plot: pg.PlotWidget, width: int = PICTURE_WIDTH) -> QImage:
+    """A plot as an image, `width` pixels wide."""
     exporter = ImageExporter(plot.getPlotItem())
     exporter.parameters()["background"] = plot.backgroundBrush().color()
     exporter.parameters()["width"] = width

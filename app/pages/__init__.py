@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 
 def register_pages(window: MainWindow, context: AppContext) -> None:
     """Add every page but Generate (which the window owns), in the order of the rail."""
+    from app.export.preset_menu import PresetMenu
+    from app.export.presets import PresetFolder
     from app.history.service import HistoryService, default_path
     from app.pages.compare import ComparePage
+    from app.pages.history import HistoryPage
     from app.pages.inspect import InspectPage
 
     history = HistoryService(context, default_path() if context.preferences.remembers else None, window)
@@ -20,7 +23,11 @@ def register_pages(window: MainWindow, context: AppContext) -> None:
     window.closed.connect(history.close)
     inspect = InspectPage(context, history)
     compare = ComparePage(context)
+    past = HistoryPage(context, history)
     compare.inspect_requested.connect(inspect.open_run)
+    past.open_requested.connect(inspect.open_record)
     window.add_page("compare", "Compare", "ph.columns", compare)
     window.add_page("inspect", "Inspect", "ph.magnifying-glass", inspect)
+    window.add_page("history", "History", "ph.clock-counter-clockwise", past)
+    window.file_menu.insertMenu(window.file_menu.actions()[-1], PresetMenu(context, PresetFolder(), window))
     window.generate.text.token_clicked.connect(lambda _step, item: inspect.open_newest(getattr(item, "index", None)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QAction, QKeySequence
-from PySide6.QtWidgets import QComboBox, QFrame, QPushButton, QSpinBox, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QPushButton, QSpinBox, QSplitter, QVBoxLayout, QWidget
 
 from app.compare.analysis import judge
 from app.compare.overlay import LineSample, OverlayPlots
@@ -21,6 +21,7 @@ from app.engine.jobs import JobControl
 from app.engine.session import RunRefused
 from app.theme.icons import set_icon
 from app.widgets.basic import Card, ElidedLabel, guard_wheel, label, row
+from app.widgets.choice import Choice
 from app.widgets.figures import number
 from app.widgets.token_view import TokenView
 from pass_core.decoding.events import StepEvent, TokenEvent
@@ -366,22 +367,21 @@ class ComparePage(QWidget):
         theme = self._context.theme
         self.shared = ElidedLabel("", "hint")
         self.stage = label("", "hint")
-        self.ready = QComboBox()
+        self.ready = Choice(theme)
         self.ready.addItem("Ready comparisons")
         for title, _, _ in READY:
             self.ready.addItem(title)
-        self.order = QComboBox()
+        self.order = Choice(theme)
         for order in Order:
             self.order.addItem(order.value)
         self.order.setToolTip("Which pane runs first")
         self.rounds = QSpinBox()
         self.rounds.setRange(1, MAX_ROUNDS)
         self.rounds.setSuffix(" rounds")
-        self.rounds.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
-        self.rounds.setFixedWidth(84)
+        self.rounds.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.rounds.setFixedWidth(88)
         self.rounds.setToolTip("How often both panes run; figures are medians over the rounds")
-        for box in (self.ready, self.order, self.rounds):
-            guard_wheel(box)
+        guard_wheel(self.rounds)
         self.compare_button = QPushButton("Compare")
         self.compare_button.setProperty("role", "primary")
         self.compare_button.setToolTip("Ctrl+Shift+Enter")

@@ -85,6 +85,11 @@ class InspectPage(QWidget):
         self.show_run(run, token)
         self._context.page_requested.emit("inspect")
 
+    def open_record(self, record: RunRecord) -> None:
+        """Open a run from the history and come to the front."""
+        self.show_record(record)
+        self._context.page_requested.emit("inspect")
+
     def open_newest(self, token: int | None = None) -> None:
         """Open the newest run of the Generate page and come to the front."""
         if self._newest is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QComboBox, QSlider, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QSlider, QVBoxLayout, QWidget
 
 from app.replay.controller import ReplayController
 from app.replay.timeline import Granularity
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
 from app.widgets.basic import label, row, tool_button
+from app.widgets.choice import Choice
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 
@@ -30,11 +31,11 @@ class ReplayBar(QWidget):
         self.slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.place = label("", "hint")
         self.place.setMinimumWidth(148)
-        self.granularity = QComboBox()
+        self.granularity = Choice(theme)
         self.granularity.addItem("by token", Granularity.TOKEN.value)
         self.granularity.addItem("by call", Granularity.CALL.value)
         self.granularity.setToolTip("What one step of the replay is")
-        self.speed = QComboBox()
+        self.speed = Choice(theme)
         for speed in SPEEDS:
             self.speed.addItem(f"{speed:g}×", speed)
         self.speed.setCurrentIndex(SPEEDS.index(1.0))

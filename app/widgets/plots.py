@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QColor, QPen
+from PySide6.QtGui import QColor, QContextMenuEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from app.theme.apply import ThemeManager, sans
@@ -56,6 +56,12 @@ class ThemedPlot(pg.PlotWidget):
         self.getPlotItem().getAxis("left").setTicks([ticks])
         for line, value in zip(self._grid, values):
             line.setValue(value)
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        """Save or copy the plot."""
+        from app.export.plot_menu import open_plot_menu
+
+        open_plot_menu(self, event.globalPos())
 
     def restyle(self, theme: Theme) -> None:
         """Take the colours of a theme."""
