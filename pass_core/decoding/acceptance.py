@@ -14,6 +14,8 @@ _PRIOR = (0.5, 0.35, 0.3, 0.25, 0.2)
 _LOOKUP_PRIOR = {0: 0.0, 1: 0.2, 2: 0.45, 3: 0.7}
 _MEMORY = 0.97
 _PRIOR_WEIGHT = 8.0
+# Drafts are less sure than their scores say: a flatter softmax ranks siblings against deeper drafts rightly.
+_SPREAD = 2.5
 
 
 @dataclass(slots=True)
@@ -58,7 +60,7 @@ class AcceptanceModel:
         """Acceptance probabilities of candidates with these perturbed scores, best first."""
         self._grow(depth)
         s = np.asarray(scores)
-        weights = np.exp(s - s[0])
+        weights = np.exp((s - s[0]) / _SPREAD)
         weights /= weights.sum()
         return (weights * min(1.0, self.share[depth - 1].value())).tolist()
 

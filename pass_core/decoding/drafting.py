@@ -21,16 +21,22 @@ class LookaheadDrafts:
     Args:
         hidden: [c, hidden] look-ahead states after the final norm; row d-1 drafts depth d.
         steps: 0-based look-ahead step of each row (not d-1 where an ancestor's chain is borrowed).
+        logits: [c, vocabulary] of these rows, where they are known already.
     """
 
     def __init__(
-        self, runtime: Runtime, hidden: torch.Tensor, steps: Sequence[int], sampler: SamplerHead | None = None
+        self,
+        runtime: Runtime,
+        hidden: torch.Tensor,
+        steps: Sequence[int],
+        sampler: SamplerHead | None = None,
+        logits: torch.Tensor | None = None,
     ) -> None:
         self._runtime = runtime
         self._hidden = hidden
         self._steps = steps
         self._sampler = sampler
-        self._logits = runtime.logits(hidden) if hidden.shape[0] else None
+        self._logits = runtime.logits(hidden) if logits is None and hidden.shape[0] else logits
         self._plain: dict[SamplingSettings, list[Distribution]] = {}
         self._candidates: tuple[list[np.ndarray], torch.Tensor] | None = None
 

@@ -19,7 +19,7 @@ from pass_core.decoding.events import DraftSource
 from pass_core.decoding.lookup import NgramLookup
 from pass_core.decoding.settings import MAX_ROWS, DecodingSettings
 from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
-from pass_core.decoding.tree import ROOT, Draft, DraftTree, verify_tree
+from pass_core.decoding.tree import ROOT, Draft, DraftTree, Walk, verify_tree
 from pass_core.decoding.two_call import draft_chain
 from pass_core.decoding.verification import VerificationRule
 from pass_core.models.language_model import LanguageModel
@@ -30,6 +30,7 @@ from pass_core.sampling import Distribution, distributions
 BRANCHES = 10
 BEAM = 4
 MOST_ROWS = 48
+ONE_HEAD_PASS = 24
 PROBE_EVERY = 24
 
 
@@ -39,6 +40,7 @@ class _Pending:
 
     length: int
     hidden: torch.Tensor
+    logits: torch.Tensor | None
     steps: list[int]
 
 
@@ -71,12 +73,16 @@ class FusedStepper(Stepper):
             for i, (node, length) in enumerate(zip(nodes, shape.chains))
         ]
         hidden = state.call(rows.build())
-        targets = distributions(state.runtime.logits(hidden[: len(nodes)]), settings.sampling)
+        # One pass over the vocabulary head for all rows, or one now and one for the chosen chain next time: reading the
+        # head costs as much as a dozen rows.
+        together = len(rows) <= ONE_HEAD_PASS
+        logits = state.runtime.logits(hidden if together else hidden[: len(nodes)])
+        targets = distributions(logits[: len(nodes)], settings.sampling)
         walk = verify_tree(tree, targets, rule, state.seed, state.position)
         state.cache.commit([nodes[0], *(nodes[i + 1] for i in walk.path)])
         self._acceptance.learn(tree, match)
         self._learn_rate(len(walk.emitted), state.forward_seconds)
-        self._keep(state, tree, walk.path, hidden, chains, len(walk.emitted))
+        self._keep(state, walk, hidden, logits if together else None, chains)
         return StepOutcome(walk.emitted, tree, reason)
 
     def _grow(
@@ -86,7 +92,10 @@ class FusedStepper(Stepper):
         drafts: LookaheadDrafts | None = None
         pending = self._pending
         if pending is not None and pending.length == len(state.tokens) and depth > 0:
-            drafts = LookaheadDrafts(state.runtime, pending.hidden[:depth], pending.steps[:depth], state.sampler)
+            logits = pending.logits[:depth] if pending.logits is not None else None
+            drafts = LookaheadDrafts(
+                state.runtime, pending.hidden[:depth], pending.steps[:depth], state.sampler, logits
+            )
         found: list[int] = []
         match = 0
         if settings.prompt_lookup and depth > 0:
@@ -195,17 +204,11 @@ class FusedStepper(Stepper):
             self._rate = rate if self._rate == 0 else 0.95 * self._rate + 0.05 * rate
 
     def _keep(
-        self,
-        state: DecodeState,
-        tree: DraftTree,
-        path: list[int],
-        hidden: torch.Tensor,
-        chains: list[list[int]],
-        emitted: int,
+        self, state: DecodeState, walk: Walk, hidden: torch.Tensor, logits: torch.Tensor | None, chains: list[list[int]]
     ) -> None:
         """Keep the chain of the node where the walk stopped; where it is too short, the rest of its ancestors' chains:
         LA_{d+1} of a parent guesses the same token as LA_d of its child."""
-        spine = [0, *(i + 1 for i in path)]
+        spine = [0, *(i + 1 for i in walk.path)]
         at: list[int] = []
         steps: list[int] = []
         for depth in range(1, max(len(c) for c in chains) + 1):
@@ -216,8 +219,9 @@ class FusedStepper(Stepper):
                     break
             else:
                 break
-        length = len(state.tokens) + emitted
-        self._pending = _Pending(length, hidden[at], steps) if at else None
+        length = len(state.tokens) + len(walk.emitted)
+        kept = logits[at] if logits is not None else None
+        self._pending = _Pending(length, hidden[at], kept, steps) if at else None
 
 
 def _depth(tree: DraftTree, node: int) -> int:
