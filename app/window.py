@@ -32,7 +32,7 @@ from app.widgets.status import StatusLine
 
 TITLE = "PASS Playground"
 DEFAULT_SIZE = QSize(1280, 800)
-MINIMUM_SIZE = QSize(960, 600)
+MINIMUM_SIZE = QSize(880, 560)
 
 
 class MainWindow(QMainWindow):

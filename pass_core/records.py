@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pass_core.decoding.events import (
     Candidate,
@@ -42,8 +42,10 @@ from pass_core.decoding.settings import (
     Verification,
 )
 from pass_core.decoding.summary import Summary, summarize
-from pass_core.lookahead import LookaheadEmbeddings
-from pass_core.models.language_model import LanguageModel
+
+if TYPE_CHECKING:  # torch takes seconds to import, and reading a stored run does not need it
+    from pass_core.lookahead import LookaheadEmbeddings
+    from pass_core.models.language_model import LanguageModel
 
 RUN_FORMAT = "pass-run"
 SCHEMA_VERSION = 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
@@ -14,7 +15,9 @@ from app.engine.run import Run, RunRequest
 from app.engine.session import RunRefused
 from pass_core.decoding.events import StepEvent
 from pass_core.decoding.settings import DecodingSettings, SamplingSettings, StopConditions
-from pass_core.lookahead import LookaheadEmbeddings
+
+if TYPE_CHECKING:
+    from pass_core.lookahead import LookaheadEmbeddings
 
 OWNER = "compare"
 WARM_UP_OWNER = "warm-up"

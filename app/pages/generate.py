@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtGui import QAction, QKeySequence, QResizeEvent
 from PySide6.QtWidgets import QFrame, QPushButton, QScrollArea, QSplitter, QVBoxLayout, QWidget
 
 from app.context import AppContext, ChatTemplateError, GenerationSetup
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 OWNER = "generate"
 FALLBACK_COUNT = 5
 COUNTED_CHARACTERS = 40_000
+PLOTS_FROM_WIDTH = 1000
 DEFAULT_PROMPT = (
     "The lighthouse keeper climbed the last of the two hundred steps and looked out over the sea. "
     "What he saw there, he later wrote in his journal,"
@@ -121,6 +122,14 @@ class GeneratePage(QWidget):
     def page_shown(self) -> None:
         """Became visible."""
         self.plots.redraw()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit_plots()
+
+    def _fit_plots(self) -> None:
+        """Below the width that all three columns need, the text goes before the plots."""
+        self._right.setVisible(self.plots_action.isChecked() and self.width() >= PLOTS_FROM_WIDTH)
 
     # -- run -------------------------------------------------------------------------------------------------------
 
@@ -398,7 +407,7 @@ class GeneratePage(QWidget):
         self.controls.changed.connect(self._publish)
         self.run_button.clicked.connect(self.run_action.trigger)
         self.stop_button.clicked.connect(self.stop_action.trigger)
-        self.plots_action.toggled.connect(self._right.setVisible)
+        self.plots_action.toggled.connect(self._fit_plots)
 
     def load(self, choice: object, lookahead: str | None = None) -> None:
         """Load a ModelChoice, and show that."""

@@ -63,7 +63,11 @@ class Figures(Card):
         self.speed.remark.setText(f"now {number(series.speed[-1])}")
         self.per_call.set(f"{t.new_tokens / t.calls:.2f}" if t.calls else NOTHING, f"{t.calls} calls")
         if t.proposed:
-            self.acceptance.set(f"{100 * t.accepted / t.proposed:.0f} %", f"{t.accepted} of {t.proposed} drafts")
+            self.acceptance.set(f"{100 * t.accepted / t.proposed:.0f} %", f"{t.accepted / t.steps:.2f} kept per step")
+            self.acceptance.setToolTip(
+                f"{t.accepted} of {t.proposed} proposed drafts were accepted.\n"
+                "A tree proposes several drafts for one place, of which at most one can be."
+            )
         else:
             self.acceptance.set(NOTHING, "no drafts")
         self.first.set(seconds_text(t.time_to_first_token), f"prompt of {t.prompt_tokens} tokens")

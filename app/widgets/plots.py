@@ -84,8 +84,8 @@ class ThemedPlot(pg.PlotWidget):
 class RatePlot(ThemedPlot):
     """A windowed curve, its overall average, and marks."""
 
-    def __init__(self, theme: ThemeManager, role: int, *, top: float | None = None) -> None:
-        self._role, self._top = role, top
+    def __init__(self, theme: ThemeManager, role: int, *, percent: bool = False) -> None:
+        self._role, self._percent = role, percent
         self._marks: list[pg.InfiniteLine] = []
         self._overall: pg.PlotDataItem | None = None
         self._window: pg.PlotDataItem | None = None
@@ -122,7 +122,7 @@ class RatePlot(ThemedPlot):
         self._marks.clear()
         self.setXRange(0, 64, padding=0)
         self._set_x_ticks(64.0)
-        self._set_top(self._top or 1.0)
+        self._set_top(1.0)
 
     def _set_x_ticks(self, last: float) -> None:
         step = next(s for s in (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192) if last / s <= 5 or s == 8192)
@@ -130,7 +130,7 @@ class RatePlot(ThemedPlot):
         self.getPlotItem().getAxis("bottom").setTicks([ticks])
 
     def _set_top(self, top: float) -> None:
-        self.set_top(top, percent=self._top is not None)
+        self.set_top(min(1.0, top) if self._percent else top, percent=self._percent)
 
     def show_data(
         self, tokens: Sequence[int], window: Sequence[float], overall: Sequence[float], marks: Sequence[Mark]
@@ -145,8 +145,7 @@ class RatePlot(ThemedPlot):
         self.setXRange(0, max(64.0, last), padding=0)
         self._set_x_ticks(max(64.0, last))
         finite = np.concatenate([w[np.isfinite(w)], o[np.isfinite(o)]])
-        if self._top is None:
-            self._set_top(_round_up(float(finite.max()) * 1.05) if len(finite) else 1.0)
+        self._set_top(_round_up(float(finite.max()) * 1.05) if len(finite) else 1.0)
         while len(self._marks) < len(marks):
             line = pg.InfiniteLine(angle=90, pen=self._mark_pen(self.theme.current))
             line.setZValue(-5)
@@ -205,7 +204,7 @@ class LivePlots(QWidget):
         self._depths = 5
         self._dirty = False
         self.speed = RatePlot(theme, 0)
-        self.acceptance = RatePlot(theme, 1, top=1.0)
+        self.acceptance = RatePlot(theme, 1, percent=True)
         self.positions = PositionPlot(theme)
         self.per_call = RatePlot(theme, 3)
         layout = QVBoxLayout(self)

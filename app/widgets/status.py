@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QHBoxLayout, QToolButton, QWidget
 
@@ -75,6 +77,8 @@ class StatusLine(QWidget):
 
     def show_memory(self) -> None:
         """Read the memory counters."""
+        if "torch" not in sys.modules:  # the loader's thread is about to import it; the window must not wait for that
+            return
         from pass_core.models.memory import memory_in_use
 
         model = self._context.model

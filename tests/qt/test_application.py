@@ -57,3 +57,26 @@ def test_failures_end_with_a_message(tiny_folder: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "emperature must be between 0 and 2" in done.stderr
     assert not (tmp_path / "x.png").exists()
+
+
+def test_the_window_is_there_before_torch() -> None:
+    """torch takes seconds to import: the loader's thread does that while the window already stands."""
+    code = (
+        "import asyncio, sys\n"
+        "from PySide6.QtWidgets import QApplication\n"
+        "from qasync import QEventLoop\n"
+        "from app.application import Program\n"
+        "from app.arguments import parse\n"
+        "app = QApplication([])\n"
+        "loop = QEventLoop(app)\n"
+        "asyncio.set_event_loop(loop)\n"
+        "program = Program(app, parse(['--screenshot', 'unused.png']), loop, [0])\n"
+        "program.window.show()\n"
+        "app.processEvents()\n"
+        "assert 'torch' not in sys.modules, 'torch was imported for the window'\n"
+    )
+    env = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
