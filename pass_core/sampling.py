@@ -109,8 +109,9 @@ def top_candidates(
     count = min(count, vocabulary)
     taken = min(count + 1, vocabulary)
     values, ids = _top(logits, taken)
-    packed = torch.cat((values.double(), ids.double()), dim=1).cpu().numpy()
-    host_values = packed[:, :taken].astype(np.float32)
+    # Ids travel as float32, exact up to 2**24: one copy, and MPS has no float64.
+    packed = torch.cat((values, ids.float()), dim=1).cpu().numpy()
+    host_values = packed[:, :taken]
     host_ids = packed[:, taken:].astype(np.int64)
     out_ids: list[npt.NDArray[np.int64]] = []
     out_values: list[npt.NDArray[np.float32]] = []

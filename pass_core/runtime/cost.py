@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from pass_core.models.language_model import LanguageModel
+from pass_core.models.storage import cache_folder
 from pass_core.runtime.base import Runtime
 from pass_core.runtime.factory import runtime_for
 from pass_core.runtime.rows import Rows, RowsBuilder, chain_rows
@@ -83,7 +83,7 @@ def cost_for(model: LanguageModel) -> CostModel:
     """The model's cost table: kept with it, else read from the user's cache, else measured now (about a second)."""
     if model.cost is None:
         runtime = runtime_for(model)
-        path = user_cache_path("pass-playground", appauthor=False) / "cost" / f"{_key(model, runtime)}.json"
+        path = cache_folder() / "cost" / f"{_key(model, runtime)}.json"
         model.cost = _read(path)
         if model.cost is None:
             model.cost = measure(runtime, vocabulary=min(256, model.vocabulary_size), context=_context(model))

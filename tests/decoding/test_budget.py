@@ -1,59 +1,71 @@
-"""The shape of a call: within its rows, and none better among all shapes of small cases."""
+"""Row budgets: the shape of a call follows from reach, gains and measured cost."""
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pass_core.decoding.budget import FUTURE_WEIGHT, Plan, plan, stop_probabilities
+from pass_core.decoding.budget import Plan, plan, stop_probabilities
 from pass_core.runtime.cost import CostModel
 
-# A root with two children, one grandchild each; best first.
-REACHES = [0.5, 0.3, 0.25, 0.1]
-PARENTS = [-1, -1, 0, 1]
-GAINS = [0.6, 0.3, 0.1]
+FLAT = CostModel({1: 0.010, 16: 0.010, 32: 0.010})
+STEEP = CostModel({1: 0.010, 2: 0.020, 32: 0.320})
 
 
-def value(shape: Plan, cost: CostModel | None, rate: float) -> float:
-    """Expected tokens of this call and, at a discount, of its look-ahead rows, minus what the time could bring."""
-    stops = stop_probabilities(REACHES, PARENTS, shape.drafts)
-    future = sum(stop * sum(GAINS[:length]) for stop, length in zip(stops, shape.chains))
-    seconds = cost(shape.rows) * rate if cost else 0.0
-    return 1.0 + sum(REACHES[: shape.drafts]) + FUTURE_WEIGHT * future - seconds
-
-
-def every_shape(limit: int) -> list[Plan]:
-    shapes = [
-        Plan(drafts, chains)
-        for drafts in range(len(REACHES) + 1)
-        for chains in itertools.product(range(len(GAINS) + 1), repeat=drafts + 1)
-    ]
-    return [s for s in shapes if s.rows <= limit]
-
-
-@pytest.mark.parametrize("limit", [1, 2, 3, 5, 9, 30])
-@pytest.mark.parametrize("slope", [None, 0.0, 0.02, 0.1, 1.0])
-def test_no_other_shape_is_worth_more(limit: int, slope: float | None) -> None:
-    cost = None if slope is None else CostModel({1: 1.0, 31: 1.0 + 30 * slope})
-    got = plan(REACHES, PARENTS, GAINS, limit, cost, 1.0)
-    assert got.rows <= limit
-    assert len(got.chains) == got.drafts + 1
-    assert max(got.chains) <= len(GAINS)
-    assert value(got, cost, 1.0) == pytest.approx(max(value(s, cost, 1.0) for s in every_shape(limit)))
-
-
-def test_where_every_row_costs_a_call_nothing_is_drafted() -> None:
-    assert plan(REACHES, PARENTS, GAINS, 30, CostModel({1: 1.0, 31: 31.0}), 1.0) == Plan(0, (0,))
-
-
-def test_the_walk_ends_somewhere() -> None:
-    stops = stop_probabilities(REACHES, PARENTS, 4)
+def test_the_walk_stops_somewhere() -> None:
+    # Two children of the root, one grandchild below the first.
+    stops = stop_probabilities([0.6, 0.3, 0.2], [-1, -1, 0], 3)
+    assert stops == pytest.approx([0.1, 0.4, 0.3, 0.2])
     assert stops.sum() == pytest.approx(1.0)
-    assert stops == pytest.approx([0.2, 0.25, 0.2, 0.25, 0.1])
-    assert np.array_equal(stop_probabilities([], [], 0), [1.0])
 
 
-def test_nothing_to_draft_and_nothing_to_look_ahead_for() -> None:
-    assert plan([], [], [], 10, None, 0.0) == Plan(0, (0,))
+def test_flat_cost_fills_the_limit() -> None:
+    shape = plan([0.6, 0.3, 0.2], [-1, -1, 0], [0.5, 0.2], 10, FLAT, rate=100.0)
+    assert shape.drafts == 3
+    assert shape.rows == 10
+
+
+def test_steep_cost_falls_back_to_a_plain_call() -> None:
+    assert plan([0.2], [-1], [0.2], 10, STEEP, rate=100.0) == Plan(0, (0,))
+
+
+def test_look_ahead_rows_go_where_the_walk_will_stop() -> None:
+    # The draft is nearly certain: its chain is worth more than the root's.
+    shape = plan([0.95], [-1], [0.5, 0.3, 0.2], 5, FLAT, rate=100.0)
+    assert shape == Plan(1, (0, 3))
+
+
+def test_a_limit_of_one_row_is_plain_decoding() -> None:
+    assert plan([0.9], [-1], [0.9], 1, None, 0.0) == Plan(0, (0,))
+
+
+@given(
+    st.lists(st.floats(0.01, 0.99), max_size=12),
+    st.lists(st.floats(0.01, 0.99), max_size=6),
+    st.integers(1, 40),
+    st.integers(0, 2**31),
+)
+def test_every_shape_keeps_to_the_limit(shares: list[float], gains: list[float], limit: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    parents = [int(rng.integers(-1, i)) for i in range(len(shares))]
+    reaches: list[float] = []
+    for share, parent in zip(shares, parents):
+        siblings = sum(1 for p in parents if p == parent)
+        reaches.append(share / siblings * (1.0 if parent < 0 else reaches[parent]))
+    order = sorted(range(len(reaches)), key=lambda i: (-reaches[i], i))
+    place = {-1: -1, **{old: new for new, old in enumerate(order)}}
+    reaches, parents = [reaches[i] for i in order], [place[parents[i]] for i in order]
+    shape = plan(reaches, parents, np.cumprod(gains).tolist(), limit, None, 0.0)
+    assert 1 <= shape.rows <= limit
+    assert len(shape.chains) == shape.drafts + 1
+    assert all(0 <= c <= len(gains) for c in shape.chains)
+
+
+def test_cost_never_falls_and_goes_on_with_its_last_slope() -> None:
+    cost = CostModel({1: 0.010, 4: 0.009, 8: 0.018})
+    table = cost.table(12)
+    assert table[4] == pytest.approx(0.010)
+    assert (np.diff(table) >= 0).all()
+    assert table[12] == pytest.approx(0.018 + 4 * (0.018 - 0.010) / 4)

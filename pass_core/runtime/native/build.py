@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from platformdirs import user_cache_path
+from pass_core.models.storage import cache_folder
 
 _SOURCE = Path(__file__).with_name("llama.cpp")
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread", "-Wno-psabi")
@@ -54,7 +54,7 @@ def _target(compiler: str) -> Path:
     digest = hashlib.sha256()
     for part in (_SOURCE.read_bytes(), version, " ".join(_FLAGS).encode(), _processor().encode()):
         digest.update(hashlib.sha256(part).digest())
-    return user_cache_path("pass-playground", appauthor=False) / "native" / f"llama-{digest.hexdigest()[:16]}.so"
+    return cache_folder() / "native" / f"llama-{digest.hexdigest()[:16]}.so"
 
 
 def _processor() -> str:
