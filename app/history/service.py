@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 from PySide6.QtCore import QObject, Signal
+from shiboken6 import isValid
 
 from app.engine.run import Run
 from app.history.recorder import HistoryRecorder
@@ -70,18 +71,20 @@ class HistoryService(QObject):
         work: Callable[[HistoryStore], Any],
         then: Callable[[Any], None] = lambda _: None,
         *,
+        owner: QObject | None = None,
         changes: bool = False,
     ) -> None:
         """Do `work` with the store in its thread; `then` gets the result in the GUI thread, the banner any error.
 
         Args:
+            owner: nothing is delivered when this object is gone by then.
             changes: the list of runs will be another afterwards.
         """
         if self._recorder is None:
             return
 
         def reply(result: Any, error: BaseException | None) -> None:
-            self._answered.emit(then, result, error)
+            self._answered.emit((then, owner), result, error)
             if changes:
                 self._wrote.emit()
 
@@ -136,7 +139,10 @@ class HistoryService(QObject):
     def _relay_notice(self, sentence: str) -> None:
         self.noticed.emit(sentence)
 
-    def _deliver(self, then: Callable[[Any], None], result: Any, error: BaseException | None) -> None:
+    def _deliver(self, receiver: Any, result: Any, error: BaseException | None) -> None:
+        then, owner = receiver
+        if owner is not None and not isValid(owner):
+            return
         if error is None:
             then(result)
         elif isinstance(error, HistoryError):

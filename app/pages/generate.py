@@ -129,7 +129,9 @@ class GeneratePage(QWidget):
 
     def _fit_plots(self) -> None:
         """Below the width that all three columns need, the text goes before the plots."""
-        self._right.setVisible(self.plots_action.isChecked() and self.width() >= PLOTS_FROM_WIDTH)
+        shown = self.plots_action.isChecked() and self.width() >= PLOTS_FROM_WIDTH
+        self._right.setVisible(shown)
+        self._centre_column.setContentsMargins(0, 8, 0 if shown else 8, 8)
 
     # -- run -------------------------------------------------------------------------------------------------------
 
@@ -359,7 +361,7 @@ class GeneratePage(QWidget):
         foot.setContentsMargins(16, 0, 8, 4)
         text_card.body.addLayout(foot)
         centre = QWidget()
-        centre_column = QVBoxLayout(centre)
+        self._centre_column = centre_column = QVBoxLayout(centre)
         centre_column.setContentsMargins(0, 8, 0, 8)
         centre_column.setSpacing(8)
         centre_column.addWidget(self.figures)

@@ -107,7 +107,7 @@ class HistoryPage(QWidget):
             if number == self._asked:
                 self._show(*answer)
 
-        self._history.ask(work, show)
+        self._history.ask(work, show, owner=self)
 
     def selected(self) -> list[RunEntry]:
         """The selected runs, in the order of the list."""
@@ -137,7 +137,7 @@ class HistoryPage(QWidget):
         def added(run_id: str) -> None:
             self.open_requested.emit(replace(record, id=run_id))
 
-        self._history.ask(lambda store: store.add(record), added, changes=True)
+        self._history.ask(lambda store: store.add(record), added, owner=self, changes=True)
 
     # -- the list ------------------------------------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class HistoryPage(QWidget):
         ids = [e.id for e in entries]
         missing = [i for i in ids if i not in self._loaded]
         if missing:
-            self._history.ask(lambda store: [store.load(i) for i in missing], self._take)
+            self._history.ask(lambda store: [store.load(i) for i in missing], self._take, owner=self)
             return
         self._loaded = {i: self._loaded[i] for i in ids}
         self.overlay.set_runs([f"{i + 1}  {_overlay_name(self._loaded[e.id], e)}" for i, e in enumerate(entries)])
@@ -190,7 +190,7 @@ class HistoryPage(QWidget):
         entries = self.selected()
         if len(entries) == 1:
             run_id = entries[0].id
-            self._history.ask(lambda store: store.load(run_id), then)
+            self._history.ask(lambda store: store.load(run_id), then, owner=self)
 
     def _open(self) -> None:
         self._with_record(self.open_requested.emit)

@@ -29,4 +29,5 @@ class Choice(QComboBox):
         color = theme.text_muted if self.isEnabled() else theme.text_faint
         painter.setPen(QPen(QColor(color), 1.5, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
         x, y = self.width() - 15.0, self.height() / 2 - 1.5
-        painter.drawPolyline([QPointF(x - 4, y), QPointF(x, y + 4), QPointF(x + 4, y)])
+        painter.drawLine(QPointF(x - 4, y), QPointF(x, y + 4))
+        painter.drawLine(QPointF(x, y + 4), QPointF(x + 4, y))
