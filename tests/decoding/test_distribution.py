@@ -146,6 +146,7 @@ CASES = {
 }
 
 
+@pytest.mark.timeout(1200)  # some ten seconds alone, minutes on a machine that is busy
 @pytest.mark.parametrize("case", CASES)
 def test_three_tokens_have_the_models_joint_distribution(
     case: str, model: LanguageModel, lookahead: LookaheadEmbeddings, joint: dict[tuple[int, ...], float]
