@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
+import numpy.typing as npt
 
-from pass_core.decoding.events import StopReason
+from pass_core.decoding.events import StopReason, TokenEvent
 from pass_core.decoding.loop import decode
 from pass_core.decoding.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy, Verification
 from pass_core.decoding.verification import VerificationRule
@@ -68,13 +69,13 @@ class VerificationPlan:
     temperatures: tuple[float, ...] = (0.8, 1.2)
     temperature: float = 0.8
     top_k: int = 10
-    draws: int = 200
+    draws: int = 100
     first_tokens: int = 3
-    texts: int = 8
+    texts: int = 12
     wrong_rule: bool = False
 
 
-QUICK = VerificationPlan(prompts=3, tokens=32, seeds=1, temperatures=(0.8,), draws=80, texts=4)
+QUICK = VerificationPlan(prompts=3, tokens=32, seeds=1, temperatures=(0.8,), draws=40, texts=9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +199,18 @@ def rule_variants(count: int, wrong: bool) -> tuple[Variant, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Text:
+    """A generated text.
+
+    Attributes:
+        ids: its tokens.
+        accepted: how many of them were accepted drafts.
+        drafts: for every token the draft distribution of its position among the model's likeliest tokens, None where
+            nothing was drafted.
+    """
+
     ids: tuple[int, ...]
     accepted: int
+    drafts: tuple[Mapping[int, float] | None, ...] = ()
 
 
 class LosslessnessLab:
@@ -286,6 +297,7 @@ class LosslessnessLab:
             Cancelled: on the way.
         """
         out: list[int] = []
+        drafts: list[Mapping[int, float] | None] = []
         accepted = 0
         for step in decode(
             self.model,
@@ -298,10 +310,11 @@ class LosslessnessLab:
             rule=variant.rule,
         ):
             out += [t.id for t in step.tokens]
+            drafts += [_draft_of(t) for t in step.tokens]
             accepted += step.accepted
             if step.stop_reason is StopReason.CANCELLED:
                 raise Cancelled("cancelled by the user")
-        return _Text(tuple(out), accepted)
+        return _Text(tuple(out), accepted, tuple(drafts))
 
     # --- proof 1 ----------------------------------------------------------------------------------------------------
 
@@ -434,7 +447,7 @@ class LosslessnessLab:
             for index, (_, prompt) in enumerate(prompts):
                 texts.append(self._decode(variant, prompt, sampling, 77_003 * (number + 1) + index, plan.tokens))
                 yield self._progress(stage)
-            yield self._along(variant, [p for _, p in prompts], texts, sampling, level)
+            yield from self._along(variant, [p for _, p in prompts], texts, sampling, level)
 
     def _first_tokens(
         self,
@@ -458,10 +471,14 @@ class LosslessnessLab:
             counts[-1] = 0
         yield _distribution_check(subject, chi_square([p / p.sum()], counts, level=level), level, accepted)
         if depth > 1:
-            rows, ranks = self._ranks((tree.get(t.ids[:i]), t.ids[i]) for t in texts for i in range(1, len(t.ids)))
+            draws = [
+                (tree[t.ids[:i]], t.ids[i], t.drafts[i])
+                for t in texts
+                for i in range(1, len(t.ids))
+                if t.ids[:i] in tree
+            ]
             subject = f"{variant.name}: tokens 2 to {depth}, each after the one before"
-            if rows:
-                yield _distribution_check(subject, chi_square(rows, ranks, level=level), level, accepted)
+            yield from self._one_by_one(subject, draws, level, accepted)
 
     def _along(
         self,
@@ -470,15 +487,41 @@ class LosslessnessLab:
         texts: Sequence[_Text],
         sampling: SamplingSettings,
         level: float,
-    ) -> Check:
-        pairs: list[tuple[Distribution | None, int]] = []
+    ) -> Iterator[Check]:
+        draws: list[_Draw] = []
         for prompt, text in zip(prompts, texts, strict=True):
             exact = distributions_along(self.model, prompt, text.ids, sampling)
-            pairs += list(zip(exact, text.ids, strict=True))
-        rows, ranks = self._ranks(pairs)
+            draws += list(zip(exact, text.ids, text.drafts, strict=True))
         subject = f"{variant.name}: every token of {len(texts)} texts"
-        test = chi_square(rows, ranks, level=level)
-        return _distribution_check(subject, test, level, sum(t.accepted for t in texts))
+        yield from self._one_by_one(subject, draws, level, sum(t.accepted for t in texts))
+
+    def _one_by_one(self, subject: str, draws: Sequence[_Draw], level: float, accepted: int) -> Iterator[Check]:
+        """Test tokens each against its own exact distribution; bins are chosen before the token is known.
+
+        Where there were drafts, the bins are whether the draft distribution gives a token more than the model does
+        (any mistake in a rule shows there first), and whether it is the model's likeliest. Elsewhere the bins are the
+        model's ranks. The last bin holds what the model cannot emit: impossible in float32; in low precision such draws
+        are left out, for the two computations may disagree about the last token that top-k keeps.
+        """
+        drafted = [d for d in draws if d[2] is not None]
+        chosen = drafted or draws
+        rows: list[np.ndarray] = []
+        counts = np.zeros(RANKS + 1)
+        favoured = np.zeros(2)
+        for exact, token, draft in chosen:
+            bins = _bins(exact, draft)
+            at = np.flatnonzero(exact.ids == token)
+            if not at.size and not self._exact:
+                continue
+            p = np.exp(exact.log_p)
+            rows.append(np.bincount(bins, weights=p, minlength=RANKS + 1))
+            found = int(bins[at[0]]) if at.size else RANKS
+            counts[found] += 1
+            favoured += (found < 2, float(p[bins < 2].sum()))
+        if rows:
+            test = chi_square(rows, counts, level=level)
+            shares = favoured / len(rows) if drafted else None
+            yield _distribution_check(subject, test, level, accepted, shares)
 
     @property
     def _exact(self) -> bool:
@@ -486,28 +529,27 @@ class LosslessnessLab:
 
         return torch.finfo(self.model.dtype).eps < 1e-6
 
-    def _ranks(self, draws: Iterable[tuple[Distribution | None, int]]) -> tuple[list[np.ndarray], np.ndarray]:
-        """Probabilities of the ranks at every draw, and counts of the ranks that were drawn.
 
-        The last bin holds whatever is outside of the exact support: impossible in float32; in low precision such draws
-        are left out, for the two computations may disagree about the last token that top-k keeps.
-        """
-        rows: list[np.ndarray] = []
-        counts = np.zeros(RANKS + 1)
-        for exact, token in draws:
-            if exact is None:
-                continue
-            order = np.argsort(-exact.log_p, kind="stable")
-            p = np.exp(exact.log_p[order])
-            row = np.zeros(RANKS + 1)
-            row[: min(RANKS, p.size)] = p[:RANKS]
-            row[RANKS - 1] += p[RANKS:].sum()
-            at = np.flatnonzero(exact.ids[order] == token)
-            if not at.size and not self._exact:
-                continue
-            counts[min(int(at[0]), RANKS - 1) if at.size else RANKS] += 1
-            rows.append(row)
-        return rows, counts
+_Draw = tuple[Distribution, int, Mapping[int, float] | None]
+
+
+def _draft_of(token: TokenEvent) -> Mapping[int, float] | None:
+    """Draft probabilities of the model's likeliest tokens at this position."""
+    drafts = {c.id: c.p_draft for c in token.top if c.p_draft is not None}
+    return drafts or None
+
+
+def _bins(exact: Distribution, draft: Mapping[int, float] | None) -> npt.NDArray[np.int64]:
+    """The bin of every token of the support; below 2 are those that the drafts favour."""
+    order = np.argsort(-exact.log_p, kind="stable")
+    if draft is None:
+        ranks = np.empty(order.size, dtype=np.int64)
+        ranks[order] = np.arange(order.size)
+        return np.minimum(ranks, RANKS - 1)
+    p = np.exp(exact.log_p)
+    favours = np.array([draft.get(int(i), 0.0) > q for i, q in zip(exact.ids, p, strict=True)])
+    likeliest = np.arange(p.size) == order[0]
+    return np.where(favours, np.where(likeliest, 0, 1), np.where(likeliest, 2, 3)).astype(np.int64)
 
 
 def _joint(tree: Mapping[tuple[int, ...], Distribution], depth: int) -> dict[tuple[int, ...], float]:
@@ -555,7 +597,9 @@ def _identity_verdict(
     return text
 
 
-def _distribution_check(subject: str, test: ChiSquare, level: float, accepted: int) -> Check:
+def _distribution_check(
+    subject: str, test: ChiSquare, level: float, accepted: int, favoured: npt.NDArray[np.float64] | None = None
+) -> Check:
     passed = test.p_value >= level
     if test.p_value == 0.0:
         finding = "A token came out that the model gives no probability."
@@ -564,6 +608,11 @@ def _distribution_check(subject: str, test: ChiSquare, level: float, accepted: i
     else:
         finding = (
             f"Does not agree with the model's probabilities: chance alone explains this with p = {test.p_value:.1e}."
+        )
+    if favoured is not None:
+        finding += (
+            f" Tokens that the drafts favour came in {100 * favoured[0]:.1f} % of the places; "
+            f"the model says {100 * favoured[1]:.1f} %."
         )
     verdict = (
         f"{finding} {test.samples:,} draws; total variation {test.total_variation:.3f}, sampling alone stays under "
