@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
@@ -12,8 +12,11 @@ from app.theme.icons import set_icon
 from app.widgets.basic import label, tool_button
 
 
+NOTICE_MS = 6000
+
+
 class Banner(QFrame):
-    """Shows the newest error or remark until it is dismissed.
+    """Shows the newest error or remark until it is dismissed; remarks leave by themselves.
 
     Attributes:
         sentence: the label that shows it.
@@ -55,6 +58,10 @@ class Banner(QFrame):
         layout.setContentsMargins(12, 6, 8, 6)
         layout.addLayout(top)
         layout.addWidget(self.details)
+        self._fade = QTimer(self)
+        self._fade.setSingleShot(True)
+        self._fade.setInterval(NOTICE_MS)
+        self._fade.timeout.connect(self.hide)
         self._more.toggled.connect(self.details.setVisible)
         self._copy.clicked.connect(self.copy_details)
         self._close.clicked.connect(self.hide)
@@ -89,3 +96,7 @@ class Banner(QFrame):
             button.setVisible(bool(report.details))
         self._more.setChecked(False)
         self.show()
+        if kind == "notice":
+            self._fade.start()
+        else:
+            self._fade.stop()

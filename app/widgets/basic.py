@@ -13,6 +13,7 @@ from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QMenu,
     QPushButton,
     QSizePolicy,
     QSlider,
@@ -122,6 +123,13 @@ class ElidedLabel(QLabel):
         shown = QFontMetrics(self.font()).elidedText(one_line, self._mode, max(16, self.width() - 2))
         self.setText(shown)
         self.setToolTip(self._full if shown != self._full else "")
+
+
+def menu_heading(menu: QMenu, text: str) -> None:
+    """A heading inside a menu; `QMenu.addSection` loses its text under a style sheet."""
+    if not menu.isEmpty():
+        menu.addSeparator()
+    menu.addAction(text.upper()).setEnabled(False)
 
 
 class Segmented(QWidget):

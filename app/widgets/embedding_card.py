@@ -11,7 +11,7 @@ from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QSizePolicy, QWidget
 
 from app.theme.apply import ThemeManager, sans
-from app.widgets.basic import Card, label, row, set_tone, tool_button
+from app.widgets.basic import Card, label, menu_heading, row, set_tone, tool_button
 from app.widgets.picker import Picker
 from app.widgets.text_format import bytes_text, count_text
 from pass_core.decoding.settings import LookaheadPart
@@ -211,7 +211,7 @@ class EmbeddingCard(Card):
         menu = self.picker.menu()
         menu.clear()
         if self._options:
-            menu.addSection("For this model")
+            menu_heading(menu, "For this model")
             for path in self._options:
                 menu.addAction(path.stem, lambda p=path: self.file_requested.emit(str(p)))
         menu.addSeparator()

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFileDialog, QInputDialog, QMenu, QToolButton, QWi
 
 from app.engine.loader import ModelChoice
 from app.theme.apply import ThemeManager
-from app.widgets.basic import Card, ElidedLabel, label, row, set_tone, tool_button
+from app.widgets.basic import Card, ElidedLabel, label, menu_heading, row, set_tone, tool_button
 from app.widgets.embedding_card import training_state
 from app.widgets.picker import Picker
 from app.widgets.progress_strip import ProgressStrip
@@ -164,13 +164,13 @@ class ModelCard(Card):
     def _fill_menu(self) -> None:
         menu = self.picker.menu()
         menu.clear()
-        menu.addSection("Known models")
+        menu_heading(menu, "Known models")
         for known in known_models():
-            action = menu.addAction(f"{known.name}    {bytes_text(known.bytes)}")
+            action = menu.addAction(f"{known.name}\t{bytes_text(known.bytes)}")
             action.setToolTip(known.note)
             action.triggered.connect(lambda _=False, s=known.id: self._ask(s))
         if self.recent:
-            menu.addSection("Recent")
+            menu_heading(menu, "Recent")
             for source in self.recent:
                 action = menu.addAction(choice_name(source))
                 action.setToolTip(source)
@@ -187,7 +187,7 @@ class ModelCard(Card):
             ("Device", self._device_group, DEVICES),
             ("Number format", self._dtype_group, DTYPES),
         ):
-            menu.addSection(title)
+            menu_heading(menu, title)
             for value, text in options:
                 action = QAction(text, menu, checkable=True)
                 action.setData(value)

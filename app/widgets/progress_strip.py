@@ -20,8 +20,12 @@ def describe_progress(progress: Progress) -> str:
     if unit != "B":
         amount += f" {unit}"
     if progress.seconds_left is not None and progress.seconds_left >= 1:
-        amount += f", {seconds_text(round(progress.seconds_left))} left"
+        amount += f", {_left(progress.seconds_left)} left"
     return amount
+
+
+def _left(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else seconds_text(seconds)
 
 
 class ProgressStrip(QWidget):

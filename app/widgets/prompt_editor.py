@@ -10,6 +10,8 @@ from app.prompts import KINDS, ReadyPrompt, ready_prompts
 from app.theme.apply import ThemeManager, mono
 from app.widgets.basic import Card, label, row
 
+LINES = 6
+
 
 class PromptEditor(Card):
     """Signals:
@@ -26,7 +28,7 @@ class PromptEditor(Card):
         self.editor.setFont(mono(9.5))
         self.editor.setPlaceholderText("Write what the model should continue, or pick a ready prompt below.")
         self.editor.setTabChangesFocus(True)
-        self.editor.setMinimumHeight(QFontMetrics(self.editor.font()).lineSpacing() * 5 + 16)
+        self.editor.setFixedHeight(QFontMetrics(self.editor.font()).lineSpacing() * LINES + 26)
         self.editor.setAccessibleName("Prompt")
         self.body.addWidget(self.editor)
         self.chat = QCheckBox("Chat template")

@@ -49,6 +49,16 @@ class TokenLayout:
         self.pieces.append(piece)
         self.length += utf16_length(piece.text)
 
+    def cut(self, number: int) -> int:
+        """Drop a piece and all behind it; returns where it began."""
+        start = self.starts[number]
+        for piece in self.pieces[number:]:
+            if piece.token is not None:
+                del self.index_of_token[piece.token.index]
+        del self.pieces[number:], self.starts[number:]
+        self.length = start
+        return start
+
     def at(self, position: int) -> int | None:
         """Number of the piece that covers a UTF-16 position; the last one where several start there."""
         if not 0 <= position < self.length:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from PySide6.QtCore import QEvent, QMimeData, QPoint, QRect, Qt, QTimer, Signal
 from PySide6.QtGui import (
@@ -104,6 +105,26 @@ class TokenView(QPlainTextEdit):
             self._fade_tail(new[-1].stop_overlap)
         if at_end:
             bar.setValue(bar.maximum())
+
+    def truncate(self, tokens: int) -> None:
+        """Take away all but the first `tokens` tokens (a replay that goes back), without drawing the rest anew."""
+        number = self.layout_.index_of_token.get(tokens)
+        if number is None:
+            return
+        if number and self.layout_.pieces[number - 1].token is None:
+            number -= 1  # a rejected draft stands before the token that replaced it
+        self._hide_card()
+        start = self.layout_.cut(number)
+        cursor = self._end_cursor()
+        cursor.setPosition(self._offset + start, QTextCursor.MoveMode.KeepAnchor)
+        cursor.removeSelectedText()
+        while self.steps and (not self.steps[-1].tokens or self.steps[-1].tokens[0].index >= tokens):
+            self.steps.pop()
+        if self.steps and self.steps[-1].tokens[-1].index >= tokens:
+            last = self.steps[-1]
+            kept = tuple(t for t in last.tokens if t.index < tokens)
+            self.steps[-1] = replace(last, tokens=kept, stop_overlap=0)
+        self._highlight()
 
     def set_ghosts(self, on: bool) -> None:
         """Show or hide the rejected drafts beside their corrections."""
@@ -258,9 +279,7 @@ class TokenView(QPlainTextEdit):
             return
         self._hovered = number
         self._highlight()
-        self.viewport().setCursor(
-            Qt.CursorShape.IBeamCursor if number is None else Qt.CursorShape.PointingHandCursor
-        )
+        self.viewport().setCursor(Qt.CursorShape.IBeamCursor if number is None else Qt.CursorShape.PointingHandCursor)
         if number is None:
             self._hide_card()
             self.token_hovered.emit(None)
