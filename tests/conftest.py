@@ -38,6 +38,15 @@ def default_model(default_model_dir: Path) -> Iterator[LanguageModel]:
     unload(model)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _costs_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Cost tables that tests measure never land among the user's."""
+    folder = tmp_path_factory.mktemp("cost")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pass_core.runtime.cost.cache_folder", lambda: folder)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_model() -> LanguageModel:
     """A tiny Llama with a byte-level tokenizer, shared by all tests: do not change it."""
