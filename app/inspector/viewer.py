@@ -20,6 +20,7 @@ from app.widgets.token_view import TokenView
 from pass_core.decoding.events import DraftNode, StepEvent, TokenEvent
 
 FALLBACK_DEPTHS = 5
+STEP_TAB, PLOTS_TAB = range(2)
 
 
 class RunViewer(QWidget):
@@ -46,6 +47,7 @@ class RunViewer(QWidget):
         self.replay.moved.connect(self._moved)
         self.text.token_clicked.connect(self._clicked)
         self.inspector.token_chosen.connect(self._mark)
+        self.tabs.currentChanged.connect(self._follow_plots)
 
     def show_run(
         self, prompt: str, steps: Sequence[StepEvent], at: int | None = None, depths: int | None = None
@@ -74,7 +76,7 @@ class RunViewer(QWidget):
             self.replay.seek(index + 1)
         self._open(index)
         self.text.reveal(index)
-        self.tabs.setCurrentIndex(0)
+        self.tabs.setCurrentIndex(STEP_TAB)
 
     def _restart(self) -> None:
         self._shown = self._plotted = 0
@@ -87,24 +89,46 @@ class RunViewer(QWidget):
     def _moved(self, shown: int) -> None:
         t = self.replay.timeline
         if shown < self._shown:
-            self._restart()
+            self._go_back(shown)
         parts = t.part(self._shown, shown)
         if parts:
             self.text.append_steps(parts)
-            # A step's rejected drafts are counted once, with its first token.
-            known = {self._first_of(p) for p in parts if self._first_of(p) >= self._shown}
-            self.legend.add_steps([p if self._first_of(p) in known else replace(p, drafts=()) for p in parts])
-        finished = t.finished_steps(shown)
-        if finished > self._plotted:
-            self.plots.add_steps(list(t.steps[self._plotted : finished]))
-            self._plotted = finished
-            self.figures.show_series(self.plots.series)
+            self._count(parts, self._shown)
         self._shown = shown
+        self._follow_plots()
         if shown:
             self._open(shown - 1)
         else:
             self.inspector.show_step(None)
             self.text.mark_tokens([])
+
+    def _go_back(self, shown: int) -> None:
+        if shown == 0:
+            self.text.start(self._prompt)
+        else:
+            self.text.truncate(shown)
+        self.legend.reset()
+        self._count(self.replay.timeline.part(0, shown), 0)
+        self._shown = shown
+
+    def _count(self, parts: list[StepEvent], since: int) -> None:
+        """Count parts in the legend; a step's rejected drafts go with its first token."""
+        self.legend.add_steps([p if self._first_of(p) >= since else replace(p, drafts=()) for p in parts])
+
+    def _follow_plots(self) -> None:
+        """Plots and figures show whole calls; nothing is folded while their tab is hidden."""
+        if self.tabs.currentIndex() != PLOTS_TAB:
+            return
+        t = self.replay.timeline
+        finished = t.finished_steps(self._shown)
+        if finished < self._plotted:
+            self.plots.start(self._depths)
+            self.figures.start()
+            self._plotted = 0
+        if finished > self._plotted:
+            self.plots.add_steps(list(t.steps[self._plotted : finished]))
+            self._plotted = finished
+            self.figures.show_series(self.plots.series)
 
     def _first_of(self, part: StepEvent) -> int:
         """Place of the first token of the step that a part belongs to."""

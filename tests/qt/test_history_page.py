@@ -13,7 +13,7 @@ from app.context import AppContext
 from app.engine.run import Run
 from app.history.service import HistoryService
 from app.history.store import HistoryStore
-from app.inspector.viewer import RunViewer
+from app.inspector.viewer import PLOTS_TAB, RunViewer
 from app.pages.history import HistoryPage
 from app.pages.inspect import InspectPage
 from pass_core.decoding.settings import DecodingSettings, StopConditions
@@ -108,6 +108,8 @@ def test_an_exported_run_comes_back_as_it_looked(
     assert again.text.toPlainText() == text
     assert [again.text.role_at(i) for i in range(len(text))] == [seen.text.role_at(i) for i in range(len(text))]
     assert again.legend.counts == seen.legend.counts
+    for viewer in (seen, again):
+        viewer.tabs.setCurrentIndex(PLOTS_TAB)
     assert again.plots.series.speed == seen.plots.series.speed
     listed(page, 2, qtbot)  # the run itself, and its import under an id of its own
 

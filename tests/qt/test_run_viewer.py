@@ -6,7 +6,7 @@ import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from app.inspector.viewer import RunViewer
+from app.inspector.viewer import PLOTS_TAB, RunViewer
 from app.replay.timeline import Granularity
 from app.theme.apply import ThemeManager
 from app.theme.roles import TokenRole
@@ -27,6 +27,7 @@ def viewer(theme: ThemeManager, qtbot: QtBot) -> RunViewer:
 
 def state(viewer: RunViewer) -> tuple[object, ...]:
     """All that follows the position."""
+    viewer.tabs.setCurrentIndex(PLOTS_TAB)
     s = viewer.plots.series
     return (
         viewer.text.toPlainText(),
@@ -60,8 +61,10 @@ def test_the_whole_run_is_shown_in_its_colours(viewer: RunViewer) -> None:
     }
 
 
+@pytest.mark.parametrize("ghosts", [False, True])
 @pytest.mark.parametrize("granularity", list(Granularity))
-def test_going_back_or_forth_shows_the_same(viewer: RunViewer, granularity: Granularity) -> None:
+def test_going_back_or_forth_shows_the_same(viewer: RunViewer, granularity: Granularity, ghosts: bool) -> None:
+    viewer.text.set_ghosts(ghosts)
     viewer.replay.granularity = granularity
     viewer.replay.seek(0)
     forth: dict[int, tuple[object, ...]] = {0: state(viewer)}
@@ -79,6 +82,7 @@ def test_going_back_or_forth_shows_the_same(viewer: RunViewer, granularity: Gran
 def test_half_a_step_shows_half_its_tokens_and_its_whole_call(viewer: RunViewer) -> None:
     viewer.replay.seek(1)
     assert viewer.text.toPlainText() == "Where? caf"
+    viewer.tabs.setCurrentIndex(PLOTS_TAB)
     assert viewer.plots.series.tokens == [2]
     assert viewer.inspector.step is STEPS[0]
 
