@@ -42,7 +42,7 @@ def test_measuring_gives_a_time_for_each_size() -> None:
 def test_a_measured_table_is_kept_and_a_damaged_one_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cost, "user_cache_path", lambda *_, **__: tmp_path)
+    monkeypatch.setattr(cost, "cache_folder", lambda: tmp_path)
     measured = cost_for(tiny.tiny_llama())
     (path,) = (tmp_path / "cost").iterdir()
     assert path.suffix == ".json"
