@@ -42,7 +42,7 @@ def train(
     prefixes: Annotated[
         str | None, typer.Option(help="With --data self: more documents whose beginnings the model continues.")
     ] = None,
-    sequences: Annotated[int, typer.Option(help="Training sequences, at most.")] = 600,
+    sequences: Annotated[int, typer.Option(help="Training sequences, at most.")] = 192,
     held_out: Annotated[int, typer.Option(help="Held-out sequences, at most.")] = 48,
     length: Annotated[int, typer.Option(help="Tokens a sequence.")] = _DEFAULT.length,
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = _DEFAULT.steps,

@@ -60,8 +60,8 @@ class TrainingConfig:
     sampler_inner: int = 1024
     steps: int = 400
     minutes: float = 0.0
-    batch: int = 8
-    rows: int = 96
+    batch: int = 4
+    rows: int = 192
     survival: float = 0.75
     length: int = 256
     vector_lr: float = 1.2e-2

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -12,13 +13,50 @@ from pass_core.training.config import TrainingConfig, TrainingError
 from pass_core.training.events import Estimate
 from pass_core.training.objective import TEACHER_TOP
 from pass_core.training.parts import LookaheadParts
+from pass_core.training.store import PrefixStore
 
 
-class HasSequences(Protocol):
-    """What an estimate needs of a corpus."""
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds of a step whose prefixes must be computed (`new`) and of one whose prefixes are kept (`kept`), and how
+    many steps are of the first sort."""
 
-    @property
-    def train(self) -> Sequence[torch.Tensor]: ...
+    new: float
+    kept: float
+    new_steps: int
+
+    def times(self, batch: int, new_steps: int) -> Pace:
+        """The same for steps `batch` times as large."""
+        return Pace(self.new * batch, self.kept * batch, new_steps)
+
+    def seconds(self, steps: int, config: TrainingConfig) -> float:
+        """Of `steps` steps and their evaluations."""
+        new = min(steps, self.new_steps)
+        return new * self.new + (steps - new) * self.kept + self._evaluations(steps, config)
+
+    def _evaluations(self, steps: int, config: TrainingConfig) -> float:
+        # An evaluation is forward only, about a third of a step's cost a row.
+        one = self.kept * config.evaluate_contexts * 5 / (3 * config.rows * config.batch)
+        return one * (2 + (steps // config.evaluate_every if config.evaluate_every else 0))
+
+    def steps_in(self, seconds: float, config: TrainingConfig) -> int:
+        """How many steps fit into `seconds`; at least 20."""
+        low, high = 20, 20
+        while self.seconds(high, config) < seconds and high < 10_000_000:
+            low, high = high, high * 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.seconds(middle, config) <= seconds else (low, middle)
+        return low
+
+
+def pace(
+    new: float, kept: float, sequences: Sequence[torch.Tensor], config: TrainingConfig, store: PrefixStore
+) -> Pace:
+    """From two timed steps: with enough memory only the first pass over the sequences computes prefixes."""
+    whole = len(sequences) // config.batch
+    fits = store.kept_bytes and store.kept_bytes * len(sequences) <= store.budget * config.batch
+    return Pace(max(new, kept), kept, whole if fits else 2**62)
 
 
 def refuse_untrainable(model: LanguageModel) -> None:
@@ -44,11 +82,11 @@ def estimate(
     model: LanguageModel,
     parts: LookaheadParts,
     config: TrainingConfig,
-    corpus: HasSequences,
+    sequences: Sequence[torch.Tensor],
     memory: int,
-    seconds_per_step: float,
+    measured: Pace,
 ) -> Estimate:
-    """Memory from the shapes, time from one measured step.
+    """Memory from the shapes, time from measured steps.
 
     The most a step holds: what each look-ahead row leaves for the backward pass in every layer, the batch's prefixes
     (twice: kept, and side by side), and one sequence's float32 scores.
@@ -68,8 +106,6 @@ def estimate(
     scores = config.rows * min(model.vocabulary_size, 16_384) * 4 * 6
     trainable = sum(p.numel() for p in parts.parameters())
     working = rows * row + 2 * config.batch * sequence + mask + scores + trainable * 16
-    kept = min(memory, len(corpus.train) * sequence)
-    evaluations = 1 + (config.steps // config.evaluate_every if config.evaluate_every else 1)
-    per_evaluation = seconds_per_step * config.evaluate_contexts * 5 / max(1, 3 * rows)
-    seconds = seconds_per_step * config.steps + per_evaluation * evaluations
-    return Estimate(trainable, working, kept, seconds_per_step, config.steps, seconds)
+    kept = min(memory, len(sequences) * sequence)
+    seconds = measured.seconds(config.steps, config)
+    return Estimate(trainable, working, kept, seconds / config.steps, config.steps, seconds)

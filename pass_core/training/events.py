@@ -19,7 +19,7 @@ class Estimate:
         trainable: parameters that learn.
         bytes_working: most memory of a step besides the model (activations, optimiser, losses).
         bytes_kept: memory for what the frozen model computed (bounded by `TrainingOptions.memory`).
-        seconds_per_step: measured on a small step on this machine; later steps are faster once prefixes are kept.
+        seconds_per_step: mean over the run, from steps measured on this machine, evaluations included.
         steps: optimiser steps of the run (from the minutes, where those were given).
         seconds: all steps and evaluations.
     """

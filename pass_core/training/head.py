@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from pass_core.models.language_model import LanguageModel
@@ -9,7 +11,9 @@ from pass_core.models.language_model import LanguageModel
 
 def scores(model: LanguageModel, hidden: torch.Tensor, ids: torch.Tensor | None = None) -> torch.Tensor:
     """Logits in float32 of final hidden states [rows, hidden]: [rows, vocabulary], or [rows, len(ids)]."""
-    weight, bias = model.head.weight, model.head.bias
+    head: Any = model.head
+    weight: torch.Tensor = head.weight
+    bias: torch.Tensor | None = head.bias
     if ids is not None:
         weight, bias = weight[ids], None if bias is None else bias[ids]
     logits = torch.nn.functional.linear(hidden, weight, bias).float()

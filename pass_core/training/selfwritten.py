@@ -45,7 +45,7 @@ class SelfPlan:
         seed: of prefixes and sampling.
     """
 
-    sequences: int = 600
+    sequences: int = 192
     held_out: int = 48
     length: int = 256
     batch: int = 32
@@ -88,6 +88,18 @@ def _room_cache(layers: int, capacity: int) -> Cache:
     return cache
 
 
+def _next_logits(model: LanguageModel, rows: torch.Tensor, end: int, cache: Cache) -> torch.Tensor:
+    """Logits [batch, vocabulary] on the CPU after `rows` [batch, n], the tokens before position `end`."""
+    batch, n = rows.shape
+    out: Any = model.base(
+        input_ids=rows.to(model.device),
+        position_ids=torch.arange(end - n, end, device=model.device)[None].expand(batch, -1),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    return scores(model, out.last_hidden_state[:, -1]).cpu()
+
+
 @torch.no_grad()
 def continue_text(
     model: LanguageModel,
@@ -108,7 +120,6 @@ def continue_text(
         opening: so many first tokens are drawn at temperature 1 without top-k, for variety.
     """
     batch, n = prefixes.shape
-    device = model.device
     ids = torch.empty(batch, length, dtype=torch.long)
     ids[:, :n] = prefixes
     cache = _room_cache(len(model.layers), length)
@@ -117,13 +128,7 @@ def continue_text(
     for at in range(n, length):
         if cancel is not None:
             cancel.raise_if_cancelled()
-        out: Any = model.base(
-            input_ids=rows.to(device),
-            position_ids=torch.arange(at - rows.shape[1], at, device=device)[None].expand(batch, -1),
-            past_key_values=cache,
-            use_cache=True,
-        )
-        logits = scores(model, out.last_hidden_state[:, -1]).cpu()
+        logits = _next_logits(model, rows, at, cache)
         if at - n >= opening:
             if limited:
                 best = logits.topk(limited, -1).values

@@ -56,6 +56,11 @@ class PrefixStore:
         """Bytes that the kept entries take now."""
         return self._bytes
 
+    def forget(self) -> None:
+        """Drop all kept entries."""
+        self._kept.clear()
+        self._bytes = 0
+
     def batch(self, numbers: Sequence[int]) -> Batch:
         """The entries of these sequences side by side, right-padded to the longest."""
         missing = [n for n in dict.fromkeys(numbers) if n not in self._kept]

@@ -20,12 +20,9 @@ Source: PaSS, arXiv 2311.13581, section 3 (embeddings on a frozen model); arXiv 
 
 from __future__ import annotations
 
-import contextlib
 import math
-import random
-import threading
 import time
-from collections.abc import Generator, Sequence
+from collections import deque
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,54 +32,30 @@ import torch
 from pass_core.lookahead import LookaheadEmbeddings, TrainingSummary
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken
-from pass_core.training.acceptance import Acceptance, ChainSettings, measure, measure_decoding
-from pass_core.training.chains import Chains, place_chains
+from pass_core.training.acceptance import Acceptance, ChainSettings, HeldOut, measure, measure_decoding
+from pass_core.training.chains import place_chains
 from pass_core.training.checkpoint import RunState, data_digest, load_checkpoint, save_checkpoint
 from pass_core.training.config import TrainingConfig, TrainingError
+from pass_core.training.control import PauseSwitch
 from pass_core.training.corpus import Corpus
-from pass_core.training.estimate import estimate, refuse_untrainable
+from pass_core.training.estimate import Pace, estimate, pace, refuse_untrainable
 from pass_core.training.events import (
     CheckpointSaved,
     Ending,
+    Estimate,
     Evaluated,
     EventCallback,
     Finished,
     Started,
     StepDone,
 )
-from pass_core.training.forward import lookahead_forward
-from pass_core.training.head import scores
-from pass_core.training.objective import Targets, choose_vocabulary, divergence, expected_accepted, overlap
-from pass_core.training.parts import LookaheadParts, new_parts, parts_of
+from pass_core.training.parts import new_parts, parts_of
 from pass_core.training.processes import Processes
-from pass_core.training.store import Batch, PrefixStore
+from pass_core.training.step import batch_loss, epoch_order, frozen, learning_rate_factor, step_generator
+from pass_core.training.store import PrefixStore
 
 FREQUENT = 1024
 CLIP = 1.0
-
-
-class PauseSwitch:
-    """A flag that one thread sets and the training thread waits on between two steps."""
-
-    def __init__(self) -> None:
-        self._running = threading.Event()
-        self._running.set()
-
-    @property
-    def paused(self) -> bool:
-        return not self._running.is_set()
-
-    def pause(self) -> None:
-        self._running.clear()
-
-    def go_on(self) -> None:
-        self._running.set()
-
-    def wait(self, cancel: CancelToken) -> None:
-        """Return when not paused, or when cancelled."""
-        while not self._running.wait(0.2):
-            if cancel.cancelled:
-                return
 
 
 @dataclass(frozen=True)
@@ -156,13 +129,14 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.best = _Best()
+        self._recent: deque[float] = deque(maxlen=20)
         self.parts = new_parts(model, config, options.init)
         self.optimizer = torch.optim.AdamW(self.parts.groups(config), betas=(0.9, 0.98))
         counts = torch.bincount(torch.cat(self.sequences), minlength=model.vocabulary_size)
         self.frequent = counts.topk(min(FREQUENT, model.vocabulary_size)).indices.to(model.device)
         self.store = PrefixStore(model, self.sequences, options.memory)
         self._held_store = PrefixStore(model, [h.ids for h in corpus.held_out], options.memory // 8)
-        self._estimated_step = 0.0
+        self.pace = Pace(0.0, 0.0, 0)
         if options.resume and options.checkpoint_path.exists():
             self._resume()
 
@@ -186,8 +160,8 @@ class Trainer:
                 on_event(event)
 
         with frozen(self.model):
-            self._settle_steps()
-            told = estimate(self.model, self.parts, self.config, self.corpus, self.options.memory, self._estimated_step)
+            self.settle_steps()
+            told = estimate(self.model, self.parts, self.config, self.sequences, self.options.memory, self.pace)
             report(Started(self.config, told, self.step, len(self.sequences), len(self.corpus.held_out)))
             if self.step == 0:
                 report(self._evaluate())
@@ -228,7 +202,8 @@ class Trainer:
         self.step += 1
         took = time.perf_counter() - started
         self.seconds += took
-        mean = self.seconds / self.step
+        self._recent.append(took)
+        mean = sum(self._recent) / len(self._recent)
         return StepDone(
             self.step,
             self.config.steps,
@@ -272,21 +247,23 @@ class Trainer:
         size = len(self.sequences)
         for i in range(step * self.config.batch, (step + 1) * self.config.batch):
             epoch, place = divmod(i, size)
-            numbers.append(_order(size, self.config.seed, epoch)[place])
+            numbers.append(epoch_order(size, self.config.seed, epoch)[place])
         return numbers
 
-    def _settle_steps(self) -> None:
-        """Time one small step; turn a budget in minutes into steps."""
+    def settle_steps(self) -> None:
+        """Time a step whose prefixes are new and one whose prefixes are kept; turn minutes into steps."""
         if self.step:
-            self._estimated_step = self.seconds / self.step
+            self.pace = Pace(self.seconds / self.step, self.seconds / self.step, 0)
             return
-        started = time.perf_counter()
-        self.gradient_step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self._estimated_step = self.processes.agree(time.perf_counter() - started, self.model.device)
+        times: list[float] = []
+        for _ in range(2):
+            started = time.perf_counter()
+            self.gradient_step()
+            self.optimizer.zero_grad(set_to_none=True)
+            times.append(self.processes.agree(time.perf_counter() - started, self.model.device))
+        self.pace = pace(times[0], times[1], self.sequences, self.config, self.store)
         if self.config.minutes:
-            steps = max(20, round(self.config.minutes * 60 / self._estimated_step))
-            self.config = replace(self.config, steps=steps)
+            self.config = replace(self.config, steps=self.pace.steps_in(self.config.minutes * 60, self.config))
 
     # -- evaluation, files ----------------------------------------------------------------------------------------
 
@@ -380,6 +357,26 @@ class Trainer:
         return Finished(ending, self.step, self.best.step, self.best.acceptance, path, checkpoint)
 
 
+def preview(model: LanguageModel, config: TrainingConfig, *, sequences: int, memory: int = 2_000_000_000) -> Estimate:
+    """Time and memory of a run on `sequences` texts, before there are any: one small step on random tokens is timed.
+
+    Raises:
+        TrainingError: the model cannot be trained for.
+    """
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, model.vocabulary_size, (config.length,), generator=generator)
+    probe = Corpus([ids], [HeldOut(ids, 1, "prose")], "probe")
+    one = replace(config, batch=1, minutes=0.0)
+    trainer = Trainer(model, probe, one, TrainingOptions(out=Path("unused.safetensors"), memory=memory))
+    with frozen(model):
+        trainer.gradient_step()  # warms up
+        trainer.store.forget()
+        trainer.settle_steps()
+    measured = trainer.pace.times(config.batch, sequences // config.batch)
+    steps = measured.steps_in(config.minutes * 60, config) if config.minutes else config.steps
+    return estimate(model, trainer.parts, replace(config, steps=steps), [ids] * sequences, memory, measured)
+
+
 def measure_file(
     model: LanguageModel, lookahead: LookaheadEmbeddings, corpus: Corpus, config: TrainingConfig, *, walk: bool = False
 ) -> Acceptance:
@@ -401,94 +398,3 @@ def measure_file(
 
 def _settings(config: TrainingConfig, count: int) -> ChainSettings:
     return ChainSettings(min(5, count), config.temperature, config.top_k)
-
-
-# -- the step ---------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def frozen(model: LanguageModel) -> Generator[None]:
-    """No parameter of the model takes gradients, and dropout is off, inside."""
-    module = model.model
-    before = [p.requires_grad for p in module.parameters()]
-    training = bool(module.training)
-    module.requires_grad_(False)
-    module.eval()
-    try:
-        yield
-    finally:
-        for p, requires in zip(module.parameters(), before, strict=True):
-            p.requires_grad_(requires)
-        module.train(training)
-
-
-def step_generator(seed: int, step: int, place: int) -> torch.Generator:
-    """The random numbers of one sequence in one step: the same in any process, and after a resume."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 10_007 + place)
-
-
-def learning_rate_factor(step: int, config: TrainingConfig) -> float:
-    """Linear warm-up, then cosine to a hundredth."""
-    if step < config.warmup:
-        return (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
-_orders: dict[tuple[int, int, int], list[int]] = {}
-
-
-def _order(size: int, seed: int, epoch: int) -> list[int]:
-    key = (size, seed, epoch)
-    if key not in _orders:
-        if len(_orders) > 8:
-            _orders.clear()
-        numbers = list(range(size))
-        random.Random(seed * 7_919 + epoch).shuffle(numbers)
-        _orders[key] = numbers
-    return _orders[key]
-
-
-def batch_loss(
-    model: LanguageModel,
-    parts: LookaheadParts,
-    batch: Batch,
-    chains: Sequence[Chains],
-    generators: Sequence[torch.Generator],
-    frequent: torch.Tensor,
-    config: TrainingConfig,
-    acceptance: float,
-) -> tuple[torch.Tensor, dict[str, float]]:
-    """Sum over the batch's sequences of the loss, with gradient, and its components for display (sums as well).
-
-    Args:
-        acceptance: weight of the acceptance loss, 0 to 1.
-    """
-    joined = Chains(*(torch.cat([getattr(c, f) for c in chains]) for f in ("context", "chain", "depth", "valid")))
-    joined = joined.to(model.device)
-    hidden = lookahead_forward(model, parts, batch.prefix, joined)
-    total = hidden.new_zeros((), dtype=torch.float32)
-    shown = torch.zeros(3, device=hidden.device)
-    longest = batch.prefix.ids.shape[1]
-    for b in range(len(batch.lengths)):
-        valid = joined.valid[b]
-        at = joined.teacher[b].clamp_max(longest - 1)
-        targets = Targets(batch.targets.ids[b, at], batch.targets.log_probs[b, at])
-        vocabulary = choose_vocabulary(targets, frequent, model.vocabulary_size, generators[b])
-        weight = valid.float() / valid.sum().clamp_min(1)
-        logits = scores(model, hidden[b], vocabulary.ids)
-        plain = (divergence(logits, targets, vocabulary) * weight).sum()
-        loss, coherent = plain, plain.new_zeros(())
-        if parts.sampler is not None:
-            parent = model.input_embedding(batch.prefix.ids[b, at])
-            logits = scores(model, parts.sampler(hidden[b], parent, joined.depth[b]), vocabulary.ids)
-            coherent = (divergence(logits, targets, vocabulary) * weight).sum()
-            loss = config.plain_weight * plain + coherent
-        shared = overlap(logits, targets, vocabulary, config.temperature, config.top_k)
-        accepted = expected_accepted(shared, joined.depth[b], valid, config.survival)
-        total = total + (1 - acceptance) * loss
-        if acceptance:
-            total = total - acceptance * accepted
-        shown += torch.stack((plain.detach(), coherent.detach(), accepted.detach()))
-    names = ("divergence", "coherent", "accepted")
-    return total, {"loss": float(total.detach()), **dict(zip(names, shown.tolist(), strict=True))}

@@ -16,8 +16,8 @@ from pass_core.training.acceptance import (
     process,
 )
 from pass_core.training.selfwritten import continue_text
+from pass_core.training.step import frozen
 from pass_core.training.store import PrefixStore
-from pass_core.training.trainer import frozen
 from tests import tiny
 from tests.training.runs import own_corpus
 from tests.training.test_step import shaken

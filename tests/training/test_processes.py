@@ -48,7 +48,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sys.executable,
         "-m",
         "accelerate.commands.launch",
-        "--cpu",
+        "--multi_gpu",
         "--num_processes",
         "2",
         "--num_machines",

@@ -17,8 +17,9 @@ from pass_core.lookahead import load_lookahead
 from pass_core.progress import CancelToken
 from pass_core.training.checkpoint import load_checkpoint, save_checkpoint
 from pass_core.training.config import TrainingConfig, TrainingError, TrainingKind
+from pass_core.training.control import PauseSwitch
 from pass_core.training.events import CheckpointSaved, Ending, Evaluated, Finished, Started, StepDone, TrainingEvent
-from pass_core.training.trainer import PauseSwitch, Trainer, train
+from pass_core.training.trainer import Trainer, train
 from tests import tiny
 from tests.training.runs import options, own_corpus, small_config
 

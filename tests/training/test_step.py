@@ -11,7 +11,8 @@ from pass_core.models.language_model import LanguageModel
 from pass_core.training.chains import Chains, place_chains
 from pass_core.training.forward import lookahead_forward, prefix_forward
 from pass_core.training.parts import LookaheadParts, new_parts
-from pass_core.training.trainer import Trainer, frozen, train
+from pass_core.training.step import frozen
+from pass_core.training.trainer import Trainer, train
 from tests import tiny
 from tests.training.runs import options, own_corpus, small_config
 
@@ -108,6 +109,6 @@ def test_learns_beyond_the_start(tmp_path: Path) -> None:
 
 def _switches() -> tuple[object, object]:
     from pass_core.progress import CancelToken
-    from pass_core.training.trainer import PauseSwitch
+    from pass_core.training.control import PauseSwitch
 
     return CancelToken(), PauseSwitch()
