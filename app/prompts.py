@@ -9,6 +9,8 @@ from importlib import resources
 from typing import Any
 
 KINDS = ("prose", "code", "chat")
+GREETING = "Roman roads"
+FALLBACK = "The Romans built their roads to last. A road began with a trench, and in the trench"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,13 @@ def ready_prompts() -> tuple[ReadyPrompt, ...]:
             if text:
                 out.append(ReadyPrompt(kind, str(entry.get("title") or _title_of(text)), text))
     return tuple(out)
+
+
+def greeting() -> str:
+    """The text that stands in the prompt editor at the first start: one that the default model has much to say on."""
+    prose = [p for p in ready_prompts() if p.kind == "prose"]
+    chosen = next((p for p in prose if p.title == GREETING), prose[0] if prose else None)
+    return chosen.text if chosen is not None else FALLBACK
 
 
 def _title_of(text: str) -> str:

@@ -12,7 +12,7 @@ from app.context import AppContext, ChatTemplateError, GenerationSetup
 from app.engine.loader import Loader
 from app.engine.run import Run
 from app.engine.session import EngineState, RunRefused
-from app.prompts import ready_prompts
+from app.prompts import greeting
 from app.theme.icons import set_icon
 from app.widgets.basic import Card, ElidedLabel, row, tool_button
 from app.widgets.controls import DecodingControls
@@ -33,10 +33,6 @@ OWNER = "generate"
 FALLBACK_COUNT = 5
 COUNTED_CHARACTERS = 40_000
 PLOTS_FROM_WIDTH = 1000
-DEFAULT_PROMPT = (
-    "The lighthouse keeper climbed the last of the two hundred steps and looked out over the sea. "
-    "What he saw there, he later wrote in his journal,"
-)
 
 
 class GeneratePage(QWidget):
@@ -235,8 +231,7 @@ class GeneratePage(QWidget):
     # -- look ------------------------------------------------------------------------------------------------------
 
     def _greet(self) -> None:
-        prose = [p for p in ready_prompts() if p.kind == "prose"]
-        self.prompt.set_text(prose[0].text if prose else DEFAULT_PROMPT)
+        self.prompt.set_text(greeting())
         self._publish()
         self._show_empty_state()
         self._show_run_button()

@@ -11,7 +11,6 @@ from app.theme.apply import ThemeManager, mono
 from app.theme.icons import set_icon
 from app.widgets.basic import label, tool_button
 
-
 NOTICE_MS = 6000
 
 
