@@ -15,7 +15,7 @@ _LOOKUP_PRIOR = {0: 0.0, 1: 0.2, 2: 0.45, 3: 0.7}
 _MEMORY = 0.97
 _PRIOR_WEIGHT = 8.0
 # Drafts are less sure than their scores say: a flatter softmax ranks siblings against deeper drafts rightly.
-_SPREAD = 2.5
+_SPREAD = 1.5
 
 
 @dataclass(slots=True)
