@@ -48,7 +48,11 @@ class PaneChoice:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole comparison: what both panes share, and what they do not."""
+    """A whole comparison: what both panes share, and what they do not.
+
+    Attributes:
+        warm_up: run both once, shortly, before anything counts (needed wherever times matter).
+    """
 
     prompt: str
     prompt_text: str
@@ -59,6 +63,7 @@ class Plan:
     panes: tuple[PaneChoice, PaneChoice]
     order: Order = Order.A_FIRST
     rounds: int = 1
+    warm_up: bool = True
     group: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def turns(self) -> list[tuple[int, int]]:
@@ -143,7 +148,8 @@ class ComparisonRunner(QObject):
             raise RunRefused("A comparison is running already. Stop it first.")
         self.plan, self.void = plan, ""
         self.results, self.runs = ([], []), [None, None]
-        self._todo = [(0, None), (1, None), *plan.turns()]
+        warm_ups: list[tuple[int, int | None]] = [(0, None), (1, None)] if plan.warm_up else []
+        self._todo = [*warm_ups, *plan.turns()]
         self._next()
 
     def stop(self) -> None:
