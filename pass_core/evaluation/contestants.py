@@ -18,6 +18,7 @@ from pass_core.decoding.settings import DecodingSettings, SamplingSettings, Stop
 from pass_core.decoding.summary import SummaryBuilder
 from pass_core.lookahead import LookaheadEmbeddings
 from pass_core.models.language_model import LanguageModel
+from pass_core.runtime.packed import plain_linears
 
 LOOKUP_TOKENS = 10
 """Tokens that transformers' prompt lookup proposes at a time (its documentation's example)."""
@@ -280,7 +281,7 @@ def hf_generate(
     ids = torch.tensor([list(job.ids)], device=device)
     torch.manual_seed(job.seed)
     mark(len(job.ids))
-    with torch.inference_mode():
+    with torch.inference_mode(), plain_linears(model):  # transformers as it is, without our packed layers
         output: Any = model.model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
