@@ -10,26 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
 from pass_core.training.acceptance import HeldOut
 from pass_core.training.config import TrainingError
 from pass_core.training.corpus import Corpus, Document, read_documents, split, tokenize
-from pass_core.training.head import scores
+from pass_core.training.sources import OPENING_TOKENS, Sources, draw_prefixes, shipped_sources
+from pass_core.training.writing import continue_text
 
 DOMAINS = ("chat", "prose", "code")
 WARM = ((0.6, 0), (0.8, 10), (0.8, 0), (1.0, 0))
-OPENING_TOKENS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,180 +49,6 @@ class SelfPlan:
     temperature: float = 0.8
     top_k: int = 10
     seed: int = 0
-
-
-class _RoomLayer(DynamicLayer):
-    """Keys and values in buffers with room for the whole sequence, so that a step copies nothing old."""
-
-    def __init__(self, capacity: int) -> None:
-        super().__init__()
-        self.capacity, self.used = capacity, 0
-        self._room: tuple[torch.Tensor, torch.Tensor] | None = None
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if self._room is None:
-            b, h, _, d = key_states.shape
-            dv = value_states.shape[-1]
-            self._room = key_states.new_empty(b, h, self.capacity, d), value_states.new_empty(b, h, self.capacity, dv)
-            self.is_initialized = True
-        keys, values = self._room
-        end = self.used + key_states.shape[-2]
-        keys[:, :, self.used : end] = key_states
-        values[:, :, self.used : end] = value_states
-        self.used = end
-        self.keys, self.values = keys[:, :, :end], values[:, :, :end]
-        return self.keys, self.values
-
-    def get_seq_length(self) -> int:
-        return self.used
-
-
-def _room_cache(layers: int, capacity: int) -> Cache:
-    cache: Any = DynamicCache()
-    cache.layers = [_RoomLayer(capacity) for _ in range(layers)]
-    return cache
-
-
-def _next_logits(model: LanguageModel, rows: torch.Tensor, end: int, cache: Cache) -> torch.Tensor:
-    """Logits [batch, vocabulary] on the CPU after `rows` [batch, n], the tokens before position `end`."""
-    batch, n = rows.shape
-    out: Any = model.base(
-        input_ids=rows.to(model.device),
-        position_ids=torch.arange(end - n, end, device=model.device)[None].expand(batch, -1),
-        past_key_values=cache,
-        use_cache=True,
-    )
-    return scores(model, out.last_hidden_state[:, -1]).cpu()
-
-
-@torch.no_grad()
-def continue_text(
-    model: LanguageModel,
-    prefixes: torch.Tensor,
-    length: int,
-    temperature: torch.Tensor,
-    top_k: torch.Tensor,
-    generator: torch.Generator,
-    *,
-    opening: int = 0,
-    cancel: CancelToken | None = None,
-) -> torch.Tensor:
-    """Sample until each row has `length` tokens; ends of text are written over, so a turn follows the last.
-
-    Args:
-        prefixes: [batch, n] token ids.
-        temperature, top_k: [batch] each; top-k 0 keeps all tokens.
-        opening: so many first tokens are drawn at temperature 1 without top-k, for variety.
-    """
-    batch, n = prefixes.shape
-    ids = torch.empty(batch, length, dtype=torch.long)
-    ids[:, :n] = prefixes
-    cache = _room_cache(len(model.layers), length)
-    rows = ids[:, :n]
-    limited = int(top_k.max())
-    for at in range(n, length):
-        if cancel is not None:
-            cancel.raise_if_cancelled()
-        logits = _next_logits(model, rows, at, cache)
-        if at - n >= opening:
-            if limited:
-                best = logits.topk(limited, -1).values
-                last = best.gather(1, (top_k - 1).clamp_min(0)[:, None])
-                logits = logits.masked_fill((top_k > 0)[:, None] & (logits < last), float("-inf"))
-            logits = logits / temperature[:, None]
-        noise = torch.empty_like(logits).exponential_(generator=generator).clamp_min_(1e-20)
-        ids[:, at] = (logits - noise.log()).argmax(-1)
-        rows = ids[:, at : at + 1]
-    return ids
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where prefixes come from: documents by domain, and the chat headers (token ids)."""
-
-    documents: dict[str, list[Document]]
-    headers: list[list[int]]
-    openings: list[str]
-
-
-def shipped_sources(model: LanguageModel, extra: Sequence[Document] = ()) -> tuple[Sources, Sources]:
-    """(training, held-out) prefix sources: the shipped prose and chat openings, this Python's own standard library,
-    and `extra` documents. Split by document before anything is generated."""
-    folder = resources.files("resources").joinpath("prompts", "training")
-    prose: list[Document] = []
-    with resources.as_file(folder) as root:
-        for file in sorted(root.glob("*.txt")):
-            if file.name == "chat.txt":
-                continue
-            for block in file.read_text(encoding="utf-8").split("\n\n"):
-                title, _, text = block.strip().partition("\n")
-                if text:
-                    prose.append(Document(f"{file.stem}/{title}", "prose", " ".join(text.split())))
-        openings = (root / "chat.txt").read_text(encoding="utf-8").split("\n")
-    library = Path(sysconfig.get_paths()["stdlib"])
-    code = [
-        Document(f"stdlib/{p.relative_to(library)}", "code", text)
-        for p in sorted((*library.glob("*.py"), *library.glob("[a-z]*/*.py")))
-        if not {"site-packages", "test", "tests", "idlelib"} & set(p.parts)
-        and 2_000 < len(text := p.read_text(encoding="utf-8", errors="replace")) < 200_000
-    ]
-    chat = [Document(f"chat/{line}", "chat", line) for line in openings if line.strip()]
-    train, held = split([*prose, *code, *chat, *extra])
-    headers = chat_headers(model)
-    return _sources(train, headers), _sources(held, headers)
-
-
-def _sources(documents: Sequence[Document], headers: list[list[int]]) -> Sources:
-    by_domain = {d: [x for x in documents if x.domain == d] for d in ("prose", "code")}
-    return Sources(by_domain, headers, [x.text for x in documents if x.domain == "chat"])
-
-
-def chat_headers(model: LanguageModel) -> list[list[int]]:
-    """The chat template up to where the user's first message begins; [] when the tokenizer has no template."""
-    mark = "\x02"
-    template = getattr(model.tokenizer, "chat_template", None)
-    if not template:
-        return []
-    text = str(model.tokenizer.apply_chat_template([{"role": "user", "content": mark}], tokenize=False))
-    header = text.partition(mark)[0]
-    return [list(model.tokenizer(header, add_special_tokens=False)["input_ids"])] if header else []
-
-
-def draw_prefixes(
-    model: LanguageModel, sources: Sources, domain: str, count: int, rng: random.Random
-) -> tuple[torch.Tensor, list[str], int]:
-    """(ids [count, n], document names, opening tokens): one random prefix length for the whole batch.
-
-    A domain without documents (a tokenizer without chat template) falls back to prose.
-    """
-    if domain == "chat" and sources.headers:
-        header = rng.choice(sources.headers)
-        opening = rng.choice(sources.openings) if sources.openings and rng.random() < 0.5 else ""
-        words = " ".join(opening.split()[: rng.randint(1, 4)])
-        ids = header + list(model.tokenizer(words, add_special_tokens=False)["input_ids"])
-        return torch.tensor([ids] * count), [f"chat/{opening}"] * count, OPENING_TOKENS
-    documents = sources.documents["code" if domain == "code" else "prose"] or sources.documents["prose"]
-    if not documents:
-        raise TrainingError("There are no documents to take prefixes from.")
-    n = rng.randint(8, 40)
-    rows: list[list[int]] = []
-    names: list[str] = []
-    tries = 0
-    while len(rows) < count:
-        tries += 1
-        if tries > 200 * count:
-            raise TrainingError("The documents are too short to take prefixes from. Add longer ones.")
-        document = rng.choice(documents)
-        separator = "\n" if document.domain == "code" else " "
-        start = document.text.find(separator, rng.randrange(max(1, len(document.text) - 8 * n)))
-        piece = document.text[start + 1 : start + 1 + 12 * n]
-        ids = list(model.tokenizer(piece, add_special_tokens=False)["input_ids"])
-        if len(ids) >= n:
-            rows.append(ids[:n])
-            names.append(document.name)
-    return torch.tensor(rows), names, 0
 
 
 def write_corpus(

@@ -15,9 +15,9 @@ from pass_core.training.acceptance import (
     measure_decoding,
     process,
 )
-from pass_core.training.selfwritten import continue_text
 from pass_core.training.step import frozen
 from pass_core.training.store import PrefixStore
+from pass_core.training.writing import continue_text
 from tests import tiny
 from tests.training.runs import own_corpus
 from tests.training.test_step import shaken

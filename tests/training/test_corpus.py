@@ -15,12 +15,12 @@ from pass_core.training.config import TrainingError
 from pass_core.training.corpus import Document, alike, is_held_out, read_documents, shingles, split, tokenize
 from pass_core.training.selfwritten import (
     SelfPlan,
-    continue_text,
     make_corpus,
     read_rows,
-    shipped_sources,
     write_corpus,
 )
+from pass_core.training.sources import shipped_sources
+from pass_core.training.writing import continue_text
 from tests import tiny
 
 PLAN = SelfPlan(sequences=9, held_out=6, length=64, batch=3)

@@ -1,0 +1,99 @@
+"""Letting the model write many texts at once: one batched, sampled continuation with a preallocated cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from pass_core.models.language_model import LanguageModel
+from pass_core.progress import CancelToken
+from pass_core.training.head import scores
+
+
+class _RoomLayer(DynamicLayer):
+    """Keys and values in buffers with room for the whole sequence, so that a step copies nothing old."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.capacity, self.used = capacity, 0
+        self._room: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if self._room is None:
+            b, h, _, d = key_states.shape
+            dv = value_states.shape[-1]
+            self._room = key_states.new_empty(b, h, self.capacity, d), value_states.new_empty(b, h, self.capacity, dv)
+            self.is_initialized = True
+        keys, values = self._room
+        end = self.used + key_states.shape[-2]
+        keys[:, :, self.used : end] = key_states
+        values[:, :, self.used : end] = value_states
+        self.used = end
+        self.keys, self.values = keys[:, :, :end], values[:, :, :end]
+        return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        return self.used
+
+
+def _room_cache(layers: int, capacity: int) -> Cache:
+    cache: Any = DynamicCache()
+    cache.layers = [_RoomLayer(capacity) for _ in range(layers)]
+    return cache
+
+
+def _next_logits(model: LanguageModel, rows: torch.Tensor, end: int, cache: Cache) -> torch.Tensor:
+    """Logits [batch, vocabulary] on the CPU after `rows` [batch, n], the tokens before position `end`."""
+    batch, n = rows.shape
+    out: Any = model.base(
+        input_ids=rows.to(model.device),
+        position_ids=torch.arange(end - n, end, device=model.device)[None].expand(batch, -1),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    return scores(model, out.last_hidden_state[:, -1]).cpu()
+
+
+@torch.no_grad()
+def continue_text(
+    model: LanguageModel,
+    prefixes: torch.Tensor,
+    length: int,
+    temperature: torch.Tensor,
+    top_k: torch.Tensor,
+    generator: torch.Generator,
+    *,
+    opening: int = 0,
+    cancel: CancelToken | None = None,
+) -> torch.Tensor:
+    """Sample until each row has `length` tokens; ends of text are written over, so a turn follows the last.
+
+    Args:
+        prefixes: [batch, n] token ids.
+        temperature, top_k: [batch] each; top-k 0 keeps all tokens.
+        opening: so many first tokens are drawn at temperature 1 without top-k, for variety.
+    """
+    batch, n = prefixes.shape
+    ids = torch.empty(batch, length, dtype=torch.long)
+    ids[:, :n] = prefixes
+    cache = _room_cache(len(model.layers), length)
+    rows = ids[:, :n]
+    limited = int(top_k.max())
+    for at in range(n, length):
+        if cancel is not None:
+            cancel.raise_if_cancelled()
+        logits = _next_logits(model, rows, at, cache)
+        if at - n >= opening:
+            if limited:
+                best = logits.topk(limited, -1).values
+                last = best.gather(1, (top_k - 1).clamp_min(0)[:, None])
+                logits = logits.masked_fill((top_k > 0)[:, None] & (logits < last), float("-inf"))
+            logits = logits / temperature[:, None]
+        noise = torch.empty_like(logits).exponential_(generator=generator).clamp_min_(1e-20)
+        ids[:, at] = (logits - noise.log()).argmax(-1)
+        rows = ids[:, at : at + 1]
+    return ids
