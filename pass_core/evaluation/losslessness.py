@@ -18,7 +18,7 @@ from pass_core.evaluation.contestants import Job, hf_generate
 from pass_core.evaluation.prompts import Prompt, built_in, prompt_ids
 from pass_core.evaluation.reference import Tie, distributions_along, exact_tree, examine_tie
 from pass_core.evaluation.statistics import ChiSquare, chi_square
-from pass_core.evaluation.wrong_rule import RedrawRule
+from pass_core.evaluation.wrong_rule import PlausibleRule
 from pass_core.lookahead import LookaheadEmbeddings
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import Cancelled, CancelToken, Progress
@@ -190,7 +190,7 @@ def rule_variants(count: int, wrong: bool) -> tuple[Variant, ...]:
     for name, settings in (("two-call", two_call), ("pass", fused)):
         if wrong:
             chained = replace(settings, verification=Verification.REJECTION)
-            out.append(Variant(f"{name}, k = {k}, a rule known to be wrong", chained, RedrawRule()))
+            out.append(Variant(f"{name}, k = {k}, a rule known to be wrong", chained, PlausibleRule()))
         else:
             chained = replace(settings, verification=Verification.REJECTION)
             out.append(Variant(f"{name}, k = {k}, rejection rule", chained))

@@ -9,10 +9,10 @@ import pytest
 
 from pass_core.decoding.verification import CoupledRule, RejectionRule, VerificationRule
 from pass_core.evaluation.statistics import chi_square
-from pass_core.evaluation.wrong_rule import RedrawRule
+from pass_core.evaluation.wrong_rule import PLAUSIBLE, PlausibleRule
 from pass_core.sampling import Distribution
 
-P = Distribution(np.array([0, 1, 2, 3]), np.log([0.4, 0.3, 0.2, 0.1]))
+P = Distribution(np.array([0, 1, 2, 3]), np.log([0.5, 0.3, 0.16, 0.04]))
 Q = Distribution(np.array([0, 1, 2, 3]), np.log([0.1, 0.2, 0.3, 0.4]))
 
 
@@ -35,9 +35,10 @@ def test_right_rules_give_p(rule: VerificationRule) -> None:
     assert chi_square([np.exp(P.log_p)], counts(rule, 4000), level=0.001).p_value > 0.001
 
 
-def test_the_wrong_rule_gives_min_plus_total_variation_times_p() -> None:
-    observed = counts(RedrawRule(), 4000)
+def test_the_wrong_rule_leans_towards_the_drafts_as_stated() -> None:
+    observed = counts(PlausibleRule(), 4000)
     p, q = np.exp(P.log_p), np.exp(Q.log_p)
-    wrong = np.minimum(p, q) + 0.5 * np.abs(p - q).sum() * p
+    plausible = q * (p >= PLAUSIBLE)
+    wrong = plausible + (1 - plausible.sum()) * p
     assert chi_square([p], observed, level=0.001).p_value < 1e-9
     assert chi_square([wrong], observed, level=0.001).p_value > 0.001
