@@ -101,7 +101,7 @@ class Program:
 
     def start(self) -> None:
         """Restore, show, load."""
-        from app.remembered import load_choice, load_setup
+        from app.remembered import load_choice, load_lookahead_choice, load_setup, save_lookahead
 
         window, arguments = self.window, self._arguments
         self._restore_geometry()
@@ -125,7 +125,9 @@ class Program:
         if arguments.device != "auto" or arguments.dtype != "auto":
             choice = replace(choice, device=arguments.device, dtype=arguments.dtype)
         self.loader.choice_changed.connect(self._remember_choice)
-        window.generate.load(choice, arguments.embeddings)
+        self.loader.lookahead_chosen.connect(lambda path: save_lookahead(self.context, path))
+        lookahead = arguments.embeddings
+        window.generate.load(choice, load_lookahead_choice(self.context, choice) if lookahead is None else lookahead)
         if arguments.run and not arguments.unattended:
             window.generate.run()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from app.context import AppContext, GenerationSetup
 from app.engine.loader import ModelChoice
 from pass_core.decoding.settings import SettingsError
@@ -47,6 +49,20 @@ def save_choice(context: AppContext, choice: ModelChoice, recent: list[str]) -> 
     context.preferences.set("model/device", choice.device)
     context.preferences.set("model/dtype", choice.dtype)
     context.preferences.set("model/recent", recent)
+
+
+def save_lookahead(context: AppContext, path: str) -> None:
+    """Remember which look-ahead file was chosen for the loaded model."""
+    if context.model is not None:
+        context.preferences.set(f"lookahead/{context.model.source}".replace("\\", "/"), path)
+
+
+def load_lookahead_choice(context: AppContext, choice: ModelChoice) -> str | None:
+    """The file that was chosen for this model and is still there; None for the shipped one."""
+    from pass_core.models.catalog import default_model
+
+    path = context.preferences.get(f"lookahead/{choice.source or default_model().id}".replace("\\", "/"), "")
+    return path if path and Path(path).is_file() else None
 
 
 def load_choice(context: AppContext) -> ModelChoice:

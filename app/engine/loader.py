@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pass_core.lookahead import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
+TITLE = "loading a model"
 KEEP_WHILE_LOADING_BYTES = 2_000_000_000
 
 
@@ -38,6 +39,7 @@ class Loader(QObject):
         failed(str): the plain sentence of a load that failed (the banner shows it, too).
         choice_changed(ModelChoice): the model of the context was loaded from it.
         lookahead_options_changed(list[Path]): the shipped files that fit the loaded model.
+        lookahead_chosen(str): a path was loaded because somebody asked for it ("" is the mean embedding).
     """
 
     loading_changed = Signal(str)
@@ -45,6 +47,7 @@ class Loader(QObject):
     failed = Signal(str)
     choice_changed = Signal(object)
     lookahead_options_changed = Signal(list)
+    lookahead_chosen = Signal(str)
 
     def __init__(self, context: AppContext) -> None:
         super().__init__(context)
@@ -70,6 +73,7 @@ class Loader(QObject):
             self.cancel()
             return
         self._active = True
+        self._set_loading(TITLE)
         spawn(self._load_until_last(choice, lookahead), self._unexpected)
 
     def cancel(self) -> None:
@@ -99,13 +103,13 @@ class Loader(QObject):
             await self._load(choice, lookahead)
         finally:
             self._active = False
+            self._set_loading("")
             if self._next is not None:
                 following, self._next = self._next, None
                 self.load(*following)
 
     async def _load(self, choice: ModelChoice, lookahead: str | None) -> None:
         context = self._context
-        title = "loading a model"
         old = context.model
         if old is not None and not context.busy_with and old.weight_bytes() > KEEP_WHILE_LOADING_BYTES:
             del old
@@ -128,7 +132,7 @@ class Loader(QObject):
             return model
 
         try:
-            model = await self._run(title, work)
+            model = await self._run(work)
         except (Cancelled, JobRefused) as error:
             if isinstance(error, JobRefused):
                 context.report_error(str(error), error)
@@ -197,7 +201,10 @@ class Loader(QObject):
             )
             return loaded
 
-        return await self._take_lookahead(work)
+        taken = await self._take_lookahead(work)
+        if taken:
+            self.lookahead_chosen.emit(path)
+        return taken
 
     async def _take_lookahead(self, work: Any) -> bool:
         model = self._context.model
@@ -213,15 +220,15 @@ class Loader(QObject):
             self._context.set_lookahead(lookahead)
         return True
 
-    async def _run(self, title: str, work: Any) -> Any:
-        self._job = self._context.jobs.start(title, work, exclusive=True)
+    async def _run(self, work: Any) -> Any:
+        if self._next is not None:
+            raise Cancelled("replaced by a newer choice")
+        self._job = self._context.jobs.start(TITLE, work, exclusive=True)
         self._job.progress.connect(self._relay)
-        self._set_loading(title)
         try:
             return await self._job.result()
         finally:
             self._job = None
-            self._set_loading("")
 
     def _relay(self, progress: Progress) -> None:
         self.progress.emit(progress)

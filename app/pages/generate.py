@@ -225,6 +225,8 @@ class GeneratePage(QWidget):
 
     def _load_failed(self, sentence: str) -> None:
         self._pending_run = False
+        self.model_card.set_choice(self._loader.choice)
+        self.model_card.show_model(self._context.model)
         self._show_run_button()
         self._show_empty_state()
 
