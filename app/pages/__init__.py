@@ -17,6 +17,7 @@ def register_pages(window: MainWindow, context: AppContext) -> None:
     from app.pages.compare import ComparePage
     from app.pages.history import HistoryPage
     from app.pages.inspect import InspectPage
+    from app.pages.train import TrainPage
 
     history = HistoryService(context, default_path() if context.preferences.remembers else None, window)
     history.noticed.connect(context.notify)
@@ -24,10 +25,13 @@ def register_pages(window: MainWindow, context: AppContext) -> None:
     inspect = InspectPage(context, history)
     compare = ComparePage(context)
     past = HistoryPage(context, history)
+    train = TrainPage(context)
+    train.compare_requested.connect(compare.compare_lookahead)
     compare.inspect_requested.connect(inspect.open_run)
     past.open_requested.connect(inspect.open_record)
     window.add_page("compare", "Compare", "ph.columns", compare)
     window.add_page("inspect", "Inspect", "ph.magnifying-glass", inspect)
     window.add_page("history", "History", "ph.clock-counter-clockwise", past)
+    window.add_page("train", "Train", "ph.graduation-cap", train)
     window.file_menu.insertMenu(window.file_menu.actions()[-1], PresetMenu(context, PresetFolder(), window))
     window.generate.text.token_clicked.connect(lambda _step, item: inspect.open_newest(getattr(item, "index", None)))

@@ -1,0 +1,178 @@
+"""What the user wants trained, as one value, and the work that does it in a background thread."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pass_core.progress import Progress
+from pass_core.training.config import TrainingConfig, TrainingError
+
+if TYPE_CHECKING:
+    from app.engine.jobs import JobControl
+    from pass_core.models.language_model import LanguageModel
+    from pass_core.training.control import PauseSwitch
+    from pass_core.training.events import Estimate, Finished
+
+SELF = "self"
+MEMORY_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """One run.
+
+    Attributes:
+        config: see pass_core.training.config.
+        data: "self", or the path of a text file or folder.
+        sequences: texts to train on, at most; a quarter as many more (6 to 48) are held out.
+        out: the look-ahead file to write.
+        resume: go on from the checkpoint beside `out`.
+    """
+
+    config: TrainingConfig
+    data: str
+    sequences: int
+    out: Path
+    resume: bool = False
+
+    @property
+    def held_out(self) -> int:
+        """Texts that acceptance is measured on."""
+        return max(6, min(48, self.sequences // 4))
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the trainer keeps the state of the run."""
+        return self.out.with_name(self.out.stem + ".checkpoint")
+
+    def command(self, model: LanguageModel) -> str:
+        """The command that makes the same file, for its recipe."""
+        c, default = self.config, TrainingConfig()
+        words = ["python", "-m", "pass_core", "train", "--model", model.name, "--kind", c.kind.value]
+        words += ["--sampler"] if c.with_sampler else []
+        words += ["--look-ahead", str(c.lookahead)]
+        words += ["--rank", str(c.rank)] if c.adapter else []
+        words += ["--data", self.data, "--sequences", str(self.sequences), "--held-out", str(self.held_out)]
+        words += ["--minutes", f"{c.minutes:g}"] if c.minutes else ["--steps", str(c.steps)]
+        for name, option in (("batch", "--batch"), ("rows", "--rows"), ("length", "--length")):
+            if getattr(c, name) != getattr(default, name):
+                words += [option, str(getattr(c, name))]
+        words += ["--evaluate-every", str(c.evaluate_every), "--contexts", str(c.evaluate_contexts)]
+        return shlex.join([*words, "--out", self.out.name])
+
+    def to_json(self) -> str:
+        """A JSON object that `from_json` reads."""
+        return json.dumps(
+            {
+                "config": self.config.to_json(),
+                "data": self.data,
+                "sequences": self.sequences,
+                "out": str(self.out),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainingPlan | None:
+        """What `to_json` wrote; None when it is damaged."""
+        try:
+            raw: Any = json.loads(text)
+            config = TrainingConfig.from_json(raw["config"])
+            return cls(config, str(raw["data"]), int(raw["sequences"]), Path(raw["out"]))
+        except (ValueError, TypeError, KeyError):
+            return None
+
+
+def suggested_file(model_name: str, kind: str, sampler: bool) -> Path:
+    """A new name in the folder for trained files; nothing that exists is ever suggested."""
+    import platformdirs
+
+    folder = platformdirs.user_data_path("pass-playground", appauthor=False) / "trained"
+    stem = re.sub(r"[^\w.-]+", "-", Path(model_name).name).strip("-.") or "model"
+    stem += f"-{kind}" + ("-sampler" if sampler else "")
+    number, path = 1, folder / f"{stem}.safetensors"
+    while path.exists() or path.with_suffix(".checkpoint").exists():
+        number += 1
+        path = folder / f"{stem}-{number}.safetensors"
+    return path
+
+
+def carry_out(plan: TrainingPlan, model: LanguageModel, control: JobControl, pause: PauseSwitch) -> Finished:
+    """Read or write the text, then train; events go through `control.emit`.
+
+    Raises:
+        TrainingError: the run cannot start or go on. Cancelled: while the text was read or written.
+    """
+    from pass_core.models.storage import cache_folder
+    from pass_core.training.selfwritten import SelfPlan, make_corpus
+    from pass_core.training.trainer import TrainingOptions, train
+
+    check_writable(plan.out)
+    config = plan.config
+    control.progress(Progress("Reading the text" if plan.data != SELF else "Looking for text written before", 0, None))
+    written = SelfPlan(
+        sequences=plan.sequences,
+        held_out=plan.held_out,
+        length=config.length,
+        temperature=config.temperature,
+        top_k=config.top_k,
+    )
+    corpus = make_corpus(
+        model,
+        plan.data,
+        length=config.length,
+        sequences=plan.sequences,
+        plan=written,
+        folder=cache_folder() / "training",
+        progress=control.progress,
+        cancel=control.cancel,
+    )
+    control.cancel.raise_if_cancelled()
+    control.progress(Progress("Measuring a first step", 0, None))
+    options = TrainingOptions(plan.out, resume=plan.resume, memory=MEMORY_BYTES, command=plan.command(model))
+    return train(model, corpus, config, options, on_event=control.emit, cancel=control.cancel, pause=pause)
+
+
+def measure(plan: TrainingPlan, model: LanguageModel, control: JobControl) -> Estimate:
+    """Time and memory of a run, from a step that is timed now.
+
+    Raises:
+        TrainingError: the model cannot be trained for.
+    """
+    from pass_core.training.trainer import preview
+
+    return preview(model, plan.config, sequences=plan.sequences, memory=MEMORY_BYTES)
+
+
+def check_writable(out: Path) -> None:
+    """
+    Raises:
+        TrainingError: nothing can be written where the file shall go. Better now than after the training.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+        if out.exists() and not os.access(out, os.W_OK):
+            raise PermissionError("the file is read-only")
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise TrainingError(f"{out} cannot be written ({cause}). Choose another place for the file.") from error
+
+
+def training_sentence(error: BaseException) -> str:
+    """The trainer's own words as a sentence, or the cause of anything else."""
+    from app.engine.loader import plain_sentence
+
+    if isinstance(error, TrainingError):
+        text = str(error)
+        return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "”")) else ".")
+    if "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower():
+        return "The training ran out of memory. Choose embeddings alone, fewer texts, or close other programs."
+    return plain_sentence(error, "The training stopped")
