@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from pass_core.decoding.tree import ROOT, Draft, DraftTree, Walk, verify_tree
 from pass_core.decoding.two_call import draft_chain
 from pass_core.decoding.verification import VerificationRule
 from pass_core.models.language_model import LanguageModel
-from pass_core.runtime.cost import cost_for
+from pass_core.runtime.cost import CostModel, cost_for
 from pass_core.runtime.rows import RowsBuilder
 from pass_core.sampling import Distribution, distributions
 
@@ -81,7 +82,7 @@ class FusedStepper(Stepper):
         walk = verify_tree(tree, targets, rule, state.seed, state.position)
         state.cache.commit([nodes[0], *(nodes[i + 1] for i in walk.path)])
         self._acceptance.learn(tree, match)
-        self._learn_rate(len(walk.emitted), state.forward_seconds)
+        self._learn_rate(len(walk.emitted), len(rows))
         self._keep(state, walk, hidden, logits if together else None, chains)
         return StepOutcome(walk.emitted, tree, reason)
 
@@ -197,10 +198,11 @@ class FusedStepper(Stepper):
             + (" (probing)" if probing else "")
         )
 
-    def _learn_rate(self, emitted: int, seconds: float) -> None:
-        """Follow the tokens per second that this text gives, which rows compete with."""
-        if seconds > 0:
-            rate = emitted / seconds
+    def _learn_rate(self, emitted: int, rows: int) -> None:
+        """Follow the tokens per second of measured cost that this text gives: what further rows compete with."""
+        cost = cast(CostModel | None, self._model.cost)
+        if cost is not None:
+            rate = emitted / cost(rows)
             self._rate = rate if self._rate == 0 else 0.95 * self._rate + 0.05 * rate
 
     def _keep(
