@@ -14,9 +14,11 @@ def register_pages(window: MainWindow, context: AppContext) -> None:
     from app.export.preset_menu import PresetMenu
     from app.export.presets import PresetFolder
     from app.history.service import HistoryService, default_path
+    from app.pages.benchmark import BenchmarkPage
     from app.pages.compare import ComparePage
     from app.pages.history import HistoryPage
     from app.pages.inspect import InspectPage
+    from app.pages.losslessness import LosslessnessPage
     from app.pages.train import TrainPage
 
     history = HistoryService(context, default_path() if context.preferences.remembers else None, window)
@@ -33,5 +35,7 @@ def register_pages(window: MainWindow, context: AppContext) -> None:
     window.add_page("inspect", "Inspect", "ph.magnifying-glass", inspect)
     window.add_page("history", "History", "ph.clock-counter-clockwise", past)
     window.add_page("train", "Train", "ph.graduation-cap", train)
+    window.add_page("benchmark", "Benchmark", "ph.chart-line-up", BenchmarkPage(context))
+    window.add_page("losslessness", "Lossless", "ph.seal-check", LosslessnessPage(context))
     window.file_menu.insertMenu(window.file_menu.actions()[-1], PresetMenu(context, PresetFolder(), window))
     window.generate.text.token_clicked.connect(lambda _step, item: inspect.open_newest(getattr(item, "index", None)))
