@@ -51,7 +51,7 @@ def measure(
 ) -> CostModel:
     """Time forward calls of each size over a cache of `context` tokens, in turns, and keep the fastest of each.
 
-    The fastest, because the table is kept: another program that took the processor meanwhile must not shape trees for good.
+    The fastest, because the table is kept: another program that took the processor must not shape trees for good.
 
     The logits of all rows but the look-ahead ones are needed in real steps too, so the head runs on half of the rows.
     """
