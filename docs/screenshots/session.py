@@ -76,7 +76,7 @@ class Photographer:
     async def take_all(self) -> None:
         """Every picture of this theme."""
         titles = [title for title, _, _ in READY]
-        page = await self.compare(titles.index("Plain against PASS"), 3)
+        page = await self.compare(titles.index("Plain against PASS"), 2)
         await self.shoot("compare")
         page.race.seek(page.race.duration * 0.45)
         await self.shoot("race")
@@ -89,7 +89,7 @@ class Photographer:
         inspect.open_newest()
         timeline = inspect.viewer.replay.timeline
         step = max(timeline.steps, key=lambda s: (min(s.accepted, 2), -abs(len(s.drafts) - 10)))
-        inspect.viewer.inspect_token(step.tokens[-1].index)
+        inspect.viewer.inspect_token(step.tokens[max(0, len(step.tokens) - 2)].index)
         await self.shoot("inspector")
         inspect.viewer.replay.seek(timeline.tokens * 3 // 5)
         inspect.viewer.tabs.setCurrentIndex(1)
