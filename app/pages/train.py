@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ESTIMATE_DELAY_MS = 500
 FORM_WIDTH = 376
+LEAST_STEPS = 20  # the trainer takes no fewer, however few minutes
 UNFINISHED = "train/unfinished"
 
 
@@ -259,9 +260,8 @@ class TrainPage(QWidget):
             self.memory.setText("")
         else:
             c = plan.config
-            seconds = c.minutes * 60 or told.seconds_per_step * c.steps
-            steps = max(1, round(seconds / told.seconds_per_step)) if c.minutes else c.steps
-            self._show_told(seconds, steps, told)
+            steps = max(LEAST_STEPS, int(c.minutes * 60 / told.seconds_per_step)) if c.minutes else c.steps
+            self._show_told(told.seconds_per_step * steps, steps, told)
 
     def _show_figures(self, told: Estimate) -> None:
         self._show_told(told.seconds, told.steps, told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QDoubleSpinBox, QFileDialog, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
 from app.theme.apply import ThemeManager
@@ -30,7 +30,7 @@ KIND_HINTS = {
     TrainingKind.ALL: "Embeddings, deep vectors and adapters together: the best drafts, the longest training.",
 }
 MINUTES, STEPS = "minutes", "steps"
-EVALUATIONS = 12
+EVALUATIONS, EVALUATION_CONTEXTS = 12, 192  # often enough to watch, for a tenth of the time
 
 
 class TrainingForm(QWidget):
@@ -86,7 +86,8 @@ class TrainingForm(QWidget):
                 "rows": max(base.rows, int(self.count.value())),
                 "steps": steps,
                 "minutes": minutes,
-                "evaluate_every": max(1, min(50, expected // EVALUATIONS)),
+                "evaluate_every": max(5, min(50, expected // EVALUATIONS)),
+                "evaluate_contexts": min(base.evaluate_contexts, EVALUATION_CONTEXTS),
             }
         )
         return TrainingPlan(config, data, int(self.texts.value()), self.out())
@@ -197,6 +198,7 @@ class TrainingForm(QWidget):
         self.steps.setValue(300)
         for spin, name in ((self.minutes, "Minutes"), (self.steps, "Steps")):
             spin.setFixedWidth(84)
+            spin.setAlignment(Qt.AlignmentFlag.AlignRight)
             spin.setAccessibleName(name)
             pad_spin_box(spin)
             guard_wheel(spin)

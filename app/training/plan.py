@@ -171,7 +171,12 @@ def training_sentence(error: BaseException) -> str:
     from app.engine.loader import plain_sentence
 
     if isinstance(error, TrainingError):
-        text = str(error)
+        text = (
+            str(error)
+            .replace("use --data self", "let the model write it")
+            .replace("--data self", "text that the model writes")
+        )
+        text = text.replace("Start the run without --resume.", "Start a new run.")
         return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "”")) else ".")
     if "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower():
         return "The training ran out of memory. Choose embeddings alone, fewer texts, or close other programs."

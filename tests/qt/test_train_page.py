@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -63,6 +64,9 @@ def page(ready: AppContext, qtbot: QtBot, text: Path, tmp_path: Path) -> Iterato
     yield page
     page.shut_down()
     qtbot.waitUntil(lambda: not ready.jobs.running(), timeout=TIMEOUT)
+    for thread in threading.enumerate():  # a job is over a moment before its thread
+        if thread.name.startswith("job:"):
+            thread.join(30)
 
 
 def run_to_the_end(page: TrainPage, qtbot: QtBot) -> Finished:
@@ -91,7 +95,7 @@ def test_a_run_reports_and_leaves_a_file_that_loads(page: TrainPage, ready: AppC
     finished = run_to_the_end(page, qtbot)
     assert finished.ending is Ending.COMPLETED
     assert [e.step for e in events if isinstance(e, StepDone)] == [1, 2, 3]
-    assert [e.step for e in events if isinstance(e, Evaluated)] == [0, 1, 2, 3]
+    assert [e.step for e in events if isinstance(e, Evaluated)] == [0, 3]
     assert page.plots.steps == [1, 2, 3]
     assert page.plots.untrained is page.plots.acceptances[0]
     assert finished.path is not None
@@ -204,11 +208,13 @@ def test_too_little_text_is_said_in_plain_words(
     page.form.set_data(str(lonely))
     with qtbot.waitSignal(ready.error_raised, timeout=TIMEOUT) as raised, qtbot.waitSignal(page.controller.ended):
         page.start()
-    assert "Use more or longer documents" in raised.args[0].sentence
+    assert "held-out" in raised.args[0].sentence
+    assert "--data" not in raised.args[0].sentence
     assert page.controller.state is TrainingState.IDLE
     assert page.start_button.isEnabled()
 
 
+@pytest.mark.filterwarnings("ignore:.*QDragEnterEvent.*:DeprecationWarning")  # there is no other constructor
 def test_text_can_be_dropped(page: TrainPage, text: Path, tmp_path: Path) -> None:
     page.form.set_data("")
     model = tmp_path / "model"
