@@ -77,7 +77,7 @@ class _Figure(QWidget):
         """(colour, pen, text) each."""
         spans = [
             f'<span style="color:{color}">{_SAMPLES.get(pen.style(), "━━━") if pen is not None else "●"}</span>&nbsp;'
-            f"{escape(text).replace(' ', '&nbsp;')}"
+            f"{escape(text).replace(' ', '&nbsp;').replace('-', '&#8209;')}"
             for color, pen, text in entries
         ]
         self.legend.setText(" &nbsp; ".join(spans))
