@@ -36,6 +36,6 @@ def register_pages(window: MainWindow, context: AppContext) -> None:
     window.add_page("history", "History", "ph.clock-counter-clockwise", past)
     window.add_page("train", "Train", "ph.graduation-cap", train)
     window.add_page("benchmark", "Benchmark", "ph.chart-line-up", BenchmarkPage(context))
-    window.add_page("losslessness", "Lossless", "ph.seal-check", LosslessnessPage(context))
+    window.add_page("losslessness", "Lossless", "ph.shield-check", LosslessnessPage(context))
     window.file_menu.insertMenu(window.file_menu.actions()[-1], PresetMenu(context, PresetFolder(), window))
     window.generate.text.token_clicked.connect(lambda _step, item: inspect.open_newest(getattr(item, "index", None)))
