@@ -135,3 +135,17 @@ def test_no_display_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> 
     assert "--screenshot" in why_no_window({})
     assert why_no_window({"QT_QPA_PLATFORM": "offscreen"}) == ""
     assert why_no_window({"WAYLAND_DISPLAY": "wayland-0"}) == ""
+
+
+def test_every_icon_exists() -> None:
+    """A name that the icon set does not know would end the program where it is first shown."""
+    import json
+    import re
+
+    import qtawesome
+
+    fonts = Path(qtawesome.__file__).parent / "fonts"
+    known = set(json.loads(next(fonts.glob("phosphor-charmap-*.json")).read_text()))
+    app = Path(__file__).resolve().parents[2] / "app"
+    used = {n for f in app.rglob("*.py") for n in re.findall(r'"ph\.([a-z0-9-]+)"', f.read_text(encoding="utf-8"))}
+    assert used - known == set()
