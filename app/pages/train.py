@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 ESTIMATE_DELAY_MS = 500
 FORM_WIDTH = 376
+STATUS = {
+    TrainingState.PREPARING: "Preparing the training…",
+    TrainingState.RUNNING: "Training…",
+    TrainingState.PAUSED: "Training is paused",
+    TrainingState.STOPPING: "Ending the training…",
+}
 LEAST_STEPS = 20  # the trainer takes no fewer, however few minutes
 UNFINISHED = "train/unfinished"
 
@@ -40,9 +46,11 @@ class TrainPage(QWidget):
 
     Signals:
         compare_requested(str, str): two look-ahead choices for the Compare page ("untrained", "loaded" or a path).
+        status_told(str, str): what the status line should say, and its tone.
     """
 
     compare_requested = Signal(str, str)
+    status_told = Signal(str, str)
 
     def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -169,7 +177,7 @@ class TrainPage(QWidget):
             if event.step == 0 and self.controller.plan is not None:
                 self._remember(self.controller.plan, event.acceptance)
             elif event.best:
-                self.status.set_detail(f"Best so far after {event.step} steps; the file is written.")
+                self.status.set_detail(f"Best so far: step {event.step}. The file holds it.")
         elif isinstance(event, CheckpointSaved) and self.controller.state is TrainingState.RUNNING:
             self.status.detail.setToolTip(f"Checkpoint after {event.step} steps: {event.path}")
 
@@ -288,8 +296,14 @@ class TrainPage(QWidget):
         self._measure_soon()
 
     def _state_changed(self) -> None:
-        self.status.show_state(self.controller.state)
+        state = self.controller.state
+        self.status.show_state(state)
         self._show_state()
+        if state is TrainingState.IDLE:
+            told = "Ready" if self._context.model is not None else "No model is loaded"
+            self.status_told.emit(told, "ready")
+        else:
+            self.status_told.emit(STATUS[state], "busy")
 
     def _show_state(self) -> None:
         state, model = self.controller.state, self._context.model

@@ -1,6 +1,6 @@
 """Takes the pictures of the Train page by training for a moment in the real window.
 
-    python docs/screenshots/train.py [--theme light|dark] [--data FOLDER] [--texts 96] [--minutes 5] [other options of main.py]
+    python docs/screenshots/train.py [--theme light|dark] [--data FOLDER] [--texts 96] [--minutes 5] …
 
 Without --theme both are taken, one process each. The pictures go beside this file.
 """
@@ -41,7 +41,7 @@ async def take(photographer: Photographer, folder: Path, data: str, minutes: flo
     await until(lambda: not controller.measuring)
     await photographer.shoot("train-before")
     page.start()
-    await until(lambda: len(page.plots.evaluated) > 4 or controller.state is TrainingState.IDLE)
+    await until(lambda: len(page.plots.evaluated) > 5 or controller.state is TrainingState.IDLE)
     await photographer.shoot("train-during")
     await until(lambda: controller.state is TrainingState.IDLE)
     await photographer.shoot("train-after")
