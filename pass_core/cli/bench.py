@@ -50,7 +50,7 @@ class Extent:
     minutes: float | None = None
 
 
-QUICK = Extent("autoregressive,pass", "5", "0.8", 4, 48, 1, 0.55)
+QUICK = Extent("autoregressive,pass", "5", "0.8", 4, 48, 1, 0.5)
 
 
 def bench(
