@@ -148,7 +148,7 @@ def main() -> None:
         "torch": torch.__version__,
         "torch_threads": torch.get_num_threads(),
         "cpu_cores": psutil.cpu_count(),
-        "load_average_before": [round(x, 1) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+        "load_average_at_end": [round(x, 1) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "rows": rows,
     }
     head = f"{'':28} {'ticks':>6} {'p50':>7} {'p95':>7} {'p99':>7} {'max':>7}  tokens/s"
