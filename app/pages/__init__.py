@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from PySide6.QtWidgets import QWidget
+
     from app.context import AppContext
     from app.window import MainWindow
 
@@ -14,12 +16,21 @@ def register_pages(window: MainWindow, context: AppContext) -> None:
     from app.export.preset_menu import PresetMenu
     from app.export.presets import PresetFolder
     from app.history.service import HistoryService, default_path
-    from app.pages.benchmark import BenchmarkPage
     from app.pages.compare import ComparePage
     from app.pages.history import HistoryPage
     from app.pages.inspect import InspectPage
-    from app.pages.losslessness import LosslessnessPage
     from app.pages.train import TrainPage
+    from app.widgets.lazy_page import LazyPage
+
+    def benchmark() -> QWidget:
+        from app.pages.benchmark import BenchmarkPage
+
+        return BenchmarkPage(context)
+
+    def losslessness() -> QWidget:
+        from app.pages.losslessness import LosslessnessPage
+
+        return LosslessnessPage(context)
 
     history = HistoryService(context, default_path() if context.preferences.remembers else None, window)
     history.noticed.connect(context.notify)
@@ -36,7 +47,7 @@ def register_pages(window: MainWindow, context: AppContext) -> None:
     window.add_page("inspect", "Inspect", "ph.magnifying-glass", inspect)
     window.add_page("history", "History", "ph.clock-counter-clockwise", past)
     window.add_page("train", "Train", "ph.graduation-cap", train)
-    window.add_page("benchmark", "Benchmark", "ph.chart-line-up", BenchmarkPage(context))
-    window.add_page("losslessness", "Lossless", "ph.shield-check", LosslessnessPage(context))
+    window.add_page("benchmark", "Benchmark", "ph.chart-line-up", LazyPage(benchmark))
+    window.add_page("losslessness", "Lossless", "ph.shield-check", LazyPage(losslessness))
     window.file_menu.insertMenu(window.file_menu.actions()[-1], PresetMenu(context, PresetFolder(), window))
     window.generate.text.token_clicked.connect(lambda _step, item: inspect.open_newest(getattr(item, "index", None)))
