@@ -42,7 +42,10 @@ def nothing_left_running(qapp: QApplication) -> Iterator[None]:
         yield
     alive = [t.objectName() for t in threads if _running(t)]
     assert not alive, f"QThreads left running: {alive}"
-    jobs = [t.name for t in set(threading.enumerate()) - before if t.name.startswith("job:") and t.is_alive()]
+    new = [t for t in set(threading.enumerate()) - before if t.name.startswith("job:")]
+    for thread in new:
+        thread.join(10)  # its last signal may arrive before it has quite ended
+    jobs = [t.name for t in new if t.is_alive()]
     assert not jobs, f"job threads left running: {jobs}"
 
 
