@@ -56,7 +56,11 @@ class _Figure(QWidget):
         layout.addWidget(self.plot, 1)
         layout.addWidget(self.legend)
         self._items: list[pg.GraphicsObject] = []
-        theme.changed.connect(lambda _: self.redraw())
+        # A method, not a lambda: Qt drops it with the widget.
+        theme.changed.connect(self._theme_changed)
+
+    def _theme_changed(self, _theme: Theme) -> None:
+        self.redraw()
 
     def redraw(self) -> None:
         """Draw again, in the colours of the current theme."""
