@@ -16,7 +16,7 @@ from pass_core.decoding.settings import DecodingSettings, SamplingSettings, Stop
 from pass_core.decoding.verification import VerificationRule
 from pass_core.evaluation.contestants import Job, hf_generate
 from pass_core.evaluation.prompts import Prompt, built_in, prompt_ids
-from pass_core.evaluation.reference import Tie, distributions_along, exact_tree, examine_tie
+from pass_core.evaluation.reference import Tie, distributions_along, exact_tree, examine_tie, is_exact
 from pass_core.evaluation.statistics import ChiSquare, chi_square
 from pass_core.evaluation.wrong_rule import PlausibleRule
 from pass_core.lookahead import LookaheadEmbeddings
@@ -466,7 +466,7 @@ class LosslessnessLab:
         p = np.array([*joint.values(), 0.0])
         accepted = sum(t.accepted for t in texts)
         subject = f"{variant.name}: the first {depth} tokens together"
-        if not self._exact:
+        if not is_exact(self.model):
             # In low precision the two computations may disagree about the last token that top-k keeps.
             counts[-1] = 0
         yield _distribution_check(subject, chi_square([p / p.sum()], counts, level=level), level, accepted)
@@ -511,7 +511,7 @@ class LosslessnessLab:
         for exact, token, draft in chosen:
             bins = _bins(exact, draft)
             at = np.flatnonzero(exact.ids == token)
-            if not at.size and not self._exact:
+            if not at.size and not is_exact(self.model):
                 continue
             p = np.exp(exact.log_p)
             rows.append(np.bincount(bins, weights=p, minlength=RANKS + 1))
@@ -522,12 +522,6 @@ class LosslessnessLab:
             test = chi_square(rows, counts, level=level)
             shares = favoured / len(rows) if drafted else None
             yield _distribution_check(subject, test, level, accepted, shares)
-
-    @property
-    def _exact(self) -> bool:
-        import torch
-
-        return torch.finfo(self.model.dtype).eps < 1e-6
 
 
 _Draw = tuple[Distribution, int, Mapping[int, float] | None]

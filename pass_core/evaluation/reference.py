@@ -12,6 +12,8 @@ import torch
 from pass_core.decoding.settings import SamplingSettings
 from pass_core.models.language_model import LanguageModel
 from pass_core.noise import gumbel
+from pass_core.runtime.factory import runtime_for
+from pass_core.runtime.rows import chain_rows
 from pass_core.sampling import Distribution, distributions
 
 
@@ -26,14 +28,38 @@ def logits_after(model: LanguageModel, contexts: Sequence[Sequence[int]], batch:
     return torch.cat(out)
 
 
+def is_exact(model: LanguageModel) -> bool:
+    """Whether the dtype is precise enough for two correct computations to agree (float32 and better)."""
+    return torch.finfo(model.dtype).eps < 1e-6
+
+
 def distributions_along(
     model: LanguageModel, prompt: Sequence[int], text: Sequence[int], sampling: SamplingSettings
 ) -> list[Distribution]:
-    """The exact distribution of every token of `text`, each given the prompt and the text before it."""
+    """The exact distribution of every token of `text`, each given the prompt and the text before it.
+
+    In low precision transformers rounds differently from our runtime, by a tenth of a probability here and there; the
+    yardstick is then a plain forward of our runtime, without drafts.
+    """
+    ids = [*prompt, *text[:-1]]
+    if not is_exact(model):
+        return distributions(_runtime_logits(model, ids, len(text)), sampling)
     with torch.inference_mode():
-        ids = torch.tensor([[*prompt, *text[:-1]]], device=model.device)
-        result: Any = model.model(ids, use_cache=False, logits_to_keep=len(text))
+        result: Any = model.model(torch.tensor([ids], device=model.device), use_cache=False, logits_to_keep=len(text))
         return distributions(result.logits[0].float(), sampling)
+
+
+def _runtime_logits(model: LanguageModel, ids: Sequence[int], count: int, chunk: int = 128) -> torch.Tensor:
+    """Logits [count, vocabulary] of the last `count` rows of a plain forward of our runtime."""
+    runtime = runtime_for(model)
+    cache = runtime.new_cache(len(ids) + chunk)
+    hidden: list[torch.Tensor] = []
+    for begin in range(0, len(ids), chunk):
+        rows = np.asarray(ids[begin : begin + chunk], dtype=np.int64)
+        # The runtime may use its buffers again in the next call.
+        hidden.append(runtime.forward(cache, chain_rows(rows)).clone())
+        cache.commit(range(rows.size))
+    return runtime.logits(torch.cat(hidden)[-count:]).float().cpu()
 
 
 def exact_tree(
@@ -41,12 +67,16 @@ def exact_tree(
 ) -> dict[tuple[int, ...], Distribution]:
     """The exact next-token distribution after the prompt and after every possible continuation shorter than `depth`.
 
-    Nothing follows an end-of-sequence token.
+    Nothing follows an end-of-sequence token. For low precision see `distributions_along`.
     """
     tree: dict[tuple[int, ...], Distribution] = {}
     paths: list[tuple[int, ...]] = [()]
     for _ in range(depth):
-        rows = logits_after(model, [[*prompt, *path] for path in paths])
+        contexts = [[*prompt, *path] for path in paths]
+        if is_exact(model):
+            rows = logits_after(model, contexts)
+        else:
+            rows = torch.cat([_runtime_logits(model, context, 1) for context in contexts])
         level = distributions(rows, sampling)
         tree.update(zip(paths, level, strict=True))
         paths = [(*path, int(token)) for path, d in zip(paths, level, strict=True) for token in d.ids]

@@ -119,3 +119,13 @@ def test_a_tie_is_near_only_within_rounding() -> None:
     with torch.no_grad():
         model.head.weight[order[1]] = model.head.weight[order[0]]
     assert examine_tie(model, context, (order[0], order[1]), SamplingSettings(0.0, 0), 0).near
+
+
+def test_low_precision_is_measured_against_a_plain_forward_of_our_own() -> None:
+    model = tiny_llama(tokenizer=True, dtype=torch.bfloat16)
+    sampling = SamplingSettings(0.8, 4)
+    tree = exact_tree(model, [65, 66], 2, sampling)
+    first = int(tree[()].ids[0])
+    along = distributions_along(model, [65, 66], [first, 70], sampling)
+    assert along[1].ids.tolist() == tree[(first,)].ids.tolist()
+    assert along[1].log_p == pytest.approx(tree[(first,)].log_p, abs=0.05)
