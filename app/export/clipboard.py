@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterable
 
 from PySide6.QtCore import QMimeData
@@ -31,3 +32,14 @@ def copy_coloured(steps: Iterable[StepEvent]) -> None:
     data.setHtml(clipboard_html(shown_pieces(steps, ghosts=False), LIGHT))
     data.setText(plain_text(steps))
     QGuiApplication.clipboard().setMimeData(data)
+    atexit.unregister(_leave_plain_text)
+    atexit.register(_leave_plain_text)
+
+
+def _leave_plain_text() -> None:
+    """At exit, replace what Python made by the same as plain text: Qt asks the clipboard's data for their types when the
+    interpreter is gone already, and crashes on data of ours."""
+    if isinstance(QGuiApplication.instance(), QGuiApplication):
+        clipboard = QGuiApplication.clipboard()
+        if clipboard.ownsClipboard():
+            clipboard.setText(clipboard.text())
