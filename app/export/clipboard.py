@@ -33,13 +33,15 @@ def copy_coloured(steps: Iterable[StepEvent]) -> None:
     data.setText(plain_text(steps))
     QGuiApplication.clipboard().setMimeData(data)
     atexit.unregister(_leave_plain_text)
-    atexit.register(_leave_plain_text)
+    atexit.register(_leave_plain_text, plain_text(steps))
 
 
-def _leave_plain_text() -> None:
-    """At exit, replace what Python made by the same as plain text: Qt asks the clipboard's data for their types when the
-    interpreter is gone already, and crashes on data of ours."""
+def _leave_plain_text(ours: str) -> None:
+    """At exit, replace what Python made by the same as plain text, unless something else was copied since.
+
+    Qt asks the clipboard's data for their types when the interpreter is gone already, and crashes on data of ours.
+    """
     if isinstance(QGuiApplication.instance(), QGuiApplication):
         clipboard = QGuiApplication.clipboard()
-        if clipboard.ownsClipboard():
-            clipboard.setText(clipboard.text())
+        if clipboard.text() == ours:
+            clipboard.setText(ours)
