@@ -131,6 +131,7 @@ def bench(
             auto=auto,
             lookup=lookup,
             transformers=transformers,
+            transformers_lookup=not quick,
             gguf=gguf,
             ignore_eos=ignore_eos,
         )
@@ -174,6 +175,7 @@ def _plan(
     auto: bool,
     lookup: bool,
     transformers: bool,
+    transformers_lookup: bool,
     gguf: Path | None,
     ignore_eos: bool,
 ) -> BenchmarkPlan:
@@ -189,6 +191,7 @@ def _plan(
         verification=verification,
         auto=auto,
         transformers=transformers,
+        transformers_lookup=transformers_lookup,
         llama_cpp=gguf is not None,
     )
     return BenchmarkPlan(

@@ -107,7 +107,7 @@ def to_markdown(report: Report) -> str:
     if e.get("command"):
         lines += ["", f"    {e['command']}"]
     if not report.complete:
-        lines += ["", f"Cut short: {len(report.samples)} runs were measured."]
+        lines += ["", f"Ended before all was measured, after {len(report.samples)} runs."]
     for temperature in plan.temperatures:
         names = (*plan.sets, ALL_SETS) if len(plan.sets) > 1 else plan.sets
         for name in reversed(names):

@@ -50,9 +50,14 @@ class Problem:
     tests: str
     entry_point: str
 
+    @property
+    def head(self) -> str:
+        """What the model reads: without the last line break, which would be half a token of the first line."""
+        return self.prompt.rstrip()
+
     def program(self, completion: str) -> str:
         """The whole program: ends without an exception when the completion is right."""
-        return f"{self.prompt}{completion}\n{self.tests}\ncheck({self.entry_point})\n"
+        return f"{self.head}{completion}\n{self.tests}\ncheck({self.entry_point})\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +314,7 @@ class HumanEval:
         text, overlap = "", 0
         for step in decode(
             self.model,
-            problem.prompt.rstrip("\n") + "\n",
+            problem.head,
             self.plan.settings(arm),
             lookahead=self.lookahead,
             stop=StopConditions(max_new_tokens=tokens, stop_strings=STOP_STRINGS),
@@ -344,9 +349,7 @@ class HumanEval:
 
     def _run_one(self, completion: Completion) -> Outcome:
         problem = self._by_task[completion.task]
-        # The prompt was sent with exactly one line break at its end, whatever the file has.
-        head = Problem(problem.task, problem.prompt.rstrip("\n") + "\n", problem.tests, problem.entry_point)
-        return run_program(head.program(completion.text), self.plan.limits)
+        return run_program(problem.program(completion.text), self.plan.limits)
 
     def _restore(self, part: JsonDict) -> None:
         if "completion" in part:

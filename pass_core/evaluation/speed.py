@@ -197,6 +197,7 @@ def contestants_for(
     verification: Verification = Verification.COUPLED,
     auto: bool = True,
     transformers: bool = True,
+    transformers_lookup: bool = True,
     llama_cpp: bool = False,
 ) -> tuple[Contestant, ...]:
     """The usual field: our baseline first, then every strategy with every k, then the others' decoders."""
@@ -216,7 +217,8 @@ def contestants_for(
             )
     if transformers:
         out.append(Contestant(Source.TRANSFORMERS, GENERATE))
-        out.append(Contestant(Source.TRANSFORMERS, GENERATE_LOOKUP, LOOKUP_TOKENS))
+        if transformers_lookup:
+            out.append(Contestant(Source.TRANSFORMERS, GENERATE_LOOKUP, LOOKUP_TOKENS))
     if llama_cpp:
         out.append(Contestant(Source.LLAMA_CPP, GENERATE))
     return tuple(out)

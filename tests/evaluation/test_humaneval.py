@@ -43,9 +43,9 @@ def test_all_problems_are_there_and_their_own_solutions_pass() -> None:
     problems = load_problems()
     assert len(problems) == 164
     first = problems[0]
-    right = "    return any(abs(a - b) < threshold for i, a in enumerate(numbers) for b in numbers[i + 1:])\n"
+    right = "\n    return any(abs(a - b) < threshold for i, a in enumerate(numbers) for b in numbers[i + 1:])\n"
     assert run_program(first.program(right)).verdict is Verdict.PASSED
-    assert run_program(first.program("    return False\n")).verdict is Verdict.FAILED
+    assert run_program(first.program("\n    return False\n")).verdict is Verdict.FAILED
 
 
 def test_coupled_pass_writes_the_baselines_programs(model: LanguageModel) -> None:
@@ -85,7 +85,7 @@ def test_programs_are_judged_and_reported(model: LanguageModel) -> None:
 def test_a_right_completion_counts(model: LanguageModel) -> None:
     evaluation = HumanEval(model, None, HumanEvalPlan(samples=1, problems=1, max_new_tokens=8), run_code=True)
     task = evaluation.problems[0].task
-    right = "    return any(abs(a - b) < threshold for i, a in enumerate(numbers) for b in numbers[i + 1:])\n"
+    right = "\n    return any(abs(a - b) < threshold for i, a in enumerate(numbers) for b in numbers[i + 1:])\n"
     evaluation.completions = {
         (arm, task, 0): Completion(arm, task, 0, right, 10, 5, 1.0, 0.1) for arm in (BASELINE, PASS)
     }
@@ -115,4 +115,4 @@ def test_a_cancelled_run_is_gone_on_with(model: LanguageModel, tmp_path: Path) -
 
 def test_a_program_ends_with_the_check() -> None:
     problem = Problem("t/0", "def f():\n", "def check(candidate):\n    assert candidate() == 3\n", "f")
-    assert run_program(problem.program("    return 3")).verdict is Verdict.PASSED
+    assert run_program(problem.program("\n    return 3")).verdict is Verdict.PASSED
