@@ -35,9 +35,7 @@ class CrashReporter(QObject):
         sys.excepthook = self._hook
         threading.excepthook = lambda a: self._hook(a.exc_type, a.exc_value, a.exc_traceback)
 
-    def _hook(
-        self, kind: type[BaseException], error: BaseException | None, trace: TracebackType | None, /
-    ) -> None:
+    def _hook(self, kind: type[BaseException], error: BaseException | None, trace: TracebackType | None, /) -> None:
         if issubclass(kind, KeyboardInterrupt):
             return
         text = "".join(traceback.format_exception(kind, error, trace))

@@ -115,7 +115,7 @@ class LanguageModel:
 
 
 def fingerprint(model: Any) -> str:
-    """16 hex digits over the architecture and a sample of the weights, rounded to bfloat16 so that dtype does not matter."""
+    """16 hex digits over the architecture and a sample of the weights, as bfloat16 so that dtype does not matter."""
     config = model.config.get_text_config()
     digest = hashlib.sha256()
     for key in ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
