@@ -19,6 +19,7 @@ from pass_core.runtime.factory import runtime_for
 from pass_core.runtime.rows import Rows, RowsBuilder, chain_rows
 
 ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48)
+SETTLED = 3  # rounds without a faster call end the measurement
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class CostModel:
         found = self._tables.get(most)
         if found is None:
             rows = sorted(self.seconds)
-            known = np.maximum.accumulate([self.seconds[r] for r in rows])
+            # What disturbs a measurement only adds to it: a smaller call never costs more than a larger one did.
+            known = np.minimum.accumulate([self.seconds[r] for r in reversed(rows)])[::-1]
             wanted = np.arange(most + 1)
             found = np.interp(wanted, rows, known)
             if len(rows) > 1:
@@ -47,29 +49,35 @@ class CostModel:
 
 
 def measure(
-    runtime: Runtime, *, rows: Sequence[int] = ROWS, context: int = 256, repeats: int = 7, vocabulary: int = 256
+    runtime: Runtime, *, rows: Sequence[int] = ROWS, context: int = 256, repeats: int = 30, vocabulary: int = 256
 ) -> CostModel:
     """Time forward calls of each size over a cache of `context` tokens, in turns, and keep the fastest of each.
 
     The fastest, because the table is kept: another program that took the processor must not shape trees for good.
 
-    The logits of all rows but the look-ahead ones are needed in real steps too, so the head runs on half of the rows.
+    `repeats` bounds the rounds; fewer are made once the figures settle. The logits of all rows but the look-ahead ones are needed in real steps too, so the head runs on half of the rows.
     """
     cache = runtime.new_cache(context + max(rows) + 1)
     runtime.forward(cache, chain_rows(np.arange(context) % vocabulary))
     cache.commit(range(context))
     shapes = {n: _star(n, vocabulary) for n in rows}
-    samples: dict[int, list[float]] = {n: [] for n in rows}
-    for repeat in range(repeats + 1):
+    best = dict.fromkeys(rows, float("inf"))
+    settled = 0
+    for _ in range(repeats):
+        improved = False
         for n, shape in shapes.items():
             runtime.synchronize()
             started = time.perf_counter()
             hidden = runtime.forward(cache, shape)
             runtime.logits(hidden[: (n + 1) // 2])
             runtime.synchronize()
-            if repeat:
-                samples[n].append(time.perf_counter() - started)
-    return CostModel({n: min(s) for n, s in samples.items()})
+            seconds = time.perf_counter() - started
+            improved |= seconds < 0.97 * best[n]
+            best[n] = min(best[n], seconds)
+        settled = 0 if improved else settled + 1
+        if settled == SETTLED:
+            break
+    return CostModel(best)
 
 
 def _star(count: int, vocabulary: int) -> Rows:
@@ -98,7 +106,7 @@ def _context(model: LanguageModel) -> int:
 
 
 def _key(model: LanguageModel, runtime: Runtime) -> str:
-    words = f"2-{model.fingerprint}-{model.device.type}-{runtime.description}"
+    words = f"3-{model.fingerprint}-{model.device.type}-{runtime.description}"
     return "".join(c if c.isalnum() or c == "-" else "_" for c in words)
 
 

@@ -66,6 +66,6 @@ def test_every_shape_keeps_to_the_limit(shares: list[float], gains: list[float],
 def test_cost_never_falls_and_goes_on_with_its_last_slope() -> None:
     cost = CostModel({1: 0.010, 4: 0.009, 8: 0.018})
     table = cost.table(12)
-    assert table[4] == pytest.approx(0.010)
+    assert table[1] == pytest.approx(0.009)  # a disturbed measurement of the smaller call
     assert (np.diff(table) >= 0).all()
-    assert table[12] == pytest.approx(0.018 + 4 * (0.018 - 0.010) / 4)
+    assert table[12] == pytest.approx(0.018 + 4 * (0.018 - 0.009) / 4)
