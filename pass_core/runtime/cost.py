@@ -55,7 +55,8 @@ def measure(
 
     The fastest, because the table is kept: another program that took the processor must not shape trees for good.
 
-    `repeats` bounds the rounds; fewer are made once the figures settle. The logits of all rows but the look-ahead ones are needed in real steps too, so the head runs on half of the rows.
+    `repeats` bounds the rounds; fewer are made once the figures settle. In real steps the logits of many rows are
+    needed too, so the head runs on half of the rows.
     """
     cache = runtime.new_cache(context + max(rows) + 1)
     runtime.forward(cache, chain_rows(np.arange(context) % vocabulary))
