@@ -154,7 +154,10 @@ inline void micro(const uint16_t* w, size_t panel_stride, const uint32_t* x, siz
     for (int p = 0; p < P; p++) acc[r][p] = accumulate ? load_f32(out + r * out_stride + p * 16) : f32x16{};
   for (int k = 0; k < pairs; k++) {
     u32x16 weights[P];
-    for (int p = 0; p < P; p++) weights[p] = load_u32(w + p * panel_stride + (size_t)k * 32);
+    for (int p = 0; p < P; p++) {
+      weights[p] = load_u32(w + p * panel_stride + (size_t)k * 32);
+      __builtin_prefetch(w + p * panel_stride + (size_t)(k + 48) * 32);
+    }
     for (int r = 0; r < R; r++) {
       uint32_t pair = x[r * x_stride + k];
       for (int p = 0; p < P; p++) acc[r][p] = dot_pair(acc[r][p], weights[p], pair);
