@@ -1,4 +1,4 @@
-"""Takes the pictures of the Benchmark and Losslessness pages, by driving the real window: all of it is measured.
+"""Takes the pictures of the Benchmark and Losslessness pages by driving the real window; every figure was measured.
 
     python docs/screenshots/lab.py [--model …] [other options of main.py]
 
@@ -58,6 +58,7 @@ class Photographer:
 
     async def walk(self) -> None:
         await until(lambda: self.context.model is not None and self.context.lookahead is not None)
+        print("loaded", flush=True)
         await self.idle()
         self.window.show_page("losslessness")
         proofs = self.window.findChild(LosslessnessPage)
