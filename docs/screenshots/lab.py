@@ -58,7 +58,6 @@ class Photographer:
 
     async def walk(self) -> None:
         await until(lambda: self.context.model is not None and self.context.lookahead is not None)
-        print("loaded", flush=True)
         await self.idle()
         self.window.show_page("losslessness")
         proofs = self.window.findChild(LosslessnessPage)

@@ -23,7 +23,7 @@ from pass_core.decoding.settings import DecodingSettings, SamplingSettings, Stop
 from pass_core.decoding.summary import SummaryBuilder
 from pass_core.evaluation.sandbox import Limits, Outcome, Verdict, run_program
 from pass_core.evaluation.state import JsonDict, StateFile
-from pass_core.evaluation.statistics import Interval, mean_interval, median_interval, pass_at_k, ratio_interval
+from pass_core.evaluation.statistics import Interval, median_interval, pass_at_k, ratio_interval, share_interval
 from pass_core.lookahead import LookaheadEmbeddings
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import Cancelled, CancelToken, Progress
@@ -150,7 +150,7 @@ class ArmResult:
     """One way of decoding over all problems.
 
     Attributes:
-        pass_at: k -> pass@k with its bootstrap interval over problems (k up to the samples drawn).
+        pass_at: k -> pass@k with its interval over problems (k up to the samples drawn).
         ms_per_token: median over problems.
         tokens_per_call: of all completions.
         passed, completions: counts.
@@ -400,7 +400,7 @@ class HumanEval:
         for k in K_VALUES:
             estimates = [pass_at_k(len(r), sum(r), k) for r in results.values() if len(r) >= k]
             if estimates:
-                pass_at[k] = mean_interval(estimates)
+                pass_at[k] = share_interval(estimates)
         calls = sum(c.calls for c in mine)
         return ArmResult(
             arm,

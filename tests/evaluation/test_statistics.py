@@ -16,6 +16,7 @@ from pass_core.evaluation.statistics import (
     median_interval,
     pass_at_k,
     ratio_interval,
+    share_interval,
 )
 
 
@@ -104,6 +105,16 @@ def test_ratio_interval_is_geometric_and_contains_its_estimate() -> None:
 def test_mean_interval_of_equal_values_is_a_point() -> None:
     assert mean_interval([0.25] * 5) == mean_interval([0.25] * 5)
     assert mean_interval([0.25] * 5).low == pytest.approx(0.25)
+
+
+def test_a_share_of_none_is_not_certain() -> None:
+    wilson = stats.binomtest(0, 12).proportion_ci(method="wilson")
+    none = share_interval([0.0] * 12)
+    assert (none.low, none.high) == pytest.approx((wilson.low, wilson.high))
+    some = stats.binomtest(30, 164).proportion_ci(method="wilson")
+    share = share_interval([1.0] * 30 + [0.0] * 134)
+    assert (share.low, share.high) == pytest.approx((some.low, some.high))
+    assert share_interval([0.5, 0.2, 1.0]) == mean_interval([0.5, 0.2, 1.0])
 
 
 @pytest.mark.parametrize(("n", "c", "k"), [(10, 3, 1), (10, 3, 5), (10, 0, 3), (10, 8, 5), (1, 1, 1)])
