@@ -45,7 +45,7 @@ class SelfPlan:
     sequences: int = 192
     held_out: int = 48
     length: int = 256
-    batch: int = 32
+    batch: int = 96
     temperature: float = 0.8
     top_k: int = 10
     seed: int = 0
