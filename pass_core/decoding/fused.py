@@ -37,11 +37,13 @@ PROBE_EVERY = 24
 
 @dataclass(slots=True)
 class _Pending:
-    """Look-ahead states that draft the next tree, and the text length they belong to."""
+    """Look-ahead states that draft the next tree, and the text length they belong to; `at` are their rows in `logits`
+    of the last call."""
 
     length: int
     hidden: torch.Tensor
     logits: torch.Tensor | None
+    at: list[int]
     steps: list[int]
 
 
@@ -78,7 +80,7 @@ class FusedStepper(Stepper):
         # head costs as much as a dozen rows.
         together = len(rows) <= ONE_HEAD_PASS
         logits = state.runtime.logits(hidden if together else hidden[: len(nodes)])
-        targets = distributions(logits[: len(nodes)], settings.sampling)
+        targets = distributions(logits, settings.sampling, range(len(nodes)))
         walk = verify_tree(tree, targets, rule, state.seed, state.position)
         state.cache.commit([nodes[0], *(nodes[i + 1] for i in walk.path)])
         self._acceptance.learn(tree, match)
@@ -93,9 +95,13 @@ class FusedStepper(Stepper):
         drafts: LookaheadDrafts | None = None
         pending = self._pending
         if pending is not None and pending.length == len(state.tokens) and depth > 0:
-            logits = pending.logits[:depth] if pending.logits is not None else None
             drafts = LookaheadDrafts(
-                state.runtime, pending.hidden[:depth], pending.steps[:depth], state.sampler, logits
+                state.runtime,
+                pending.hidden[:depth],
+                pending.steps[:depth],
+                state.sampler,
+                pending.logits,
+                pending.at,
             )
         found: list[int] = []
         match = 0
@@ -222,8 +228,7 @@ class FusedStepper(Stepper):
             else:
                 break
         length = len(state.tokens) + len(walk.emitted)
-        kept = logits[at] if logits is not None else None
-        self._pending = _Pending(length, hidden[at], kept, steps) if at else None
+        self._pending = _Pending(length, hidden[at], logits, at, steps) if at else None
 
 
 def _depth(tree: DraftTree, node: int) -> int:

@@ -870,6 +870,55 @@ int pass_head(void* model, const float* hidden, int rows, float* logits) {
   return 0;
 }
 
+// The `count` largest of each row logits[which[r] * stride ..] of `vocabulary` (a multiple of 128, at least 128 times
+// `count`), largest first, ties by lower id. Returns 1 where a row has not that many comparable numbers (NaN).
+int pass_top(const float* logits, int64_t stride, const int32_t* which, int rows, int vocabulary, int count,
+             int64_t* ids, float* values) {
+  constexpr int BLOCK = 128;
+  int blocks = vocabulary / BLOCK;
+  std::vector<float> most(blocks), sorted(blocks);
+  std::vector<std::pair<float, int32_t>> found;
+  auto before = [](const std::pair<float, int32_t>& a, const std::pair<float, int32_t>& b) {
+    return a.first > b.first || (a.first == b.first && a.second < b.second);
+  };
+  for (int r = 0; r < rows; r++) {
+    const float* row = logits + (int64_t)which[r] * stride;
+    for (int b = 0; b < blocks; b++) {
+      f32x16 top = load_f32(row + b * BLOCK);
+      for (int i = 16; i < BLOCK; i += 16) {
+        f32x16 v = load_f32(row + b * BLOCK + i);
+        top = v > top ? v : top;
+      }
+      float best = top[0];
+      for (int i = 1; i < 16; i++) best = top[i] > best ? top[i] : best;
+      most[b] = best;
+    }
+    // At least `count` numbers reach the count-th largest maximum: whatever is below cannot be among the largest.
+    sorted = most;
+    std::nth_element(sorted.begin(), sorted.begin() + count - 1, sorted.end(), std::greater<float>());
+    float least = sorted[count - 1];
+    found.clear();
+    for (int b = 0; b < blocks; b++) {
+      if (!(most[b] >= least)) continue;
+      for (int i = b * BLOCK; i < (b + 1) * BLOCK; i += 16) {
+        auto reach = load_f32(row + i) >= least;
+        bool any = false;
+        for (int j = 0; j < 16; j++) any |= reach[j] != 0;
+        if (any)
+          for (int j = i; j < i + 16; j++)
+            if (row[j] >= least) found.push_back({row[j], j});
+      }
+    }
+    if ((int)found.size() < count) return 1;
+    std::partial_sort(found.begin(), found.begin() + count, found.end(), before);
+    for (int i = 0; i < count; i++) {
+      values[(size_t)r * count + i] = found[i].first;
+      ids[(size_t)r * count + i] = found[i].second;
+    }
+  }
+  return 0;
+}
+
 // Move slots length + rows[i] to length + i, in order (rows[i] >= i and rising).
 void pass_commit(void* cache, int length, const int32_t* rows, int count) {
   Cache& c = *(Cache*)cache;
