@@ -381,8 +381,9 @@ struct Model {
   float epsilon;
   Team team;
   std::vector<Layer> blocks;
-  std::vector<float> final_norm, deep;
-  int deep_steps = 0;
+  std::vector<float> final_norm, deep, lookahead;
+  const uint16_t* table = nullptr;  // input embeddings, the caller's
+  int lookahead_steps = 0;
   Packed head;
   Buffer residual, queries, attended, inner_rows, logits_in;
   std::vector<Buffer> scratch;
@@ -617,7 +618,7 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
     if (!m.deep.empty() && adapted)
       job.phase(phase, n - c.tokens, n, [&](int first, int last) {
         for (int r = c.tokens + first; r < c.tokens + last; r++) {
-          const float* add = m.deep.data() + ((size_t)l * m.deep_steps + c.steps[r]) * h;
+          const float* add = m.deep.data() + ((size_t)l * m.lookahead_steps + c.steps[r]) * h;
           for (int i = 0; i < h; i++) residual[(size_t)r * h + i] += add[i];
         }
       });
@@ -738,7 +739,8 @@ struct PassShape {
   float epsilon;
 };
 
-void* pass_new(const PassShape* s, const float* final_norm) {
+// table: bfloat16 [vocabulary, hidden] input embeddings; the caller keeps them as long as the model lives.
+void* pass_new(const PassShape* s, const float* final_norm, const uint16_t* table) {
   Model* m = new (std::nothrow) Model(std::max(1, s->threads));
   if (!m) return nullptr;
   m->hidden = s->hidden;
@@ -751,6 +753,7 @@ void* pass_new(const PassShape* s, const float* final_norm) {
   m->epsilon = s->epsilon;
   m->blocks = std::vector<Layer>(s->layers);
   m->final_norm = copy(final_norm, s->hidden);
+  m->table = table;
   return m;
 }
 
@@ -793,10 +796,11 @@ int pass_set_head(void* model, const uint16_t* weight) {
   return 0;
 }
 
-// deep: float32 [layers, steps, hidden] or null.
-void pass_set_deep(void* model, const float* deep, int steps) {
+// vectors: float32 [steps, hidden], the inputs of look-ahead rows, or null; deep: float32 [layers, steps, hidden] or null.
+void pass_set_lookahead(void* model, const float* vectors, const float* deep, int steps) {
   Model& m = *(Model*)model;
-  m.deep_steps = steps;
+  m.lookahead_steps = steps;
+  m.lookahead = copy(vectors, vectors ? (size_t)steps * m.hidden : 0);
   m.deep = copy(deep, deep ? (size_t)m.layers * steps * m.hidden : 0);
 }
 
@@ -835,9 +839,10 @@ void pass_cache_free(void* cache) { delete (Cache*)cache; }
 
 int64_t pass_cache_bytes(void* cache) { return (int64_t)(((Cache*)cache)->keys.bytes + ((Cache*)cache)->values.bytes); }
 
-// Rows `tokens`.. are look-ahead rows. inputs: float32 [rows, hidden]; hidden: float32 [rows, hidden], final norm applied.
-int pass_forward(void* model, void* cache, int length, int rows, int tokens, const float* inputs,
-                 const float* cosine, const float* sine, const int32_t* parents, const int32_t* steps, float* hidden) {
+// ids: [tokens] token rows, before the look-ahead rows; parents, steps: [rows]; hidden: float32 [rows, hidden], final norm
+// applied. Returns 1 without memory, 2 when the rows do not fit the cache.
+int pass_forward(void* model, void* cache, int length, int rows, int tokens, const int64_t* ids, const float* cosine,
+                 const float* sine, const int32_t* parents, const int32_t* steps, float* hidden) {
   Model& m = *(Model*)model;
   Cache& c = *(Cache*)cache;
   if (length + rows > c.capacity) return 2;
@@ -845,7 +850,16 @@ int pass_forward(void* model, void* cache, int length, int rows, int tokens, con
   if (!m.residual.reserve((size_t)rows * m.hidden * 4) || !m.queries.reserve(rows * q * 2) ||
       !m.attended.reserve(ld * q * 2) || !m.inner_rows.reserve(ld * m.inner * 2))
     return 1;
-  std::memcpy(m.residual.data, inputs, (size_t)rows * m.hidden * 4);
+  float* residual = m.residual.as<float>();
+  for (int r = 0; r < rows; r++) {
+    float* row = residual + (size_t)r * m.hidden;
+    if (r >= tokens) {
+      std::memcpy(row, m.lookahead.data() + (size_t)steps[r] * m.hidden, (size_t)m.hidden * 4);
+      continue;
+    }
+    const uint16_t* embedding = m.table + (size_t)ids[r] * m.hidden;
+    for (int i = 0; i < m.hidden; i++) row[i] = from_bf16(embedding[i]);
+  }
   Call call{m, c, length, rows, tokens, ld, cosine, sine, parents, steps};
   m.team.run(m.layers * PHASES_PER_LAYER + 1, [call, hidden](Job& job, int t) { forward_thread(job, call, t, hidden); });
   return 0;
