@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from pass_core.decoding.settings import SamplingSettings
 from pass_core.noise import Stream, gumbel
 from pass_core.runtime.native.top import native_top
 
+_SHORT = 512
 _COLDEST = 1e-30  # a temperature that float32 can still divide by
 
 
@@ -30,21 +32,24 @@ class Distribution:
 
     def log_prob(self, token: int) -> float:
         """Log probability of a token, -inf outside the support."""
-        at = np.flatnonzero(self.ids == token)
-        return float(self.log_p[at[0]]) if at.size else float("-inf")
+        at = (self.ids == token).argmax()
+        return float(self.log_p[at]) if self.ids[at] == token else -math.inf
 
     def prob(self, token: int) -> float:
         """Probability of a token, 0 outside the support."""
-        return float(np.exp(self.log_prob(token)))
+        return math.exp(self.log_prob(token))
 
     def likeliest(self, count: int) -> list[tuple[int, float]]:
         """The `count` likeliest (id, probability), ties by lower id."""
+        p = self.log_p
+        if p.size <= _SHORT and bool((p[1:] < p[:-1]).all()):  # as top-k lists them
+            return [(i, math.exp(x)) for i, x in zip(self.ids[:count].tolist(), p[:count].tolist())]
         if self.ids.size > count:
             part = np.flatnonzero(self.log_p >= np.partition(self.log_p, -count)[-count])
         else:
             part = np.arange(self.ids.size)
         order = part[np.lexsort((self.ids[part], -self.log_p[part]))][:count]
-        return [(int(self.ids[i]), float(np.exp(self.log_p[i]))) for i in order]
+        return [(int(self.ids[i]), math.exp(self.log_p[i])) for i in order]
 
     def perturbed(self, seed: int, position: int, stream: Stream = Stream.TARGET) -> npt.NDArray[np.float64]:
         """[K] log p + Gumbel noise of this position; its argmax is an exact sample."""

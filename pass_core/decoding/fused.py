@@ -33,6 +33,8 @@ BEAM = 4
 MOST_ROWS = 48
 ONE_HEAD_PASS = 24
 PROBE_EVERY = 24
+# No row is cheap enough for a draft that is accepted so seldom: it need not be made at all.
+HOPELESS = 0.01
 
 
 @dataclass(slots=True)
@@ -148,6 +150,7 @@ class FusedStepper(Stepper):
         """Level by level, the best candidates below the best nodes of the level above."""
         chain = settings.row_budget is None and not settings.auto
         branches, width = (1, 1) if chain else (BRANCHES, BEAM)
+        least = HOPELESS if settings.auto else 0.0
         beam: list[tuple[int, int, float]] = [(ROOT, state.tokens[-1], 1.0)]
         for level in range(1, depth + 1):
             below = drafts.distributions(level, [token for _, token, _ in beam], settings.sampling)
@@ -156,10 +159,14 @@ class FusedStepper(Stepper):
             for (parent, _, reach), distribution, drawn in zip(beam, below, all_drawn):
                 shares = self._acceptance.candidates(level, [score for _, score in drawn])
                 for (token, _), share in zip(drawn, shares):
+                    if reach * share < least:
+                        break
                     draft = Draft(token, parent, level, distribution, DraftSource.LOOKAHEAD, reach * share)
                     added.append(tree.add(draft))
             best = heapq.nlargest(width, added, key=lambda i: tree.drafts[i].reach)
             beam = [(i, tree.drafts[i].token, tree.drafts[i].reach) for i in best]
+            if not beam:
+                return
 
     def _merge_lookup(self, tree: DraftTree, found: list[int], match: int) -> None:
         """Add the looked-up continuation as one path; where a look-ahead draft stands already, it gains in weight."""

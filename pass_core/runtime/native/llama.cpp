@@ -19,6 +19,9 @@
 #include <mutex>
 #include <thread>
 #include <vector>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -106,22 +109,67 @@ inline f32x16 silu16(f32x16 x) {
   return x * sigmoid;
 }
 
+constexpr size_t HUGE_PAGE = 2 << 20;
+
+// Aligned memory, in huge pages where it is large and the system has them: a call reads all weights, and with small
+// pages it waits for their addresses as well.
+inline void* allocate(size_t n) {
+  void* data = nullptr;
+  if (posix_memalign(&data, n >= HUGE_PAGE ? HUGE_PAGE : 64, n)) return nullptr;
+#if defined(MADV_HUGEPAGE)
+  if (n >= HUGE_PAGE) madvise(data, n / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+#endif
+  return data;
+}
+
+// Weights that live as long as their model, side by side.
+class Arena {
+ public:
+  ~Arena() {
+    for (void* c : chunks_) std::free(c);
+  }
+  void* take(size_t n) {
+    n = (n + 63) / 64 * 64;
+    if (n > left_) {
+      size_t size = (std::max(n, (size_t)16 * HUGE_PAGE) + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+      char* chunk = (char*)allocate(size);
+      if (!chunk) return nullptr;
+      chunks_.push_back(chunk);
+      at_ = chunk;
+      left_ = size;
+    }
+    void* out = at_;
+    at_ += n;
+    left_ -= n;
+    return out;
+  }
+
+ private:
+  std::vector<void*> chunks_;
+  char* at_ = nullptr;
+  size_t left_ = 0;
+};
+
 struct Buffer {  // 64-byte aligned memory
   void* data = nullptr;
   size_t bytes = 0;
+  bool owned = true;
   Buffer() = default;
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
-  ~Buffer() { std::free(data); }
-  bool reserve(size_t n) {
-    if (n <= bytes) return true;
-    std::free(data);
+  ~Buffer() { release(); }
+  void release() {
+    if (owned) std::free(data);
     data = nullptr;
     bytes = 0;
-    if (posix_memalign(&data, 64, n + 64)) {
-      data = nullptr;
-      return false;
-    }
+    owned = true;
+  }
+  bool reserve(size_t n, Arena* arena = nullptr) {
+    if (n <= bytes) return true;
+    release();
+    data = arena ? arena->take(n + 64) : allocate(n + 64);
+    if (!data) return false;
+    owned = !arena;
     std::memset(data, 0, n + 64);
     bytes = n;
     return true;
@@ -136,12 +184,12 @@ struct Buffer {  // 64-byte aligned memory
 struct Packed {
   Buffer memory;
   int outputs = 0, inputs = 0, panels = 0, pairs = 0;
-  bool reserve(int out, int in) {
+  bool reserve(int out, int in, Arena* arena = nullptr) {
     outputs = out;
     inputs = in;
     panels = (out + 15) / 16;
     pairs = (in + 1) / 2;
-    return memory.reserve((size_t)panels * pairs * 64);
+    return memory.reserve((size_t)panels * pairs * 64, arena);
   }
   // Copy row-major [rows, in] bfloat16 into outputs first..first+rows-1.
   void put(const uint16_t* source, int rows, int first = 0) {
@@ -379,6 +427,7 @@ struct Layer {
 struct Model {
   int hidden, layers, heads, kv_heads, head_dim, inner, vocabulary;
   float epsilon;
+  Arena arena;
   Team team;
   std::vector<Layer> blocks;
   std::vector<float> final_norm, deep, lookahead;
@@ -769,8 +818,9 @@ int pass_set_layer(void* model, int index, const uint16_t* q, const uint16_t* k,
   Model& m = *(Model*)model;
   Layer& l = m.blocks[index];
   int d = m.head_dim, h = m.hidden, q_rows = m.heads * d, kv_rows = m.kv_heads * d;
-  if (!l.qkv.reserve(q_rows + 2 * kv_rows, h) || !l.output.reserve(h, q_rows) || !l.gate_up.reserve(2 * m.inner, h) ||
-      !l.down.reserve(h, m.inner))
+  Arena* a = &m.arena;
+  if (!l.qkv.reserve(q_rows + 2 * kv_rows, h, a) || !l.output.reserve(h, q_rows, a) ||
+      !l.gate_up.reserve(2 * m.inner, h, a) || !l.down.reserve(h, m.inner, a))
     return 1;
   l.qkv.put(q, q_rows);
   l.qkv.put(k, kv_rows, q_rows);
@@ -791,7 +841,7 @@ int pass_set_layer(void* model, int index, const uint16_t* q, const uint16_t* k,
 
 int pass_set_head(void* model, const uint16_t* weight) {
   Model& m = *(Model*)model;
-  if (!m.head.reserve(m.vocabulary, m.hidden)) return 1;
+  if (!m.head.reserve(m.vocabulary, m.hidden, &m.arena)) return 1;
   m.head.put(weight, m.vocabulary);
   return 0;
 }
