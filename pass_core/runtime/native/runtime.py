@@ -304,14 +304,15 @@ class NativeSamplerHead:
             raise MemoryError("There is not enough memory for the sampler head. Switch it off.")
         self._table = runtime.model.input_embedding.weight.detach()
         self._head = runtime.model.head.weight.detach()
+        self._addresses = (ctypes.c_void_p(runtime.handle), ctypes.c_void_p(self._handle))
+        self._weights = (ctypes.c_void_p(self._table.data_ptr()), ctypes.c_void_p(self._head.data_ptr()))
 
     def prepare(self, states: torch.Tensor, steps: Sequence[int]) -> torch.Tensor:
         states = states.contiguous()
         at = np.asarray(steps, dtype=np.int32)
         prepared = torch.empty(states.shape[0], self._inner, dtype=torch.float32)
         self._runtime.lib.pass_sampler_prepare(
-            ctypes.c_void_p(self._runtime.handle),
-            ctypes.c_void_p(self._handle),
+            *self._addresses,
             ctypes.c_void_p(states.data_ptr()),
             _pointer(at),
             states.shape[0],
@@ -324,12 +325,10 @@ class NativeSamplerHead:
     ) -> np.ndarray:
         out = np.empty((before.size, candidates.size), dtype=np.float32)
         self._runtime.lib.pass_sampler_score(
-            ctypes.c_void_p(self._runtime.handle),
-            ctypes.c_void_p(self._handle),
+            *self._addresses,
             ctypes.c_void_p(state.data_ptr()),
             ctypes.c_void_p(prepared.data_ptr()),
-            ctypes.c_void_p(self._table.data_ptr()),
-            ctypes.c_void_p(self._head.data_ptr()),
+            *self._weights,
             _pointer(before),
             before.size,
             _pointer(candidates),
