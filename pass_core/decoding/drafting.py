@@ -42,7 +42,8 @@ class LookaheadDrafts:
         self._logits = logits if known else runtime.logits(hidden)
         self._at = list(at)[: hidden.shape[0]] if known and at is not None else list(range(hidden.shape[0]))
         self._plain: dict[SamplingSettings, list[Distribution]] = {}
-        self._candidates: tuple[np.ndarray, torch.Tensor] | None = None
+        self._candidates: dict[int, np.ndarray] = {}
+        self._prepared: torch.Tensor | None = None
 
     @property
     def depth(self) -> int:
@@ -62,15 +63,13 @@ class LookaheadDrafts:
             if plain is None:
                 plain = self._plain[sampling] = distributions(self._logits, sampling, self._at)
             return [plain[depth - 1]] * len(before)
-        candidates, prepared = self._prepare_sampler(self._sampler)
-        ids = candidates[depth - 1]
+        # Only the depths that are asked for: most trees end long before the chain does.
+        ids = self._candidates.get(depth)
+        if ids is None:
+            ids = np.sort(top_candidates(self._logits, SAMPLER_CANDIDATES, self._at[depth - 1 : depth])[0][0])
+            self._candidates[depth] = ids
+        if self._prepared is None:
+            self._prepared = self._sampler.prepare(self._hidden, self._steps)
         tokens = np.asarray(before, dtype=np.int64)
-        scores = self._sampler.scores(self._hidden[depth - 1], prepared[depth - 1], tokens, ids)
+        scores = self._sampler.scores(self._hidden[depth - 1], self._prepared[depth - 1], tokens, ids)
         return candidate_distributions(ids, scores, sampling)
-
-    def _prepare_sampler(self, sampler: SamplerHead) -> tuple[np.ndarray, torch.Tensor]:
-        if self._candidates is None:
-            assert self._logits is not None
-            ids, _ = top_candidates(self._logits, SAMPLER_CANDIDATES, self._at)
-            self._candidates = (np.sort(ids, axis=1), sampler.prepare(self._hidden, self._steps))
-        return self._candidates

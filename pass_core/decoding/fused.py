@@ -35,6 +35,8 @@ ONE_HEAD_PASS = 24
 PROBE_EVERY = 24
 # No row is cheap enough for a draft that is accepted so seldom: it need not be made at all.
 HOPELESS = 0.01
+# Nor is a level worth growing that the walk comes to so seldom.
+UNLIKELY_LEVEL = 0.05
 
 
 @dataclass(slots=True)
@@ -165,7 +167,7 @@ class FusedStepper(Stepper):
                     added.append(tree.add(draft))
             best = heapq.nlargest(width, added, key=lambda i: tree.drafts[i].reach)
             beam = [(i, tree.drafts[i].token, tree.drafts[i].reach) for i in best]
-            if not beam:
+            if sum(reach for _, _, reach in beam) < UNLIKELY_LEVEL and settings.auto:
                 return
 
     def _merge_lookup(self, tree: DraftTree, found: list[int], match: int) -> None:
@@ -234,8 +236,10 @@ class FusedStepper(Stepper):
                     break
             else:
                 break
-        length = len(state.tokens) + len(walk.emitted)
-        self._pending = _Pending(length, hidden[at], logits, at, steps) if at else None
+        self._pending = None
+        if at:
+            chosen = hidden.index_select(0, torch.tensor(at, device=hidden.device))
+            self._pending = _Pending(len(state.tokens) + len(walk.emitted), chosen, logits, at, steps)
 
 
 def _depth(tree: DraftTree, node: int) -> int:
