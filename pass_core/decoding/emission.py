@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pass_core.decoding.events import Candidate, DraftNode, DraftStatus, StopReason, TokenEvent
-from pass_core.decoding.settings import DecodingSettings, StopConditions, Verification
+from pass_core.decoding.settings import DecodingSettings, StopConditions, Strategy, Verification
 from pass_core.decoding.state import StepOutcome
 from pass_core.decoding.tree import ROOT, Emitted
 from pass_core.models.detokenizer import TextStream, TokenBytes
@@ -61,7 +61,7 @@ class Emission:
             position: absolute position of the step's first token (its noise depends on it).
         """
         coupled = settings.verification is Verification.COUPLED and settings.sampling.temperature > 0
-        shown_seed = seed if coupled else None
+        shown_seed = seed if coupled and settings.strategy is not Strategy.PROMPT_LOOKUP else None
         tokens: list[TokenEvent] = []
         for offset, item in enumerate(outcome.emitted[:kept]):
             data = self._bytes(item.token)
