@@ -31,6 +31,7 @@ _STRATEGIES = {
     Strategy.AUTOREGRESSIVE: "plain autoregressive decoding",
     Strategy.TWO_CALL: "PASS, two calls per iteration",
     Strategy.FUSED: "PASS, fused",
+    Strategy.PROMPT_LOOKUP: "prompt lookup by transformers",
 }
 
 

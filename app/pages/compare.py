@@ -32,12 +32,18 @@ if TYPE_CHECKING:
     from pass_core.models.language_model import LanguageModel
 
 MAX_ROUNDS = 20
+LOOKUP_TOKENS = 10  # as in transformers' documentation
 PLAIN = DecodingSettings(strategy=Strategy.AUTOREGRESSIVE)
 READY: tuple[tuple[str, PaneWish, PaneWish], ...] = (
     ("Plain against PASS", PaneWish(PLAIN), PaneWish(DecodingSettings())),
     (
         "Two-call against fused",
         PaneWish(DecodingSettings(strategy=Strategy.TWO_CALL)),
+        PaneWish(DecodingSettings()),
+    ),
+    (
+        "Prompt lookup against PASS",
+        PaneWish(DecodingSettings(strategy=Strategy.PROMPT_LOOKUP, k=LOOKUP_TOKENS)),
         PaneWish(DecodingSettings()),
     ),
     (
@@ -139,10 +145,11 @@ class ComparePage(QWidget):
             context.report_error("The prompt is empty. Write a few words on the Generate page.")
             return
         wishes = [p.setup.wish() for p in self.panes]
-        if not model.capabilities.supports_pass and any(
-            w.settings.strategy is not Strategy.AUTOREGRESSIVE for w in wishes
-        ):
-            context.report_error(f"{model.name} cannot draft: {model.capabilities.reason} Choose Plain in both panes.")
+        if not model.capabilities.supports_pass and any(w.settings.strategy.uses_lookahead for w in wishes):
+            context.report_error(
+                f"{model.name} cannot run PASS: {model.capabilities.reason} Choose Plain or transformers lookup in "
+                "both panes."
+            )
             return
         self._preparing = True
         self._setup = setup
@@ -260,6 +267,13 @@ class ComparePage(QWidget):
             pane.text.mark_tokens([] if exact.identical else [exact.tokens])
             if not exact.identical:
                 pane.text.reveal(exact.tokens)
+
+    def _take_setup(self, setup: GenerationSetup) -> None:
+        """A run is to be repeated whose strategy only panes have."""
+        if setup.settings.strategy is Strategy.PROMPT_LOOKUP and not self.runner.running:
+            self.panes[1].setup.set_wish(PaneWish(setup.settings))
+            self._pane_changed()
+            self._context.notify("transformers' prompt lookup runs in a pane: B is set to it. Press Compare.")
 
     def _setup_changed(self, setup: GenerationSetup) -> None:
         before = self._setup
@@ -440,6 +454,7 @@ class ComparePage(QWidget):
         self.race.moved.connect(self._race_moved)
         self.race.loaded.connect(self._show_state)
         context.setup_changed.connect(self._setup_changed)
+        context.setup_requested.connect(self._take_setup)
         context.busy_changed.connect(lambda _: self._show_state(self.stage.text()))
         context.model_changed.connect(self._model_changed)
         context.lookahead_changed.connect(self._lookahead_changed)
@@ -461,7 +476,7 @@ def _lookaheads(
     from pass_core.models.shipped import untrained_lookahead
 
     def read(wish: PaneWish) -> LookaheadEmbeddings | None:
-        if wish.settings.strategy is Strategy.AUTOREGRESSIVE:
+        if not wish.settings.strategy.uses_lookahead:
             return None
         if wish.lookahead == LOADED:
             return loaded

@@ -12,7 +12,12 @@ from pass_core.decoding.summary import SummaryBuilder
 
 WINDOW_TOKENS = 32
 
-_STRATEGIES = {Strategy.AUTOREGRESSIVE: "autoregressive", Strategy.TWO_CALL: "two-call", Strategy.FUSED: "fused"}
+_STRATEGIES = {
+    Strategy.AUTOREGRESSIVE: "autoregressive",
+    Strategy.TWO_CALL: "two-call",
+    Strategy.FUSED: "fused",
+    Strategy.PROMPT_LOOKUP: "transformers lookup",
+}
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from app.compare.pane_setup import UNTRAINED, PaneWish
 from app.compare.runner import Order, PaneChoice, Plan
 from app.context import AppContext, GenerationSetup
 from app.pages.compare import PLAIN, READY, ComparePage
+from pass_core.decoding.events import StopReason
 from pass_core.decoding.settings import (
     DecodingSettings,
     LookaheadPart,
@@ -112,6 +113,63 @@ def test_a_moved_slider_takes_effect_and_voids_the_comparison(
     assert page.strip.badge.text() == "void"
     assert "sampling was changed" in page.strip.detail.text()
     assert page.runner.results[1][0].settings.sampling != SamplingSettings(0.3)
+
+
+LOOKUP = DecodingSettings(strategy=Strategy.PROMPT_LOOKUP, k=4)
+
+
+def test_transformers_lookup_writes_the_same_text_at_temperature_0(
+    page: ComparePage, ready: AppContext, qtbot: QtBot
+) -> None:
+    ready.set_setup(replace(ready.setup, settings=DecodingSettings(sampling=SamplingSettings(0.0))))
+    compare(page, qtbot, PaneWish(PLAIN), PaneWish(LOOKUP))
+    first, second = texts(page)
+    assert first == second != ""
+    assert page.strip.badge.text() == f"identical ({TOKENS} tokens)"
+    run = page.runner.runs[1]
+    assert run is not None
+    assert run.request.label == "B: transformers lookup, k 4"
+    assert run.request.lookahead is None
+    assert {s.settings.strategy for s in run.events} == {Strategy.PROMPT_LOOKUP}
+    assert run.summary.accepted == run.summary.sources.get("prompt-lookup", 0)
+    assert run.summary.new_tokens == TOKENS
+
+
+def test_transformers_lookup_draws_its_own_numbers_and_the_badge_says_so(
+    page: ComparePage, ready: AppContext, qtbot: QtBot
+) -> None:
+    ready.set_setup(replace(ready.setup, settings=DecodingSettings(sampling=SamplingSettings(1.5, 0))))
+    compare(page, qtbot, PaneWish(FORCED), PaneWish(LOOKUP))
+    assert page.strip.badge.text().startswith("diverges at token")
+    assert page.strip.badge.property("tone") == "accent"
+    assert "random numbers of its own" in page.strip.detail.text()
+
+
+def test_stop_ends_transformers_too(page: ComparePage, ready: AppContext, qtbot: QtBot) -> None:
+    ready.set_setup(replace(ready.setup, stop=StopConditions(240, ignore_eos=True)))
+    page.runner.steps_arrived.connect(lambda *_: page.stop())
+    compare(page, qtbot, PaneWish(LOOKUP), PaneWish(PLAIN))
+    run = page.runner.runs[0]
+    assert run is not None
+    assert run.events[-1].stop_reason is StopReason.CANCELLED
+    assert run.summary.new_tokens < 240
+
+
+def test_what_transformers_does_not_take_is_greyed_out(page: ComparePage) -> None:
+    setup = page.panes[1].setup
+    setup.set_wish(PaneWish(LOOKUP))
+    assert setup.k.isEnabled()
+    for widget in (setup.auto, setup.verification, setup.lookahead, setup.options):
+        assert not widget.isEnabled()
+    assert setup.wish().settings.strategy is Strategy.PROMPT_LOOKUP
+
+
+def test_running_a_pane_s_lookup_again_leads_back_here(page: ComparePage, ready: AppContext, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(ready.page_requested) as shown:
+        ready.apply_setup(replace(ready.setup, settings=replace(LOOKUP, k=7)))
+    assert shown.args == ["compare"]
+    assert page.panes[1].setup.wish().settings.k == 7
+    assert page.panes[1].setup.wish().settings.strategy is Strategy.PROMPT_LOOKUP
 
 
 def test_stop_ends_it_at_once(page: ComparePage, ready: AppContext, qtbot: QtBot) -> None:
