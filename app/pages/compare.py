@@ -23,6 +23,7 @@ from app.theme.icons import set_icon
 from app.widgets.basic import Card, ElidedLabel, guard_wheel, label, row
 from app.widgets.choice import Choice
 from app.widgets.figures import number
+from app.widgets.legend import Legend
 from app.widgets.token_view import TokenView
 from pass_core.decoding.events import StepEvent, TokenEvent
 from pass_core.decoding.settings import DecodingSettings, Strategy, Verification
@@ -65,7 +66,7 @@ READY: tuple[tuple[str, PaneWish, PaneWish], ...] = (
 
 
 class ComparePane(Card):
-    """One side: its choices, its text, its speed."""
+    """One side: its choices, its speed, its text with a legend that counts."""
 
     def __init__(self, number_: int, wish: PaneWish, context: AppContext) -> None:
         super().__init__()
@@ -74,6 +75,7 @@ class ComparePane(Card):
         self.text = TokenView(context.theme)
         self.text.set_empty_state("", "")
         self.state = label("", "faint")
+        self.legend = Legend(context.theme)
         self.body.setContentsMargins(1, 8, 1, 1)
         self.body.setSpacing(6)
         top = row(self.setup)
@@ -82,6 +84,9 @@ class ComparePane(Card):
         foot = row(LineSample(context.theme, number_), self.state, 1)
         foot.setContentsMargins(12, 0, 12, 0)
         self.body.addLayout(foot)
+        key = row(self.legend)
+        key.setContentsMargins(12, 0, 12, 0)
+        self.body.addLayout(key)
         line = QFrame()
         line.setProperty("role", "line")
         self.body.addWidget(line)
@@ -140,8 +145,7 @@ class ComparePage(QWidget):
         if context.busy_with:
             context.report_error(f"The model is busy with {context.busy_with}. Stop it, or wait until it has finished.")
             return
-        setup = context.setup
-        if not setup.prompt_text.strip():
+        if not context.setup.prompt_text.strip():
             context.report_error("The prompt is empty. Write a few words on the Generate page.")
             return
         wishes = [p.setup.wish() for p in self.panes]
@@ -152,13 +156,12 @@ class ComparePage(QWidget):
             )
             return
         self._preparing = True
-        self._setup = setup
         self._show_state()
         loaded = context.lookahead
         job = context.jobs.start(
             "reading look-ahead files", lambda control: _lookaheads(control, model, loaded, wishes)
         )
-        job.succeeded.connect(lambda found: self._begin(setup, wishes, found))
+        job.succeeded.connect(lambda found: self._begin(wishes, found))
         job.failed.connect(self._not_prepared)
         job.cancelled.connect(lambda: self._not_prepared(None))
 
@@ -184,9 +187,10 @@ class ComparePage(QWidget):
 
     # -- running -------------------------------------------------------------------------------------------------------
 
-    def _begin(self, setup: GenerationSetup, wishes: list[PaneWish], found: list[LookaheadEmbeddings | None]) -> None:
+    def _begin(self, wishes: list[PaneWish], found: list[LookaheadEmbeddings | None]) -> None:
         context = self._context
         self._preparing = False
+        self._setup = setup = context.setup  # what is shown now; a slider may have moved while files were read
         try:
             prompt = context.render_prompt(setup.prompt_text, chat=setup.chat)
         except ChatTemplateError as error:
@@ -210,6 +214,7 @@ class ComparePage(QWidget):
         for pane in self.panes:
             pane.text.set_empty_state("", "")
             pane.text.start(shown)
+            pane.legend.reset()
             pane.state.setText("")
         self.strip.clear()
         self.overlay.set_runs(titles)
@@ -231,6 +236,7 @@ class ComparePage(QWidget):
         run = self.runner.runs[pane]
         if number_ == 0 and run is not None:
             self.panes[pane].text.append_steps(steps)
+            self.panes[pane].legend.add_steps(steps)
             self.overlay.add_steps(pane, steps)
             s = run.summary
             facts = (
@@ -299,9 +305,12 @@ class ComparePage(QWidget):
                 plan = self.runner.plan
                 prompt = "" if plan is None else plan.prompt_text + ("\n\n" if plan.chat else "")
                 pane.text.start(prompt)
+                pane.legend.reset()
                 self._raced[i] = 0
             if shown > self._raced[i]:
-                pane.text.append_steps(timeline.part(self._raced[i], shown))
+                parts = timeline.part(self._raced[i], shown)  # whole steps: their tokens appear together
+                pane.text.append_steps(parts)
+                pane.legend.add_steps(parts)
             self._raced[i] = shown
             seconds = min(clock, timeline.duration)
             done = f"  ·  done after {timeline.duration:.1f} s" if shown == timeline.tokens else ""
@@ -402,10 +411,12 @@ class ComparePage(QWidget):
         self.compare_button.setToolTip("Ctrl+Shift+Enter")
         set_icon(self.compare_button, "ph.columns-fill", theme, "on_accent", "on_accent")
         self.stop_button = QPushButton("Stop")
+        self.stop_button.setToolTip("Esc")
         set_icon(self.stop_button, "ph.stop-fill", theme, "danger", "danger")
         self.compare_action = QAction("Compare", self)
         self.compare_action.setShortcuts([QKeySequence("Ctrl+Shift+Return"), QKeySequence("Ctrl+Shift+Enter")])
         self.stop_action = QAction("Stop comparing", self)
+        self.stop_action.setShortcut(QKeySequence("Esc"))  # enabled only while comparing, as Generate's is for its runs
         self.race_action = QAction("Race", self)
 
     def _lay_out(self) -> None:

@@ -11,6 +11,7 @@ from app.compare.pane_setup import UNTRAINED, PaneWish
 from app.compare.runner import Order, PaneChoice, Plan
 from app.context import AppContext, GenerationSetup
 from app.pages.compare import PLAIN, READY, ComparePage
+from app.theme.roles import TokenRole
 from pass_core.decoding.events import StopReason
 from pass_core.decoding.settings import (
     DecodingSettings,
@@ -78,6 +79,7 @@ def test_rejection_diverges_by_design_and_both_panes_mark_it(
     assert "by design" in page.strip.detail.text()
     for pane in page.panes:
         (mark,) = pane.text.extraSelections()
+        assert sum(pane.legend.counts[r] for r in TokenRole if r is not TokenRole.GHOST) == TOKENS
         assert mark.cursor.selectionStart() == len("The sea") + sum(len(t.text) for t in (a, b)[pane.number][:first])
 
 
@@ -182,6 +184,18 @@ def test_stop_ends_it_at_once(page: ComparePage, ready: AppContext, qtbot: QtBot
     assert page.compare_button.isEnabled()
 
 
+def test_a_slider_moved_while_files_are_read_counts_for_both(
+    page: ComparePage, ready: AppContext, qtbot: QtBot
+) -> None:
+    page.panes[0].setup.set_wish(PaneWish(PLAIN))
+    page.panes[1].setup.set_wish(PaneWish(FORCED))
+    with qtbot.waitSignal(page.runner.finished, timeout=120_000):
+        page.compare()
+        ready.set_setup(replace(ready.setup, settings=DecodingSettings(sampling=SamplingSettings(0.3))))
+    assert {r[0].settings.sampling.temperature for r in page.runner.results} == {0.3}
+    assert page.strip.badge.text().startswith("identical")
+
+
 def test_each_pane_has_its_own_embeddings_and_parts(page: ComparePage, ready: AppContext, qtbot: QtBot) -> None:
     off = replace(FORCED, k=2, disabled_parts=frozenset({LookaheadPart.SAMPLER}))
     compare(page, qtbot, PaneWish(FORCED), PaneWish(off, UNTRAINED))
@@ -205,17 +219,19 @@ def test_a_file_that_does_not_fit_is_refused_in_plain_words(page: ComparePage, r
 
 def test_the_race_shows_each_run_at_its_recorded_time(page: ComparePage, qtbot: QtBot) -> None:
     compare(page, qtbot, PaneWish(PLAIN), PaneWish(TWO_CALL))
-    whole = texts(page)
+    whole, counts = texts(page), [dict(p.legend.counts) for p in page.panes]
     for share in (0.5, 0.2, 0.8):
         page.race.seek(page.race.duration * share)
         for i, pane in enumerate(page.panes):
             timeline = page.race.timelines[i]
             shown = timeline.shown_at(page.race.clock)
             assert pane.text.plain_text() == "".join(timeline.token(t).text for t in range(shown))
+            assert sum(pane.legend.counts[r] for r in TokenRole if r is not TokenRole.GHOST) == shown
     page.race.speed = 50.0
     with qtbot.waitSignal(page.race.playing_changed, timeout=60_000, check_params_cb=lambda on: not on):
         page.race.toggle()
     assert texts(page) == whole
+    assert [p.legend.counts for p in page.panes] == counts
 
 
 def test_the_panes_scroll_together(page: ComparePage, ready: AppContext, qtbot: QtBot) -> None:
