@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtGui import QAction, QKeySequence, QResizeEvent
 from PySide6.QtWidgets import QFrame, QPushButton, QSpinBox, QSplitter, QVBoxLayout, QWidget
 
 from app.compare.analysis import judge
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pass_core.models.language_model import LanguageModel
 
 MAX_ROUNDS = 20
+PLOTS_FROM_HEIGHT = 600
 LOOKUP_TOKENS = 10  # as in transformers' documentation
 PLAIN = DecodingSettings(strategy=Strategy.AUTOREGRESSIVE)
 READY: tuple[tuple[str, PaneWish, PaneWish], ...] = (
@@ -75,7 +76,7 @@ class ComparePane(Card):
         self.text = TokenView(context.theme)
         self.text.set_empty_state("", "")
         self.state = label("", "faint")
-        self.legend = Legend(context.theme)
+        self.legend = Legend(context.theme, short=True)
         self.body.setContentsMargins(1, 8, 1, 1)
         self.body.setSpacing(6)
         top = row(self.setup)
@@ -216,6 +217,7 @@ class ComparePage(QWidget):
             pane.text.start(shown)
             pane.legend.reset()
             pane.state.setText("")
+        self._align_texts()
         self.strip.clear()
         self.overlay.set_runs(titles)
         try:
@@ -237,6 +239,7 @@ class ComparePage(QWidget):
         if number_ == 0 and run is not None:
             self.panes[pane].text.append_steps(steps)
             self.panes[pane].legend.add_steps(steps)
+            self._align_texts()
             self.overlay.add_steps(pane, steps)
             s = run.summary
             facts = (
@@ -311,6 +314,7 @@ class ComparePage(QWidget):
                 parts = timeline.part(self._raced[i], shown)  # whole steps: their tokens appear together
                 pane.text.append_steps(parts)
                 pane.legend.add_steps(parts)
+                self._align_texts()
             self._raced[i] = shown
             seconds = min(clock, timeline.duration)
             done = f"  ·  done after {timeline.duration:.1f} s" if shown == timeline.tokens else ""
@@ -320,6 +324,17 @@ class ComparePage(QWidget):
             self._mark_divergence()
 
     # -- look ----------------------------------------------------------------------------------------------------------
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.overlay.setVisible(self.height() >= PLOTS_FROM_HEIGHT)  # the texts go before the plots
+        self._align_texts()
+
+    def _align_texts(self) -> None:
+        """Both legends take the same number of lines, so that the texts below them begin at the same height."""
+        height = max(p.legend.heightForWidth(p.legend.width()) for p in self.panes)
+        for pane in self.panes:
+            pane.legend.setFixedHeight(height)
 
     def _show_shared(self) -> None:
         setup = self._context.setup

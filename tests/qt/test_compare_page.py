@@ -245,6 +245,27 @@ def test_the_panes_scroll_together(page: ComparePage, ready: AppContext, qtbot: 
     assert left.value() == 0
 
 
+def test_both_texts_begin_at_the_same_height(page: ComparePage, ready: AppContext, qtbot: QtBot) -> None:
+    page.resize(800, 700)
+    ready.set_setup(replace(ready.setup, settings=DecodingSettings(sampling=SamplingSettings(1.5, 0))))
+    compare(page, qtbot, PaneWish(PLAIN), PaneWish(replace(FORCED, prompt_lookup=True)))
+    left, right = (p.legend for p in page.panes)
+    assert left.height() == right.height() >= right.heightForWidth(right.width())
+    assert not left._entries[TokenRole.BONUS].isVisible()  # plain decoding has no bonus
+
+
+def test_the_texts_go_before_the_plots(page: ComparePage, qtbot: QtBot) -> None:
+    page.resize(792, 500)
+    assert not page.overlay.isVisible()
+    for pane in page.panes:
+        assert pane.setup.height() >= pane.setup.minimumSizeHint().height()
+        assert pane.text.height() > 60
+    assert page.strip._grid.itemAtPosition(1, 0) is not None  # two rows of figures
+    page.resize(1200, 740)
+    assert page.overlay.isVisible()
+    assert page.strip._grid.itemAtPosition(1, 0) is None
+
+
 def test_ready_comparisons_set_both_panes(page: ComparePage) -> None:
     for number, (_, a, b) in enumerate(READY, start=1):
         page.ready.activated.emit(number)
