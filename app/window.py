@@ -32,7 +32,7 @@ from app.widgets.status import StatusLine
 
 TITLE = "PASS Playground"
 DEFAULT_SIZE = QSize(1280, 800)
-MINIMUM_SIZE = QSize(880, 560)
+MINIMUM_SIZE = QSize(920, 560)
 
 
 class MainWindow(QMainWindow):

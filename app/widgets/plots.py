@@ -238,6 +238,10 @@ class LivePlots(QWidget):
             explanation = label(hint, "faint")
             if plot is self.positions:
                 self._positions_hint = explanation
+                explanation.setToolTip(
+                    "◇ what the look-ahead file's trainer measured on held-out text\n"
+                    "▩ copied from earlier text (prompt lookup); the rest are look-ahead drafts"
+                )
             card.body.addLayout(row(heading, 1, explanation))
             plot.setObjectName(name)
             plot.setAccessibleName(title)
@@ -278,7 +282,7 @@ class LivePlots(QWidget):
         self.per_call.show_data(s.tokens, s.per_call, s.per_call_overall, s.marks)
         t = s.totals
         self.positions.show_data(t.accepted_by_position, t.examined_by_position, self._depths, s.copied_by_position)
-        self._positions_hint.setText(f"{HELD_OUT}  ▩ copied" if s.copied_by_position else HELD_OUT)
+        self._positions_hint.setText("◇  ▩ copied" if s.copied_by_position else HELD_OUT)
 
     def showEvent(self, event: object) -> None:
         super().showEvent(event)  # type: ignore[arg-type]
