@@ -37,7 +37,7 @@ from app.engine.run import RunRequest
 from app.engine.session import EngineSession
 from app.preferences import Preferences
 from app.theme.apply import ThemeManager
-from pass_core.decoding.settings import DecodingSettings, StopConditions
+from pass_core.decoding.settings import DecodingSettings, StopConditions, Strategy
 
 if TYPE_CHECKING:
     from pass_core.lookahead import LookaheadEmbeddings
@@ -149,10 +149,10 @@ class AppContext(QObject):
             self.setup_changed.emit(setup)
 
     def apply_setup(self, setup: GenerationSetup, *, show: bool = True) -> None:
-        """Ask the Generate page to take these choices, and show it."""
+        """Ask the Generate page to take these choices, and show it; of a strategy that only panes have, Compare."""
         self.setup_requested.emit(setup)
         if show:
-            self.page_requested.emit("generate")
+            self.page_requested.emit("compare" if setup.settings.strategy is Strategy.PROMPT_LOOKUP else "generate")
 
     def request(self, setup: GenerationSetup | None = None, *, owner: str = "generate", label: str = "") -> RunRequest:
         """A RunRequest of `setup` (default: the present choices) on the loaded model and look-ahead embeddings.

@@ -32,7 +32,7 @@ from app.widgets.status import StatusLine
 
 TITLE = "PASS Playground"
 DEFAULT_SIZE = QSize(1280, 800)
-MINIMUM_SIZE = QSize(880, 560)
+MINIMUM_SIZE = QSize(920, 560)
 
 
 class MainWindow(QMainWindow):
@@ -67,6 +67,7 @@ class MainWindow(QMainWindow):
         self.add_page("generate", "Generate", "ph.pencil-line", self.generate)
         context.error_raised.connect(self._show_error)
         context.notice_raised.connect(self.banner.show_notice)
+        context.session.run_started.connect(self.banner.overcome)
         context.page_requested.connect(self.show_page)
         loader.loading_changed.connect(self._loading_changed)
         loader.failed.connect(self._load_failed)

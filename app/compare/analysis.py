@@ -10,7 +10,7 @@ from statistics import median
 
 from app.widgets.text_format import probability_text, visible
 from pass_core.decoding.events import Candidate, StepEvent, StopReason, TokenEvent
-from pass_core.decoding.settings import DecodingSettings, Strategy, Verification
+from pass_core.decoding.settings import DecodingSettings, Verification
 from pass_core.decoding.summary import Summary, summarize
 
 LOW_PRECISION = frozenset({"bfloat16", "float16"})
@@ -232,17 +232,32 @@ def _why(a: PaneRun, b: PaneRun, at: int, x: TokenEvent | None, y: TokenEvent | 
     if x is None or y is None:
         return _ended(a if x is None else b, "A" if x is None else "B")
     greedy = a.settings.sampling.temperature == 0
-    if (a.external or b.external) and not greedy:
-        return Reason.OTHER_IMPLEMENTATION, (
-            "transformers draws random numbers of its own, so only temperature 0 can give the same text. "
-            "The distribution is the same."
-        )
+    if a.external or b.external:
+        return Reason.OTHER_IMPLEMENTATION, _of_transformers(a, b, greedy)
     if not greedy and (_rejects(a) or _rejects(b)):
         return Reason.REJECTION, (
             "The rejection rule draws other random numbers than plain sampling, by design: the distribution is the "
             "same, the text is not. The coupled rule gives the same text."
         )
     return _tie(a, b, x, y)
+
+
+def _of_transformers(a: PaneRun, b: PaneRun, greedy: bool) -> str:
+    if not greedy:
+        return (
+            "transformers draws random numbers of its own, so only temperature 0 can give the same text. The "
+            "distribution is the same, but for ties at the edge of top-k: it keeps all of them."
+        )
+    low = next((r.dtype for r in (a, b) if r.dtype in LOW_PRECISION), "")
+    if low:
+        return (
+            f"At temperature 0 both take the likeliest token, but transformers rounds otherwise, and in {low} near "
+            "ties are common. Load the model in float32 to see the same text."
+        )
+    return (
+        "At temperature 0 both take the likeliest token, but transformers rounds a little otherwise, which decides "
+        "where two tokens are nearly equal."
+    )
 
 
 def _tie(a: PaneRun, b: PaneRun, x: TokenEvent, y: TokenEvent) -> tuple[Reason, str]:
@@ -281,7 +296,7 @@ def _ended(ended: PaneRun, name: str) -> tuple[Reason, str]:
 
 
 def _rejects(run: PaneRun) -> bool:
-    return run.settings.strategy is not Strategy.AUTOREGRESSIVE and run.settings.verification is Verification.REJECTION
+    return run.settings.strategy.uses_lookahead and run.settings.verification is Verification.REJECTION
 
 
 def _candidate(token: TokenEvent, id_: int) -> Candidate | None:

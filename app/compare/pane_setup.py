@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QMenu, QSpinBox
 from app.theme.apply import ThemeManager
 from app.widgets.basic import guard_wheel, label, row
 from app.widgets.choice import Choice
-from app.widgets.text_format import STRATEGY_TITLES
+from app.widgets.text_format import STRATEGY_TITLES, strategy_text
 from pass_core.decoding.settings import DecodingSettings, LookaheadPart, Strategy, Verification
 
 LOADED, UNTRAINED, CHOOSE = "loaded", "untrained", "choose"
@@ -57,6 +57,12 @@ class PaneSetup(QWidget):
         self.k.setFixedWidth(60)
         self.k.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.k.setAccessibleName(f"Draft length of pane {name}")
+        self.strategy.setItemData(
+            self.strategy.findData(Strategy.PROMPT_LOOKUP.value),
+            "transformers' own generate with its prompt lookup: k tokens are copied from earlier text at a time.\n"
+            "Its random numbers are its own, so only temperature 0 gives the same text.",
+            Qt.ItemDataRole.ToolTipRole,
+        )
         self.auto = QCheckBox("auto")
         self.auto.setToolTip("Fused: choose the tree from the measured cost of a call")
         self.verification = Choice(theme)
@@ -150,8 +156,8 @@ class PaneSetup(QWidget):
         """A short name for legends: "PASS fused, k 5, coupled"."""
         wish = self.wish()
         s = wish.settings
-        if s.strategy is Strategy.AUTOREGRESSIVE:
-            return f"{self.name}: Plain"
+        if not s.strategy.uses_lookahead:
+            return f"{self.name}: {strategy_text(s.strategy, s.k)}"
         parts = [f"{STRATEGY_TITLES[s.strategy]} k {s.k}"]
         if s.verification is Verification.REJECTION:
             parts.append("rejection")
@@ -193,8 +199,8 @@ class PaneSetup(QWidget):
 
     def _enable(self) -> None:
         strategy = Strategy(self.strategy.currentData())
-        drafting = strategy is not Strategy.AUTOREGRESSIVE
-        for widget in (self.k, self.verification, self.lookahead, self.options):
-            widget.setEnabled(drafting)
+        self.k.setEnabled(strategy is not Strategy.AUTOREGRESSIVE)
+        for widget in (self.verification, self.lookahead, self.options):
+            widget.setEnabled(strategy.uses_lookahead)
         self.auto.setEnabled(strategy is Strategy.FUSED)
         self.lookup.setEnabled(strategy is Strategy.FUSED)

@@ -14,7 +14,7 @@ from app.context import AppContext
 from app.engine.run import Run, RunRequest
 from app.engine.session import RunRefused
 from pass_core.decoding.events import StepEvent
-from pass_core.decoding.settings import DecodingSettings, SamplingSettings, StopConditions
+from pass_core.decoding.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy
 
 if TYPE_CHECKING:
     from pass_core.lookahead import LookaheadEmbeddings
@@ -240,5 +240,6 @@ def pane_run(run: Run, memory: int | None = None) -> PaneRun:
         prompt=run.request.prompt,
         model=run.model_fingerprint,
         dtype=run.dtype,
+        external=run.request.settings.strategy is Strategy.PROMPT_LOOKUP,
         memory=memory,
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtCore import QSize
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from app.compare.analysis import Reason, Spread, Verdict
 from app.theme.apply import ThemeManager
 from app.widgets.basic import Card, label, set_tone
 from app.widgets.figures import NOTHING, Figure, number
 from app.widgets.text_format import bytes_text, seconds_text
+
+ONE_ROW_FROM_WIDTH = 1100
 
 
 class VerdictStrip(Card):
@@ -32,14 +36,36 @@ class VerdictStrip(Card):
         exact.addWidget(label("Exactness", "hint"))
         exact.addWidget(self.badge)
         exact.addStretch(1)
-        layout = QHBoxLayout()
-        layout.setSpacing(20)
-        for figure in self._figures:
-            layout.addWidget(figure, 1)
-        layout.addLayout(exact, 1)
-        self.body.addLayout(layout)
+        badge = QWidget()
+        badge.setLayout(exact)
+        exact.setContentsMargins(0, 0, 0, 0)
+        self._cells = (*self._figures, badge)
+        self._grid = QGridLayout()
+        self._grid.setHorizontalSpacing(20)
+        self._grid.setVerticalSpacing(6)
+        self._columns = 0
+        self._arrange(len(self._cells))
+        self.body.addLayout(self._grid)
         self.body.addWidget(self.detail)
         self.clear()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """One row, or two where seven figures beside each other would be cut."""
+        super().resizeEvent(event)
+        self._arrange(len(self._cells) if self.width() >= ONE_ROW_FROM_WIDTH else 4)
+
+    def minimumSizeHint(self) -> QSize:
+        """Narrower than one row needs: `resizeEvent` breaks it."""
+        return QSize(4 * 120, super().minimumSizeHint().height())
+
+    def _arrange(self, columns: int) -> None:
+        if columns == self._columns:
+            return
+        self._columns = columns
+        for place, cell in enumerate(self._cells):
+            self._grid.addWidget(cell, place // columns, place % columns)
+        for column in range(len(self._cells)):
+            self._grid.setColumnStretch(column, int(column < columns))
 
     def clear(self, text: str = "") -> None:
         """Nothing is known yet; `text` says what is being done."""

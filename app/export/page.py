@@ -31,6 +31,7 @@ _STRATEGIES = {
     Strategy.AUTOREGRESSIVE: "plain autoregressive decoding",
     Strategy.TWO_CALL: "PASS, two calls per iteration",
     Strategy.FUSED: "PASS, fused",
+    Strategy.PROMPT_LOOKUP: "prompt lookup by transformers",
 }
 
 
@@ -144,7 +145,6 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
     facts = [
         ("strategy", _STRATEGIES[record.settings.strategy]),
         ("k", str(record.settings.k)),
-        ("verification", record.settings.verification.value),
         ("temperature", f"{sampling.temperature:g}"),
         ("top-k", str(sampling.top_k or "off")),
         ("seed", str(record.seed)),
@@ -154,6 +154,8 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         ("tokens per second", f"{s.tokens_per_second:.1f}"),
         ("first token", seconds_text(s.time_to_first_token)),
     ]
+    if record.settings.strategy.uses_lookahead:
+        facts.insert(2, ("verification", record.settings.verification.value))
     if s.proposed:
         facts.append(("acceptance", f"{100 * s.acceptance_rate:.0f} % of {s.proposed} drafts"))
     return facts

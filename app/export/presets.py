@@ -139,5 +139,7 @@ def load_preset(path: Path) -> Preset:
     """
     try:
         return loads_preset(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PresetError(f"{path} cannot be read ({error}). Choose another file.") from error
+    except UnicodeDecodeError as error:
+        raise PresetError(f"{path.name} is no preset: it is no UTF-8 text. Choose another file.") from error
+    except OSError as error:
+        raise PresetError(f"{path} cannot be read: {error.strerror or error}. Choose another file.") from error

@@ -11,7 +11,7 @@ from PySide6.QtGui import QColor
 from app.history.store import RunEntry
 from app.theme.apply import ThemeManager
 from app.theme.icons import icon
-from app.widgets.text_format import STRATEGY_TITLES, bytes_text
+from app.widgets.text_format import bytes_text, strategy_text
 from pass_core.decoding.settings import Strategy
 from pass_core.records import RunStatus
 
@@ -104,8 +104,7 @@ def _text(e: RunEntry, column: int) -> str:
         case 3:
             return e.model
         case 4:
-            name = STRATEGY_TITLES[Strategy(e.strategy)]
-            return name if e.strategy == Strategy.AUTOREGRESSIVE.value else f"{name}, k {e.k}"
+            return strategy_text(Strategy(e.strategy), e.k)
         case 5:
             return str(e.tokens)
         case 6:

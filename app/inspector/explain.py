@@ -185,7 +185,7 @@ def _explain(
         return "Bonus", f"Every draft above was kept, so the last row of the same call gave {name} as well.", lines
     rejection = step.settings.verification is Verification.REJECTION
     accepted = token.provenance is Provenance.ACCEPTED
-    if rejection and step.settings.sampling.temperature > 0:
+    if rejection and step.settings.strategy.uses_lookahead and step.settings.sampling.temperature > 0:
         return _explain_rejection(token, drafts, name, accepted)
     where = f"draft position {token.draft_position}"
     if accepted:
@@ -198,6 +198,8 @@ def _explain(
 
 
 def _sampled_by(step: StepEvent, token: TokenEvent, rows: tuple[ScoreRow, ...], name: str) -> tuple[str, ...]:
+    if step.settings.strategy is Strategy.PROMPT_LOOKUP and step.settings.sampling.temperature > 0:
+        return ("transformers draws a token at every row and keeps copied drafts while they equal the drawn ones",)
     if step.settings.sampling.temperature == 0:
         return ("temperature 0: the target's likeliest token is the choice, without any random number",)
     won = next((r for r in rows if r.emitted), None)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtGui import QAction, QKeySequence, QResizeEvent
 from PySide6.QtWidgets import QFrame, QPushButton, QSpinBox, QSplitter, QVBoxLayout, QWidget
 
 from app.compare.analysis import judge
@@ -23,6 +23,7 @@ from app.theme.icons import set_icon
 from app.widgets.basic import Card, ElidedLabel, guard_wheel, label, row
 from app.widgets.choice import Choice
 from app.widgets.figures import number
+from app.widgets.legend import Legend
 from app.widgets.token_view import TokenView
 from pass_core.decoding.events import StepEvent, TokenEvent
 from pass_core.decoding.settings import DecodingSettings, Strategy, Verification
@@ -32,12 +33,19 @@ if TYPE_CHECKING:
     from pass_core.models.language_model import LanguageModel
 
 MAX_ROUNDS = 20
+PLOTS_FROM_HEIGHT = 600
+LOOKUP_TOKENS = 10  # as in transformers' documentation
 PLAIN = DecodingSettings(strategy=Strategy.AUTOREGRESSIVE)
 READY: tuple[tuple[str, PaneWish, PaneWish], ...] = (
     ("Plain against PASS", PaneWish(PLAIN), PaneWish(DecodingSettings())),
     (
         "Two-call against fused",
         PaneWish(DecodingSettings(strategy=Strategy.TWO_CALL)),
+        PaneWish(DecodingSettings()),
+    ),
+    (
+        "Prompt lookup against PASS",
+        PaneWish(DecodingSettings(strategy=Strategy.PROMPT_LOOKUP, k=LOOKUP_TOKENS)),
         PaneWish(DecodingSettings()),
     ),
     (
@@ -59,7 +67,7 @@ READY: tuple[tuple[str, PaneWish, PaneWish], ...] = (
 
 
 class ComparePane(Card):
-    """One side: its choices, its text, its speed."""
+    """One side: its choices, its speed, its text with a legend that counts."""
 
     def __init__(self, number_: int, wish: PaneWish, context: AppContext) -> None:
         super().__init__()
@@ -68,6 +76,7 @@ class ComparePane(Card):
         self.text = TokenView(context.theme)
         self.text.set_empty_state("", "")
         self.state = label("", "faint")
+        self.legend = Legend(context.theme, short=True)
         self.body.setContentsMargins(1, 8, 1, 1)
         self.body.setSpacing(6)
         top = row(self.setup)
@@ -76,6 +85,9 @@ class ComparePane(Card):
         foot = row(LineSample(context.theme, number_), self.state, 1)
         foot.setContentsMargins(12, 0, 12, 0)
         self.body.addLayout(foot)
+        key = row(self.legend)
+        key.setContentsMargins(12, 0, 12, 0)
+        self.body.addLayout(key)
         line = QFrame()
         line.setProperty("role", "line")
         self.body.addWidget(line)
@@ -134,24 +146,23 @@ class ComparePage(QWidget):
         if context.busy_with:
             context.report_error(f"The model is busy with {context.busy_with}. Stop it, or wait until it has finished.")
             return
-        setup = context.setup
-        if not setup.prompt_text.strip():
+        if not context.setup.prompt_text.strip():
             context.report_error("The prompt is empty. Write a few words on the Generate page.")
             return
         wishes = [p.setup.wish() for p in self.panes]
-        if not model.capabilities.supports_pass and any(
-            w.settings.strategy is not Strategy.AUTOREGRESSIVE for w in wishes
-        ):
-            context.report_error(f"{model.name} cannot draft: {model.capabilities.reason} Choose Plain in both panes.")
+        if not model.capabilities.supports_pass and any(w.settings.strategy.uses_lookahead for w in wishes):
+            context.report_error(
+                f"{model.name} cannot run PASS: {model.capabilities.reason} Choose Plain or transformers lookup in "
+                "both panes."
+            )
             return
         self._preparing = True
-        self._setup = setup
         self._show_state()
         loaded = context.lookahead
         job = context.jobs.start(
             "reading look-ahead files", lambda control: _lookaheads(control, model, loaded, wishes)
         )
-        job.succeeded.connect(lambda found: self._begin(setup, wishes, found))
+        job.succeeded.connect(lambda found: self._begin(wishes, found))
         job.failed.connect(self._not_prepared)
         job.cancelled.connect(lambda: self._not_prepared(None))
 
@@ -177,9 +188,10 @@ class ComparePage(QWidget):
 
     # -- running -------------------------------------------------------------------------------------------------------
 
-    def _begin(self, setup: GenerationSetup, wishes: list[PaneWish], found: list[LookaheadEmbeddings | None]) -> None:
+    def _begin(self, wishes: list[PaneWish], found: list[LookaheadEmbeddings | None]) -> None:
         context = self._context
         self._preparing = False
+        self._setup = setup = context.setup  # what is shown now; a slider may have moved while files were read
         try:
             prompt = context.render_prompt(setup.prompt_text, chat=setup.chat)
         except ChatTemplateError as error:
@@ -203,7 +215,9 @@ class ComparePage(QWidget):
         for pane in self.panes:
             pane.text.set_empty_state("", "")
             pane.text.start(shown)
+            pane.legend.reset()
             pane.state.setText("")
+        self._align_texts()
         self.strip.clear()
         self.overlay.set_runs(titles)
         try:
@@ -224,6 +238,8 @@ class ComparePage(QWidget):
         run = self.runner.runs[pane]
         if number_ == 0 and run is not None:
             self.panes[pane].text.append_steps(steps)
+            self.panes[pane].legend.add_steps(steps)
+            self._align_texts()
             self.overlay.add_steps(pane, steps)
             s = run.summary
             facts = (
@@ -261,6 +277,13 @@ class ComparePage(QWidget):
             if not exact.identical:
                 pane.text.reveal(exact.tokens)
 
+    def _take_setup(self, setup: GenerationSetup) -> None:
+        """A run is to be repeated whose strategy only panes have."""
+        if setup.settings.strategy is Strategy.PROMPT_LOOKUP and not self.runner.running:
+            self.panes[1].setup.set_wish(PaneWish(setup.settings))
+            self._pane_changed()
+            self._context.notify("transformers' prompt lookup runs in a pane: B is set to it. Press Compare.")
+
     def _setup_changed(self, setup: GenerationSetup) -> None:
         before = self._setup
         self._show_shared()
@@ -285,9 +308,13 @@ class ComparePage(QWidget):
                 plan = self.runner.plan
                 prompt = "" if plan is None else plan.prompt_text + ("\n\n" if plan.chat else "")
                 pane.text.start(prompt)
+                pane.legend.reset()
                 self._raced[i] = 0
             if shown > self._raced[i]:
-                pane.text.append_steps(timeline.part(self._raced[i], shown))
+                parts = timeline.part(self._raced[i], shown)  # whole steps: their tokens appear together
+                pane.text.append_steps(parts)
+                pane.legend.add_steps(parts)
+                self._align_texts()
             self._raced[i] = shown
             seconds = min(clock, timeline.duration)
             done = f"  ·  done after {timeline.duration:.1f} s" if shown == timeline.tokens else ""
@@ -297,6 +324,17 @@ class ComparePage(QWidget):
             self._mark_divergence()
 
     # -- look ----------------------------------------------------------------------------------------------------------
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.overlay.setVisible(self.height() >= PLOTS_FROM_HEIGHT)  # the texts go before the plots
+        self._align_texts()
+
+    def _align_texts(self) -> None:
+        """Both legends take the same number of lines, so that the texts below them begin at the same height."""
+        height = max(p.legend.heightForWidth(p.legend.width()) for p in self.panes)
+        for pane in self.panes:
+            pane.legend.setFixedHeight(height)
 
     def _show_shared(self) -> None:
         setup = self._context.setup
@@ -388,10 +426,12 @@ class ComparePage(QWidget):
         self.compare_button.setToolTip("Ctrl+Shift+Enter")
         set_icon(self.compare_button, "ph.columns-fill", theme, "on_accent", "on_accent")
         self.stop_button = QPushButton("Stop")
+        self.stop_button.setToolTip("Esc")
         set_icon(self.stop_button, "ph.stop-fill", theme, "danger", "danger")
         self.compare_action = QAction("Compare", self)
         self.compare_action.setShortcuts([QKeySequence("Ctrl+Shift+Return"), QKeySequence("Ctrl+Shift+Enter")])
         self.stop_action = QAction("Stop comparing", self)
+        self.stop_action.setShortcut(QKeySequence("Esc"))  # enabled only while comparing, as Generate's is for its runs
         self.race_action = QAction("Race", self)
 
     def _lay_out(self) -> None:
@@ -440,6 +480,7 @@ class ComparePage(QWidget):
         self.race.moved.connect(self._race_moved)
         self.race.loaded.connect(self._show_state)
         context.setup_changed.connect(self._setup_changed)
+        context.setup_requested.connect(self._take_setup)
         context.busy_changed.connect(lambda _: self._show_state(self.stage.text()))
         context.model_changed.connect(self._model_changed)
         context.lookahead_changed.connect(self._lookahead_changed)
@@ -461,7 +502,7 @@ def _lookaheads(
     from pass_core.models.shipped import untrained_lookahead
 
     def read(wish: PaneWish) -> LookaheadEmbeddings | None:
-        if wish.settings.strategy is Strategy.AUTOREGRESSIVE:
+        if not wish.settings.strategy.uses_lookahead:
             return None
         if wish.lookahead == LOADED:
             return loaded

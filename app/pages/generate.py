@@ -23,7 +23,7 @@ from app.widgets.model_card import ModelCard
 from app.widgets.plots import LivePlots
 from app.widgets.prompt_editor import PromptEditor
 from app.widgets.token_view import TokenView
-from pass_core.decoding.events import StepEvent
+from pass_core.decoding.events import StepEvent, StopReason
 
 if TYPE_CHECKING:
     from pass_core.lookahead import LookaheadEmbeddings
@@ -131,6 +131,11 @@ class GeneratePage(QWidget):
 
     # -- run -------------------------------------------------------------------------------------------------------
 
+    def _run_here(self) -> None:
+        """Ctrl+Enter may come from any page; what it starts is to be seen."""
+        self._context.page_requested.emit("generate")
+        self.run()
+
     def _started(self, run: Run) -> None:
         if run.request.owner == OWNER:
             prompt = run.request.prompt_text
@@ -157,6 +162,10 @@ class GeneratePage(QWidget):
             return
         self.plots.redraw()
         self.controls.after_run()
+        if not run.totals.new_tokens and run.totals.stop_reason is StopReason.CONTEXT_FULL:
+            self._context.report_error(
+                f"The prompt has {run.totals.prompt_tokens} tokens, and that fills the model's context. Shorten it."
+            )
         if run.error is not None:
             from app.engine.loader import plain_sentence
 
@@ -269,7 +278,9 @@ class GeneratePage(QWidget):
         self.run_button.setEnabled(self.run_action.isEnabled())
         self.run_button.setText("Waiting for the model…" if self._pending_run else "Run")
         self.run_button.setToolTip(f"The model is busy with {busy}" if busy else "Ctrl+Enter")
-        stoppable = self._pending_run or session.state is EngineState.RUNNING
+        run = session.current_run
+        own = run is not None and run.request.owner == OWNER  # Esc stops what another page runs, where it has Esc too
+        stoppable = self._pending_run or (own and session.state is EngineState.RUNNING)
         self.stop_action.setEnabled(stoppable)
         self.stop_button.setEnabled(stoppable)
         self.stop_button.setText("Stopping…" if session.state is EngineState.STOPPING else "Stop")
@@ -277,7 +288,7 @@ class GeneratePage(QWidget):
     def _make_actions(self) -> None:
         self.run_action = QAction("Run", self)
         self.run_action.setShortcuts([QKeySequence("Ctrl+Return"), QKeySequence("Ctrl+Enter")])
-        self.run_action.triggered.connect(self.run)
+        self.run_action.triggered.connect(self._run_here)
         self.stop_action = QAction("Stop", self)
         self.stop_action.setShortcut(QKeySequence("Esc"))
         self.stop_action.triggered.connect(self.stop)

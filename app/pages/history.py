@@ -32,7 +32,7 @@ from app.history.store import HistoryStore, RunEntry
 from app.pages.inspect import setup_of
 from app.theme.icons import set_icon
 from app.widgets.basic import Card, guard_wheel, label, row
-from app.widgets.text_format import STRATEGY_TITLES, bytes_text
+from app.widgets.text_format import bytes_text, strategy_text
 from pass_core.decoding.settings import Strategy
 from pass_core.records import RecordError, RunRecord, load_record
 
@@ -362,6 +362,4 @@ class HistoryPage(QWidget):
 
 
 def _overlay_name(record: RunRecord, entry: RunEntry) -> str:
-    strategy = Strategy(entry.strategy)
-    name = STRATEGY_TITLES[strategy] + (f" k {entry.k}" if strategy is not Strategy.AUTOREGRESSIVE else "")
-    return f"{record.title}" if record.title else f"{name}, {entry.tokens} tokens"
+    return record.title or f"{strategy_text(Strategy(entry.strategy), entry.k)}, {entry.tokens} tokens"

@@ -9,7 +9,7 @@ from app.replay.controller import ReplayController
 from app.replay.timeline import Granularity
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
-from app.widgets.basic import label, row, tool_button
+from app.widgets.basic import ElidedLabel, row, tool_button
 from app.widgets.choice import Choice
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
@@ -29,8 +29,9 @@ class ReplayBar(QWidget):
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setAccessibleName("Position in the run")
         self.slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.place = label("", "hint")
-        self.place.setMinimumWidth(148)
+        self.place = ElidedLabel("", "hint")
+        self.place.setMinimumWidth(40)
+        self.place.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.granularity = Choice(theme)
         self.granularity.addItem("by token", Granularity.TOKEN.value)
         self.granularity.addItem("by call", Granularity.CALL.value)
@@ -47,7 +48,9 @@ class ReplayBar(QWidget):
         layout.setSpacing(2)
         layout.addWidget(self.slider)
         buttons = (self.start, self.back, self.play, self.forward, self.end)
-        layout.addLayout(row(*buttons, 1, self.place, 1, self.granularity, self.speed, spacing=4))
+        below = row(*buttons, self.place, self.granularity, self.speed, spacing=4)
+        below.setStretch(len(buttons), 1)
+        layout.addLayout(below)
         self._connect()
         self._loaded()
 
@@ -89,7 +92,9 @@ class ReplayBar(QWidget):
         self.slider.setValue(shown)
         self.slider.blockSignals(False)
         seconds = t.times[shown - 1] if shown else 0.0
-        self.place.setText(f"{shown} of {t.tokens} tokens  ·  {seconds:.1f} s" if t.tokens else "nothing recorded")
+        self.place.set_full_text(
+            f"{shown} of {t.tokens} tokens  ·  {seconds:.1f} s" if t.tokens else "nothing recorded"
+        )
 
     def _playing(self, playing: bool) -> None:
         set_icon(self.play, "ph.pause" if playing else "ph.play", self._theme)

@@ -71,7 +71,7 @@ class Theme:
         name: "light" or "dark".
         window: behind everything; surface: cards and panels; sunken: fields and wells; raised: menus and hover cards.
         border, border_strong: hairlines, and outlines of controls.
-        text, text_muted, text_faint: body, secondary, hints and disabled.
+        text, text_muted, text_faint, text_disabled: body, secondary, hints; what cannot be used.
         accent, accent_hover, accent_pressed, on_accent, accent_soft: the one colour of action, and its tints.
         selection: selected text's background.
         success, warning, danger and their soft fills: states.
@@ -89,6 +89,7 @@ class Theme:
     text: str
     text_muted: str
     text_faint: str
+    text_disabled: str
     accent: str
     accent_hover: str
     accent_pressed: str
@@ -120,7 +121,8 @@ LIGHT = Theme(
     border_strong="#cbd2dc",
     text="#1b2330",
     text_muted="#586475",
-    text_faint="#8792a2",
+    text_faint="#66717f",
+    text_disabled="#8792a2",
     accent="#2f5bd7",
     accent_hover="#274fc0",
     accent_pressed="#2143a6",
@@ -141,7 +143,7 @@ LIGHT = Theme(
         TokenRole.LOOKUP: TokenStyle("#755c00", "#f8f0d2", Underline.DashDotLine),
         TokenRole.CORRECTED: TokenStyle("#b34700", "", Underline.WaveUnderline),
         TokenRole.BONUS: TokenStyle("#0063a3", "", Underline.DashUnderline),
-        TokenRole.GHOST: TokenStyle("#98a1ae", "", Underline.NoUnderline, strike=True),
+        TokenRole.GHOST: TokenStyle("#7d8794", "", Underline.NoUnderline, strike=True),
     },
 )
 
@@ -155,7 +157,8 @@ DARK = Theme(
     border_strong="#3d4552",
     text="#e4e8ee",
     text_muted="#9ba6b5",
-    text_faint="#6c7786",
+    text_faint="#8290a2",
+    text_disabled="#6c7786",
     accent="#7d9bff",
     accent_hover="#94adff",
     accent_pressed="#6a89f0",

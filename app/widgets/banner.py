@@ -74,6 +74,11 @@ class Banner(QFrame):
         """Show a remark."""
         self._show(ErrorReport(sentence), "notice")
 
+    def overcome(self, *_: object) -> None:
+        """A run began, so whatever error stood in its way does no longer; remarks stay for their time."""
+        if self.property("kind") == "error":
+            self.hide()
+
     def copy_details(self) -> None:
         """Sentence and traceback to the clipboard."""
         QGuiApplication.clipboard().setText(f"{self._report.sentence}\n\n{self._report.details}".strip())

@@ -169,8 +169,8 @@ class HoverCard(QFrame):
             facts.append(f"Target probability {probability_text(item.p_target)}.")
         if item.p_draft is not None:
             facts.append(f"Draft probability {probability_text(item.p_draft)}.")
-        calls = "call" if step.calls == 1 else "calls"
-        facts.append(f"Step {step.index + 1}: {len(step.tokens)} tokens, {step.calls} {calls}, {sum(step.rows)} rows.")
+        counts = ((len(step.tokens), "token"), (step.calls, "call"), (sum(step.rows), "row"))
+        facts.append(f"Step {step.index + 1}: {', '.join(f'{n} {w}' + 's' * (n != 1) for n, w in counts)}.")
         self._figures.setText(" ".join(facts))
         top = piece.token.top if piece.token is not None else ()
         drafted = any(c.p_draft is not None for c in top)

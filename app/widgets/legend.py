@@ -75,13 +75,18 @@ def draw_underline(painter: QPainter, rect: QRectF, underline: Underline, color:
 
 
 class Legend(QWidget):
-    """One entry per role with its count; prompt-lookup and rejected drafts appear once they occur."""
+    """One entry per role with its count; prompt-lookup and rejected drafts appear once they occur.
+
+    Args:
+        short: as soon as anything is counted, only what occurs is shown.
+    """
 
     OPTIONAL = (TokenRole.LOOKUP, TokenRole.GHOST)
 
-    def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
+    def __init__(self, theme: ThemeManager, parent: QWidget | None = None, *, short: bool = False) -> None:
         super().__init__(parent)
-        layout = FlowLayout(self, 16, 4)
+        self._short = short
+        layout = FlowLayout(self, 12 if short else 16, 4)
         self._entries: dict[TokenRole, QWidget] = {}
         self._labels = {}
         self.counts: dict[TokenRole, int] = {}
@@ -117,4 +122,5 @@ class Legend(QWidget):
         for role, text in self._labels.items():
             count = f" {counts[role]:,}".replace(",", "\u2009") if anything else ""
             text.setText(ROLE_TITLES[role] + count)
-            self._entries[role].setVisible(role not in self.OPTIONAL or counts[role] > 0)
+            needed = counts[role] > 0 or (role not in self.OPTIONAL and not (self._short and anything))
+            self._entries[role].setVisible(needed)

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QColor, QContextMenuEvent, QPen
+from PySide6.QtGui import QBrush, QColor, QContextMenuEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from app.theme.apply import ThemeManager, sans
-from app.theme.roles import Theme
+from app.theme.roles import Theme, TokenRole
 from app.widgets.basic import Card, label, row
 from app.widgets.series import Mark, RunSeries
 from pass_core.decoding.events import StepEvent
 
 REDRAW_INTERVAL_MS = 100
+HELD_OUT = "◇ held-out"
 
 
 class ThemedPlot(pg.PlotWidget):
@@ -157,15 +158,21 @@ class RatePlot(ThemedPlot):
 
 
 class PositionPlot(ThemedPlot):
-    """Bars: share of examined drafts accepted at each depth; ticks: what the look-ahead file promised."""
+    """Bars: share of examined drafts accepted at each depth; ticks: what the look-ahead file promised.
+
+    Look-ahead drafts stand below, copied ones (prompt lookup) hatched above them.
+    """
 
     def __init__(self, theme: ThemeManager) -> None:
         self._bars: pg.BarGraphItem | None = None
+        self._copied: pg.BarGraphItem | None = None
         self._reference: pg.PlotDataItem | None = None
         super().__init__(theme)
         self._bars = pg.BarGraphItem(x=[], height=[], width=0.6)
+        self._copied = pg.BarGraphItem(x=[], y0=[], height=[], width=0.6)
         self._reference = pg.ScatterPlotItem([], [], symbol="d", size=8)
         self.addItem(self._bars)
+        self.addItem(self._copied)
         self.addItem(self._reference)
         self.set_top(1.0, percent=True)
         self.restyle(theme.current)
@@ -173,18 +180,25 @@ class PositionPlot(ThemedPlot):
 
     def restyle(self, theme: Theme) -> None:
         super().restyle(theme)
-        if self._bars is not None and self._reference is not None:
+        if self._bars is not None and self._copied is not None and self._reference is not None:
             self._bars.setOpts(brush=QColor(theme.series[1]), pen=pg.mkPen(None))
+            color = QColor(theme.tokens[TokenRole.LOOKUP].color)
+            self._copied.setOpts(brush=QBrush(color, Qt.BrushStyle.Dense4Pattern), pen=pg.mkPen(color))
             self._reference.setPen(pg.mkPen(theme.text_muted))
             self._reference.setBrush(QColor(theme.surface))
 
-    def show_data(self, accepted: Sequence[int], examined: Sequence[int], depths: int = 5) -> None:
-        """Draw a run's counts by depth."""
-        if self._bars is None:
+    def show_data(
+        self, accepted: Sequence[int], examined: Sequence[int], depths: int = 5, copied: Sequence[int] = ()
+    ) -> None:
+        """Draw a run's counts by depth; `copied` are those of the accepted drafts that prompt lookup gave."""
+        if self._bars is None or self._copied is None:
             return
-        heights = [a / e if e else 0.0 for a, e in zip(accepted, examined)]
-        count = max(len(heights), depths, 1)
-        self._bars.setOpts(x=list(range(1, len(heights) + 1)), height=heights, width=0.6)
+        shares = [a / e if e else 0.0 for a, e in zip(accepted, examined)]
+        above = [c / e if e else 0.0 for c, e in zip(copied, examined)]
+        below = [s - (above[i] if i < len(above) else 0.0) for i, s in enumerate(shares)]
+        count = max(len(shares), depths, 1)
+        self._bars.setOpts(x=list(range(1, len(below) + 1)), height=below, width=0.6)
+        self._copied.setOpts(x=list(range(1, len(above) + 1)), y0=below[: len(above)], height=above, width=0.6)
         self.setXRange(0.4, count + 0.6, padding=0)
         step = 1 if count <= 12 else 4
         self.getPlotItem().getAxis("bottom").setTicks([[(i, str(i)) for i in range(1, count + 1, step)]])
@@ -213,7 +227,7 @@ class LivePlots(QWidget):
         for title, hint, plot, name in (
             ("Tokens per second", "─ recent  ┄ overall", self.speed, "speed"),
             ("Acceptance rate", "─ recent  ┄ overall", self.acceptance, "acceptance"),
-            ("Acceptance by draft position", "◇ held-out", self.positions, "positions"),
+            ("Acceptance by draft position", HELD_OUT, self.positions, "positions"),
             ("Tokens per call", "─ recent  ┄ overall", self.per_call, "per_call"),
         ):
             card = Card()
@@ -221,7 +235,14 @@ class LivePlots(QWidget):
             card.body.setSpacing(2)
             heading = label(title, "hint")
             heading.setProperty("role", "plotTitle")
-            card.body.addLayout(row(heading, 1, label(hint, "faint")))
+            explanation = label(hint, "faint")
+            if plot is self.positions:
+                self._positions_hint = explanation
+                explanation.setToolTip(
+                    "◇ what the look-ahead file's trainer measured on held-out text\n"
+                    "▩ copied from earlier text (prompt lookup); the rest are look-ahead drafts"
+                )
+            card.body.addLayout(row(heading, 1, explanation))
             plot.setObjectName(name)
             plot.setAccessibleName(title)
             plot.setMinimumHeight(72)
@@ -240,6 +261,7 @@ class LivePlots(QWidget):
         for plot in (self.speed, self.acceptance, self.per_call):
             plot.clear_data()
         self.positions.show_data([], [], depths)
+        self._positions_hint.setText(HELD_OUT)
 
     def add_steps(self, steps: list[StepEvent]) -> None:
         """Fold steps in and redraw soon."""
@@ -259,7 +281,8 @@ class LivePlots(QWidget):
         self.acceptance.show_data(s.tokens, s.acceptance, s.acceptance_overall, s.marks)
         self.per_call.show_data(s.tokens, s.per_call, s.per_call_overall, s.marks)
         t = s.totals
-        self.positions.show_data(t.accepted_by_position, t.examined_by_position, self._depths)
+        self.positions.show_data(t.accepted_by_position, t.examined_by_position, self._depths, s.copied_by_position)
+        self._positions_hint.setText("◇  ▩ copied" if s.copied_by_position else HELD_OUT)
 
     def showEvent(self, event: object) -> None:
         super().showEvent(event)  # type: ignore[arg-type]

@@ -6,13 +6,18 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from pass_core.decoding.events import StepEvent
+from pass_core.decoding.events import DraftSource, DraftStatus, StepEvent
 from pass_core.decoding.settings import DecodingSettings, Strategy
 from pass_core.decoding.summary import SummaryBuilder
 
 WINDOW_TOKENS = 32
 
-_STRATEGIES = {Strategy.AUTOREGRESSIVE: "autoregressive", Strategy.TWO_CALL: "two-call", Strategy.FUSED: "fused"}
+_STRATEGIES = {
+    Strategy.AUTOREGRESSIVE: "autoregressive",
+    Strategy.TWO_CALL: "two-call",
+    Strategy.FUSED: "fused",
+    Strategy.PROMPT_LOOKUP: "transformers lookup",
+}
 
 
 @dataclass(slots=True)
@@ -33,6 +38,7 @@ class RunSeries:
         speed, speed_overall: tokens per second of decoding, over the last `WINDOW_TOKENS` tokens and from the start.
         acceptance, acceptance_overall: accepted / proposed drafts, likewise.
         per_call, per_call_overall: tokens per forward call, likewise.
+        copied_by_position: accepted drafts by depth that prompt lookup copied (the rest are look-ahead drafts).
         marks: where settings changed; changes of consecutive steps (a dragged slider) are one mark.
         totals: the figures of the whole run.
     """
@@ -44,6 +50,7 @@ class RunSeries:
     acceptance_overall: list[float] = field(default_factory=list[float])
     per_call: list[float] = field(default_factory=list[float])
     per_call_overall: list[float] = field(default_factory=list[float])
+    copied_by_position: list[int] = field(default_factory=list[int])
     marks: list[Mark] = field(default_factory=list[Mark])
     totals: SummaryBuilder = field(default_factory=SummaryBuilder)
     _window: deque[StepEvent] = field(default_factory=deque[StepEvent])
@@ -55,6 +62,7 @@ class RunSeries:
         """Fold one step."""
         self._note_settings(step)
         self.totals.add(step)
+        self._count_copied(step)
         if not step.tokens:
             return
         self._window.append(step)
@@ -69,6 +77,12 @@ class RunSeries:
         self.acceptance_overall.append(_ratio(t.accepted, t.proposed))
         self.per_call.append(_ratio(self._window_tokens, sum(s.calls for s in w)))
         self.per_call_overall.append(_ratio(t.new_tokens, t.calls))
+
+    def _count_copied(self, step: StepEvent) -> None:
+        for draft in step.drafts:
+            if draft.status is DraftStatus.ACCEPTED and draft.source is DraftSource.LOOKUP:
+                self.copied_by_position += [0] * (draft.depth - len(self.copied_by_position))
+                self.copied_by_position[draft.depth - 1] += 1
 
     def _note_settings(self, step: StepEvent) -> None:
         changed = self._last is not None and step.settings != self._last

@@ -107,10 +107,11 @@ class StatusLine(QWidget):
             self.set_state("The run failed", "bad")
         else:
             why = STOP_WORDS.get(run.totals.stop_reason, "ended") if run.totals.stop_reason else "ended"
-            self.set_state(f"Finished: {run.totals.new_tokens} tokens, {why}", "done")
+            tokens = "1 token" if run.totals.new_tokens == 1 else f"{run.totals.new_tokens} tokens"
+            self.set_state(f"Finished: {tokens}, {why}", "done")
 
     def _figures(self, run: Run | None) -> None:
-        s = run.summary if run is not None and run.events else None
+        s = run.summary if run is not None and run.totals.new_tokens else None
         self.speed.setText(f"{number(s.tokens_per_second)} tokens/s" if s else f"{NOTHING} tokens/s")
         self.per_call.setText(f"{s.tokens_per_call:.2f} tokens/call" if s else f"{NOTHING} tokens/call")
         accepted = f"{100 * s.acceptance_rate:.0f} %" if s and s.proposed else NOTHING

@@ -10,9 +10,19 @@ STRATEGY_TITLES = {
     Strategy.AUTOREGRESSIVE: "Plain",
     Strategy.TWO_CALL: "PASS two-call",
     Strategy.FUSED: "PASS fused",
+    Strategy.PROMPT_LOOKUP: "transformers lookup",
 }
 
 _VISIBLE = {"\n": "⏎", "\r": "␍", "\t": "⇥", " ": "·", "\u00a0": "⍽", "\u200b": "[ZWSP]", "\ufeff": "[BOM]"}
+
+
+def strategy_text(strategy: Strategy, k: int) -> str:
+    """A strategy with its k: "PASS fused, k 5", "Plain", and "transformers plain" where its lookup copies nothing."""
+    if strategy is Strategy.AUTOREGRESSIVE:
+        return STRATEGY_TITLES[strategy]
+    if strategy is Strategy.PROMPT_LOOKUP and k == 0:
+        return "transformers plain"
+    return f"{STRATEGY_TITLES[strategy]}, k {k}"
 
 
 def visible(text: str) -> str:
@@ -67,13 +77,11 @@ def probability_text(p: float) -> str:
 
 def settings_text(settings: DecodingSettings) -> str:
     """Settings in one line: "PASS fused, k 5 auto, temperature 0.8, top-k 10, coupled"."""
-    parts = [STRATEGY_TITLES[settings.strategy]]
-    if settings.strategy is not Strategy.AUTOREGRESSIVE:
-        auto = " auto" if settings.auto and settings.strategy is Strategy.FUSED else ""
-        parts.append(f"k {settings.k}{auto}")
+    auto = " auto" if settings.auto and settings.strategy is Strategy.FUSED else ""
+    parts = [strategy_text(settings.strategy, settings.k) + auto]
     parts.append(f"temperature {settings.sampling.temperature:g}")
     parts.append(f"top-k {settings.sampling.top_k or 'off'}")
-    if settings.strategy is not Strategy.AUTOREGRESSIVE:
+    if settings.strategy.uses_lookahead:
         parts.append(settings.verification.value)
     if settings.prompt_lookup:
         parts.append("prompt lookup")

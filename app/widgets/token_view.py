@@ -8,6 +8,7 @@ from dataclasses import replace
 from PySide6.QtCore import QEvent, QMimeData, QPoint, QRect, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QColor,
+    QHideEvent,
     QMouseEvent,
     QPainter,
     QPaintEvent,
@@ -303,6 +304,11 @@ class TokenView(QPlainTextEdit):
         super().leaveEvent(event)
         self._hide_card()
         self._highlight()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        """Another page came to the front by a key: the card must not stay over it."""
+        super().hideEvent(event)
+        self._hide_card()
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         self._hide_card()

@@ -240,7 +240,7 @@ def _lookahead(
     from pass_core.lookahead import load_lookahead
     from pass_core.models.shipped import default_lookahead, untrained_lookahead
 
-    if settings.strategy is Strategy.AUTOREGRESSIVE or settings.k == 0 or not model.capabilities.supports_pass:
+    if not settings.strategy.uses_lookahead or settings.k == 0 or not model.capabilities.supports_pass:
         return None
     if choice == "untrained":
         return untrained_lookahead(model)

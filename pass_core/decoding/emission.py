@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pass_core.decoding.events import Candidate, DraftNode, DraftStatus, StopReason, TokenEvent
-from pass_core.decoding.settings import DecodingSettings, StopConditions, Verification
+from pass_core.decoding.settings import DecodingSettings, StopConditions, Strategy, Verification
 from pass_core.decoding.state import StepOutcome
 from pass_core.decoding.tree import ROOT, Emitted
 from pass_core.models.detokenizer import TextStream, TokenBytes
@@ -58,7 +58,7 @@ class Emission:
             position: absolute position of the step's first token (its noise depends on it).
         """
         coupled = settings.verification is Verification.COUPLED and settings.sampling.temperature > 0
-        shown_seed = seed if coupled else None
+        shown_seed = seed if coupled and settings.strategy is not Strategy.PROMPT_LOOKUP else None
         emitted = outcome.emitted[:kept]
         likeliest = [item.target.likeliest(TOP_CANDIDATES) for item in emitted]
         places = [position + offset for offset, top in enumerate(likeliest) for _ in top]

@@ -101,7 +101,8 @@ class DraftNode:
         id, text: the token.
         p_target: probability under the target distribution at its place, None when unreached
             by the walk and not computed.
-        p_draft: probability under the draft distribution it came from (None for prompt lookup).
+        p_draft: probability under the draft distribution it came from (1 for a copied draft, which nothing was drawn
+            for).
         noise: coupled rule: its Gumbel noise, None otherwise.
         uniform: rejection rule: the uniform number drawn for it, None otherwise.
         source: look-ahead or prompt lookup.

@@ -14,6 +14,7 @@ from pass_core.decoding.events import PrefillInfo, StepEvent, StopReason
 from pass_core.decoding.fused import FusedStepper
 from pass_core.decoding.settings import MAX_ROWS, DecodingSettings, LookaheadPart, StopConditions, Strategy
 from pass_core.decoding.state import DecodeState, Stepper
+from pass_core.decoding.transformers_lookup import lookup_steps
 from pass_core.decoding.two_call import TwoCallStepper
 from pass_core.decoding.verification import VerificationRule, rule_for
 from pass_core.lookahead import LookaheadEmbeddings, mean_embedding
@@ -61,13 +62,18 @@ def decode(
 
     Raises:
         PromptError: an empty prompt for a model without a start token, or ids outside the vocabulary.
-        UnsupportedStrategy: a drafting strategy on a model that cannot roll its cache back.
+        UnsupportedStrategy: a drafting strategy on a model that cannot roll its cache back, or a change to
+            transformers' prompt lookup while it runs.
         LookaheadError: the embeddings do not fit the model.
     """
     ask = settings if callable(settings) else lambda: settings
     is_cancelled = cancelled or (lambda: False)
     stop = stop or StopConditions()
     ids = prompt_ids(model, prompt)
+    first = ask()
+    if first.strategy is Strategy.PROMPT_LOOKUP:
+        yield from lookup_steps(model, ids, first, stop, seed, is_cancelled)
+        return
     run = _Run(model, ids, lookahead, stop, seed, is_cancelled)
     yield from run.steps(ask, rule)
 
@@ -195,6 +201,8 @@ class _Run:
 
     def _in_force(self, settings: DecodingSettings) -> DecodingSettings:
         """The settings with k reduced to L, and the look-ahead parts they ask for made ready."""
+        if settings.strategy is Strategy.PROMPT_LOOKUP:
+            raise UnsupportedStrategy("transformers' prompt lookup writes a whole text or none: start anew with it.")
         if settings.strategy is Strategy.AUTOREGRESSIVE or settings.k == 0:
             return settings
         if not self.model.capabilities.supports_pass:

@@ -20,6 +20,12 @@ class Strategy(StrEnum):
     AUTOREGRESSIVE = "autoregressive"
     TWO_CALL = "pass-two-call"
     FUSED = "pass"
+    PROMPT_LOOKUP = "transformers-prompt-lookup"  # transformers' own generate; to be compared with
+
+    @property
+    def uses_lookahead(self) -> bool:
+        """Whether drafts come from look-ahead embeddings."""
+        return self in (Strategy.TWO_CALL, Strategy.FUSED)
 
 
 class Verification(StrEnum):
@@ -61,9 +67,11 @@ class DecodingSettings:
     """Everything that may change while a generation runs.
 
     Attributes:
-        strategy: autoregressive, pass-two-call or pass (fused).
+        strategy: autoregressive, pass-two-call, pass (fused) or transformers-prompt-lookup; the last cannot be taken
+            up or left while a generation runs, and its sampling is fixed when it starts.
         k: look-ahead steps in use; a fused tree is at most k deep. 0 is plain decoding. A k beyond the
             loaded file's L is reduced to L by the engine (the step's settings show the k in force).
+            transformers-prompt-lookup: tokens copied at a time.
         sampling: temperature and top-k.
         verification: coupled (default) or rejection.
         auto: fused only: the engine chooses tree and row budget from measured costs and may fall back to

@@ -16,9 +16,9 @@ import torch
 from pass_core.decoding.loop import decode
 from pass_core.decoding.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy, Verification
 from pass_core.decoding.summary import SummaryBuilder
+from pass_core.decoding.transformers_lookup import as_transformers_made_it, generation_config
 from pass_core.lookahead import LookaheadEmbeddings
 from pass_core.models.language_model import LanguageModel
-from pass_core.runtime.packed import plain_linears
 
 LOOKUP_TOKENS = 10
 """Tokens that transformers' prompt lookup proposes at a time (its documentation's example)."""
@@ -243,7 +243,7 @@ def hf_generate(
     model: LanguageModel, job: Job, *, lookup: int = 0, cancelled: Callable[[], bool] | None = None
 ) -> tuple[list[int], list[tuple[float, int]]]:
     """The new token ids, and (clock, length so far) before the prompt and after every iteration, synchronised."""
-    from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+    from transformers import StoppingCriteria, StoppingCriteriaList
 
     device = model.device
     marks: list[tuple[float, int]] = []
@@ -259,33 +259,20 @@ def hf_generate(
             stop = cancelled is not None and cancelled()
             return torch.full((input_ids.shape[0],), stop, dtype=torch.bool, device=input_ids.device)
 
-    eos = None if job.ignore_eos else sorted(model.eos_token_ids) or None
-    options: dict[str, Any] = {
-        "max_new_tokens": job.max_new_tokens,
-        "eos_token_id": eos,
-        "pad_token_id": eos[0] if eos else 0,
-        "repetition_penalty": 1.0,
-        "use_cache": True,
-    }
-    if job.sampling.temperature > 0:
-        options |= {
-            "do_sample": True,
-            "temperature": job.sampling.temperature,
-            "top_k": job.sampling.top_k,
-            "top_p": 1.0,
-        }
-    else:
-        options |= {"do_sample": False}
-    if lookup:
-        options["prompt_lookup_num_tokens"] = lookup
+    config = generation_config(
+        job.sampling,
+        new_tokens=job.max_new_tokens,
+        eos=[] if job.ignore_eos else sorted(model.eos_token_ids),
+        lookup=lookup,
+    )
     ids = torch.tensor([list(job.ids)], device=device)
     torch.manual_seed(job.seed)
     mark(len(job.ids))
-    with torch.inference_mode(), plain_linears(model):  # transformers as it is, without our packed layers
+    with as_transformers_made_it(model):
         output: Any = model.model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
-            generation_config=GenerationConfig(**options),
+            generation_config=config,
             stopping_criteria=StoppingCriteriaList([Clock()]),
         )
     return [int(i) for i in output[0, len(job.ids) :].tolist()], marks

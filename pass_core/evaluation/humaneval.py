@@ -90,7 +90,7 @@ class HumanEvalPlan:
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise HumanEvalError("At least one sample of every problem is needed.")
-        if self.strategy is Strategy.AUTOREGRESSIVE or self.k < 1:
+        if not self.strategy.uses_lookahead or self.k < 1:
             raise HumanEvalError(
                 "PASS is compared with plain decoding: choose pass or pass-two-call, and k of at least 1."
             )

@@ -203,7 +203,7 @@ def contestants_for(
     """The usual field: our baseline first, then every strategy with every k, then the others' decoders."""
     out = [replace(BASELINE, verification=Verification.COUPLED)]
     for strategy in strategies:
-        if strategy is Strategy.AUTOREGRESSIVE:
+        if not strategy.uses_lookahead:  # plain decoding is there already, transformers' lookup a contestant below
             continue
         for label in embeddings:
             out += [

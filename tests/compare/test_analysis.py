@@ -75,6 +75,18 @@ def test_the_gap_is_the_difference_of_log_p_plus_noise() -> None:
         (run([1, 2]), run([1, 7], FUSED, model="other"), Reason.DIFFERENT_MODEL, "different models"),
         (run([1, 2]), run([1, 7], FUSED, seed=4), Reason.DIFFERENT_SETTINGS, "same prompt, seed"),
         (run([1, 2]), run([1, 7], FUSED, external=True), Reason.OTHER_IMPLEMENTATION, "only temperature 0"),
+        (
+            run([1, 2], replace(PLAIN, sampling=GREEDY)),
+            run([1, 7], replace(FUSED, sampling=GREEDY), external=True),
+            Reason.OTHER_IMPLEMENTATION,
+            "nearly equal",
+        ),
+        (
+            run([1, 2], replace(PLAIN, sampling=GREEDY), dtype="bfloat16"),
+            run([1, 7], replace(FUSED, sampling=GREEDY), dtype="bfloat16", external=True),
+            Reason.OTHER_IMPLEMENTATION,
+            "in bfloat16 near ties",
+        ),
         (run([1, 2]), run([1], FUSED, stop=StopReason.CANCELLED), Reason.ENDED_EARLY, "B ended there (it was stopped)"),
         (run([1], stop=StopReason.END_OF_SEQUENCE), run([1, 2], FUSED), Reason.ENDED_EARLY, "A ended there (it ended"),
         (

@@ -20,6 +20,8 @@ from pass_core.runtime.sampler_head import SamplerHead
 from pass_core.runtime.torch_runtime import TorchRuntime
 
 ALL_PARTS = frozenset(LookaheadPart)
+OURS = [s for s in Strategy if s is not Strategy.PROMPT_LOOKUP]
+"""The strategies that run on our runtimes (and on the fake ones below)."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pass_core.decoding.settings import Strategy, Verification
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.cost import CostModel
 from tests import tiny
-from tests.decoding.engine import Result, TableRuntime, random_lookahead, run, sharp
+from tests.decoding.engine import OURS, Result, TableRuntime, random_lookahead, run, sharp
 
 VOCABULARY = 32
 LENGTH = 5
@@ -226,7 +226,7 @@ def test_where_rows_are_free_auto_drafts() -> None:
 
 
 def test_no_call_ever_writes_beyond_what_the_cache_was_made_for() -> None:
-    for strategy in Strategy:
+    for strategy in OURS:
         model = counting_model(only_first(2))
         run(model, [0] * 10, strategy, k=5, count=100, lookahead=random_lookahead(model, 5))
         (cache,) = model.runtime.caches
@@ -235,7 +235,7 @@ def test_no_call_ever_writes_beyond_what_the_cache_was_made_for() -> None:
 
 
 def test_the_cache_holds_exactly_the_text_but_its_last_token() -> None:
-    for strategy in Strategy:
+    for strategy in OURS:
         model = counting_model(only_first(2))
         got = run(model, [3, 1], strategy, k=4, count=31, lookahead=random_lookahead(model, 5))
         (cache,) = model.runtime.caches

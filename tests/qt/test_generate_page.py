@@ -17,9 +17,9 @@ from app.theme.roles import TokenRole
 from app.widgets.log import LogKeeper
 from app.window import MainWindow
 from pass_core.decoding.events import Provenance
-from pass_core.decoding.settings import Strategy
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.shipped import default_lookahead
+from tests.decoding.engine import OURS
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_the_same_seed_gives_the_same_text_with_every_strategy(
     use_tiny(context, tiny_model)
     set_length(window, 30)
     texts: set[str] = set()
-    for strategy in Strategy:
+    for strategy in OURS:
         window.generate.controls.strategy.set_value(strategy.value)
         finished = run(window, context, qtbot)
         assert finished.request.settings.strategy is strategy

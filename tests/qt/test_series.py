@@ -6,9 +6,12 @@ import math
 from dataclasses import replace
 
 import pytest
+from pytestqt.qtbot import QtBot
 
+from app.theme.apply import ThemeManager
+from app.widgets.plots import LivePlots
 from app.widgets.series import WINDOW_TOKENS, RunSeries, describe_change
-from pass_core.decoding.events import DraftStatus, Provenance
+from pass_core.decoding.events import DraftSource, DraftStatus, Provenance
 from pass_core.decoding.settings import DecodingSettings, LookaheadPart, SamplingSettings, Strategy, Verification
 from tests.qt.events import draft, step, token
 
@@ -61,3 +64,21 @@ def test_every_change_is_named() -> None:
         "fused→two-call, auto off, k 5→2, top-k 10→off, temperature 0.8→0, coupled→rejection, prompt lookup on, "
         "without sampler"
     )
+
+
+def test_copied_drafts_stand_apart_by_position(theme: ThemeManager, qtbot: QtBot) -> None:
+    plots = LivePlots(theme)
+    qtbot.addWidget(plots)
+    plots.show()
+    plots.start(3)
+    assert "copied" not in plots._positions_hint.text()
+    copied = replace(draft("b", DraftStatus.ACCEPTED, depth=2, index=1, parent=0), source=DraftSource.LOOKUP)
+    pair = [token(0, "a", Provenance.ACCEPTED, depth=1), token(1, "b", Provenance.ACCEPTED, depth=2), token(2, "c")]
+    plots.add_steps([step(0, pair, [draft("a", DraftStatus.ACCEPTED), copied])])
+    plots.add_steps([step(1, [token(3, "d")], [draft("x", DraftStatus.REJECTED)])])
+    plots.redraw()
+    assert plots.series.copied_by_position == [0, 1]
+    assert plots.positions._bars.opts["height"] == [0.5, 0.0]
+    assert plots.positions._copied.opts["height"] == [0.0, 1.0]
+    assert list(plots.positions._copied.opts["y0"]) == [0.5, 0.0]
+    assert "copied" in plots._positions_hint.text()

@@ -224,3 +224,11 @@ def test_follows_the_end_only_while_it_is_in_sight(view: TokenView) -> None:
     bar.setValue(3)
     view.append_steps([step(60, [token(60, "more\nand more\n")])])
     assert bar.value() == 3
+
+
+def test_the_card_goes_with_its_page(view: TokenView) -> None:
+    view.append_steps(every_provenance())
+    view.show_card_for(1)
+    assert view.hover_card.isVisible()
+    view.hide()
+    assert view.hover_card.isHidden()

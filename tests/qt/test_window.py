@@ -5,19 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from app.context import AppContext, GenerationSetup
 from app.display import why_no_window
 from app.engine.loader import Loader, ModelChoice
+from app.pages.compare import ComparePage
 from app.preferences import Preferences
 from app.remembered import load_choice, load_setup, save_choice, save_setup
 from app.theme.apply import ThemeMode, style_sheet
 from app.theme.roles import THEMES
 from app.widgets.log import LogKeeper
 from app.window import MainWindow, dropped_kind
+from pass_core.decoding.events import StopReason
 from pass_core.decoding.settings import DecodingSettings, LookaheadPart, SamplingSettings, StopConditions
+from pass_core.models.language_model import LanguageModel
+from pass_core.models.shipped import default_lookahead
 
 
 class SmallPage(QLabel):
@@ -76,10 +82,12 @@ def contrast(a: str, b: str) -> float:
 def test_text_is_readable(name: str) -> None:
     theme = THEMES[name]
     assert contrast(theme.text, theme.surface) >= 7
-    assert contrast(theme.text_muted, theme.surface) >= 4.5
+    for ground in (theme.surface, theme.window, theme.sunken):
+        assert contrast(theme.text_muted, ground) >= 4.5
+        assert contrast(theme.text_faint, ground) >= 4.5
     assert contrast(theme.on_accent, theme.accent) >= 4.5
     for role, style in theme.tokens.items():
-        needed = 2.5 if role == "ghost" else 4.5
+        needed = 3.5 if role == "ghost" else 4.5
         assert contrast(style.color, style.fill or theme.surface) >= needed, role
 
 
@@ -149,3 +157,64 @@ def test_every_icon_exists() -> None:
     app = Path(__file__).resolve().parents[2] / "app"
     used = {n for f in app.rglob("*.py") for n in re.findall(r'"ph\.([a-z0-9-]+)"', f.read_text(encoding="utf-8"))}
     assert used - known == set()
+
+
+@pytest.fixture
+def whole(context: AppContext, loader: Loader, tiny_model: LanguageModel, qtbot: QtBot) -> MainWindow:
+    """A window with Generate and Compare and the tiny model, ready to write 200 tokens."""
+    window = MainWindow(context, loader, LogKeeper())
+    qtbot.addWidget(window, before_close_func=lambda w: setattr(w, "_closing", True))
+    window.add_page("compare", "Compare", "ph.columns", ComparePage(context))
+    window.show()
+    context.set_model(tiny_model)
+    context.set_lookahead(default_lookahead(tiny_model))
+    window.generate.controls.length.set_value(200)
+    window.generate.controls.ignore_eos.setChecked(True)
+    window.generate.controls.changed.emit()
+    return window
+
+
+def press(window: MainWindow, key: Qt.Key, modifiers: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
+    window.activateWindow()
+    QTest.keyClick(window, key, modifiers)
+
+
+def test_escape_stops_a_comparison(whole: MainWindow, context: AppContext, qtbot: QtBot) -> None:
+    page = whole.page("compare")
+    assert isinstance(page, ComparePage)
+    page.runner.steps_arrived.connect(lambda *_: press(whole, Qt.Key.Key_Escape))
+    with qtbot.waitSignal(page.runner.finished, timeout=120_000):
+        press(whole, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+        assert page.isVisible()
+    assert page.runner.void == "it was stopped"
+    assert not page.stop_action.isEnabled()
+    assert not whole.generate.stop_action.isEnabled()
+
+
+def test_run_from_another_page_shows_what_it_writes(whole: MainWindow, context: AppContext, qtbot: QtBot) -> None:
+    whole.show_page("compare")
+    context.session.steps_arrived.connect(lambda *_: press(whole, Qt.Key.Key_Escape))
+    with qtbot.waitSignal(context.session.run_finished, timeout=60_000):
+        press(whole, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+        assert whole.generate.isVisible()
+    assert whole.generate.text.steps[-1].stop_reason is StopReason.CANCELLED
+
+
+def test_an_error_leaves_when_it_is_overcome(whole: MainWindow, context: AppContext, qtbot: QtBot) -> None:
+    prompt = whole.generate.prompt.text()
+    whole.generate.prompt.set_text("")
+    whole.generate.run()
+    assert whole.banner.isVisible()
+    whole.generate.prompt.set_text(prompt)
+    context.session.steps_arrived.connect(lambda *_: whole.generate.stop())
+    with qtbot.waitSignal(context.session.run_finished, timeout=60_000):
+        whole.generate.run()
+        assert not whole.banner.isVisible()
+
+
+def test_a_prompt_that_fills_the_context_is_said(whole: MainWindow, context: AppContext, qtbot: QtBot) -> None:
+    whole.generate.prompt.set_text("word " * 100)
+    with qtbot.waitSignal(context.session.run_finished, timeout=60_000):
+        whole.generate.run()
+    assert whole.banner.sentence.text() == "The prompt has 500 tokens, and that fills the model's context. Shorten it."
+    assert "–" in whole.status.first.text()
