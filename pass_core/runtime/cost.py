@@ -107,7 +107,7 @@ def _context(model: LanguageModel) -> int:
 
 
 def _key(model: LanguageModel, runtime: Runtime) -> str:
-    words = f"3-{model.fingerprint}-{model.device.type}-{runtime.description}"
+    words = f"4-{model.fingerprint}-{model.device.type}-{runtime.description}"
     return "".join(c if c.isalnum() or c == "-" else "_" for c in words)
 
 
