@@ -324,25 +324,37 @@ inline void pause_cpu() {
 #endif
 }
 
-// A job is a row of phases, each a number of chunks. Whoever is free takes the next chunk, and a phase is over when its
-// chunks are done, whether or not every thread took part: a thread that lost its core to the user's window delays
-// nothing, and finds its phases finished when it comes back.
+// A job is a row of phases, each a number of chunks. Every thread starts with its own share, so that it reads a long run
+// of memory, and then helps the others; a phase is over when its chunks are done, whether or not every thread took part: a
+// thread that lost its core to the user's window delays nothing, and finds its phases finished when it comes back.
+constexpr int MOST_SHARES = 14;
 struct Job {
-  struct Phase {
-    std::atomic<int> next{0}, done{0};
+  struct alignas(64) Phase {
+    std::atomic<int> done{0}, next[MOST_SHARES] = {};
   };
+  int shares;
   std::vector<Phase> phases;
   std::function<void(Job&, int)> body;
-  Job(int count, std::function<void(Job&, int)> b) : phases(count), body(std::move(b)) {}
+  Job(int count, int threads, std::function<void(Job&, int)> b)
+      : shares(std::min(threads, MOST_SHARES)), phases(count), body(std::move(b)) {}
+
+  // Units first..last of a share when `units` are done `grain` at a time.
+  std::pair<int, int> share(int which, int units, int grain) const {
+    int chunks = (units + grain - 1) / grain;
+    return {chunks * which / shares * grain, std::min(units, chunks * (which + 1) / shares * grain)};
+  }
 
   // Chunks of `grain` units: work(first, last). Returns when all units of the phase are done.
   template <class Work>
-  void phase(int index, int units, int grain, const Work& work) {
+  void phase(int index, int thread, int units, int grain, const Work& work) {
     Phase& p = phases[index];
-    int chunks = (units + grain - 1) / grain, taken = 0;
-    for (int c; (c = p.next.fetch_add(1, std::memory_order_relaxed)) < chunks; taken++) {
-      work(c * grain, std::min(units, (c + 1) * grain));
-      p.done.fetch_add(1, std::memory_order_release);
+    int chunks = (units + grain - 1) / grain;
+    for (int s = 0; s < shares; s++) {
+      int which = (thread + s) % shares, end = chunks * (which + 1) / shares;
+      for (int c; (c = chunks * which / shares + p.next[which].fetch_add(1, std::memory_order_relaxed)) < end;) {
+        work(c * grain, std::min(units, (c + 1) * grain));
+        p.done.fetch_add(1, std::memory_order_release);
+      }
     }
     for (int spins = 0; p.done.load(std::memory_order_acquire) < chunks; spins++) {
       if (spins < 4000)
@@ -375,7 +387,7 @@ class Team {
 
   // The body must hold by value what a late thread may look at after this returned.
   void run(int phases, std::function<void(Job&, int)> body) {
-    auto job = std::make_shared<Job>(phases, std::move(body));
+    auto job = std::make_shared<Job>(phases, size_, std::move(body));
     if (size_ > 1) {
       {
         std::lock_guard<std::mutex> lock(mutex_);
@@ -540,8 +552,17 @@ void adapt(const Call& c, const Adapter& a, LowRank& low, const uint32_t* x, int
           out + (size_t)c.tokens * out_stride, out_stride, true);
 }
 
+// Weights that the next phase will read, called into the second-level cache while memory has nothing else to do.
+struct Ahead {
+  static constexpr int AT_ONCE = 64;
+  const char *at = nullptr, *end = nullptr;
+  void call() {
+    for (int i = 0; i < AT_ONCE && at < end; i++, at += 64) __builtin_prefetch(at, 0, 2);
+  }
+};
+
 // Rows (kv head, row, head in group) first..last-1: softmax(q k / sqrt(d)) v over context and ancestors.
-void attend(const Call& c, int layer, int first, int last, float* scores, float* ordered, uint16_t* p) {
+void attend(const Call& c, int layer, int first, int last, float* scores, float* ordered, uint16_t* p, Ahead& ahead) {
   const Model& m = c.m;
   int d = m.head_dim, group = m.heads / m.kv_heads, per_head = c.rows * group;
   int slots = (c.length + c.rows + 15) / 16 * 16, pairs = c.length / 2;
@@ -561,6 +582,7 @@ void attend(const Call& c, int layer, int first, int last, float* scores, float*
     float sums[8];
     int tails[8];
     for (int i = 0; i < n; i++) {
+      ahead.call();
       const float* s = scores + (size_t)i * slots;
       int row = (at + i - head * per_head) / group;
       int depth = 0;
@@ -665,7 +687,7 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
     Layer& layer = m.blocks[l];
     int phase = l * PHASES_PER_LAYER;
     if (!m.deep.empty() && adapted)
-      job.phase(phase, n - c.tokens, n, [&](int first, int last) {
+      job.phase(phase, t, n - c.tokens, n, [&](int first, int last) {
         for (int r = c.tokens + first; r < c.tokens + last; r++) {
           const float* add = m.deep.data() + ((size_t)l * m.lookahead_steps + c.steps[r]) * h;
           for (int i = 0; i < h; i++) residual[(size_t)r * h + i] += add[i];
@@ -679,7 +701,7 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
       for (auto& one : low) one.ready = false;
       for (int r = 0; r < n; r++) rms_norm_pairs(residual + (size_t)r * h, norm.data(), h, m.epsilon, x + r, c.ld);
     };
-    job.phase(phase + 1, units, head_grain, [&](int first, int last) {
+    job.phase(phase + 1, t, units, head_grain, [&](int first, int last) {
       fresh(layer.input_norm);
       int panels = (last - first) * head_panels, width = panels * 16;
       product(layer.qkv.panel(first * head_panels), (size_t)layer.qkv.pairs * 32, panels, x, c.ld, n,
@@ -717,8 +739,10 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
       }
     });
 
-    job.phase(phase + 2, n * m.heads, std::max(m.team.grain(n * m.heads), std::min(8, n * m.heads / m.team.size() + 1)),
-              [&](int first, int last) { attend(c, l, first, last, scores, ordered, p); });
+    auto mine = job.share(t % job.shares, h / 16, out_grain);
+    Ahead ahead{(const char*)layer.output.panel(mine.first), (const char*)layer.output.panel(mine.second)};
+    job.phase(phase + 2, t, n * m.heads, std::max(m.team.grain(n * m.heads), std::min(8, n * m.heads / m.team.size() + 1)),
+              [&](int first, int last) { attend(c, l, first, last, scores, ordered, p, ahead); });
 
     auto add_to_residual = [&](int first, int last) {
       int width = (last - first) * 16;
@@ -726,7 +750,7 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
         for (int i = 0; i < width; i++) residual[(size_t)r * h + first * 16 + i] += wide[(size_t)r * width + i];
     };
     for (auto& one : low) one.ready = false;
-    job.phase(phase + 3, h / 16, out_grain, [&](int first, int last) {
+    job.phase(phase + 3, t, h / 16, out_grain, [&](int first, int last) {
       int width = (last - first) * 16;
       product(layer.output.panel(first), (size_t)layer.output.pairs * 32, last - first, attended,
               c.ld, n, layer.output.pairs, wide, width);
@@ -736,7 +760,7 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
 
     normed = false;
     // Gate and up panels stand beside each other for the product, and in two halves for the adapters.
-    job.phase(phase + 4, m.inner / 16, inner_grain, [&](int first, int last) {
+    job.phase(phase + 4, t, m.inner / 16, inner_grain, [&](int first, int last) {
       fresh(layer.post_norm);
       int width = (last - first) * 32, half = (last - first) * 16;
       product(layer.gate_up.panel(first * 2), (size_t)layer.gate_up.pairs * 32, (last - first) * 2, x,
@@ -761,7 +785,7 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
     });
 
     for (auto& one : low) one.ready = false;
-    job.phase(phase + 5, h / 16, out_grain, [&](int first, int last) {
+    job.phase(phase + 5, t, h / 16, out_grain, [&](int first, int last) {
       int width = (last - first) * 16;
       product(layer.down.panel(first), (size_t)layer.down.pairs * 32, last - first, inner_rows,
               c.ld, n, layer.down.pairs, wide, width);
@@ -769,7 +793,7 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
       add_to_residual(first, last);
     });
   }
-  job.phase(m.layers * PHASES_PER_LAYER, n, m.team.grain(n), [&](int first, int last) {
+  job.phase(m.layers * PHASES_PER_LAYER, t, n, m.team.grain(n), [&](int first, int last) {
     for (int r = first; r < last; r++)
       rms_norm(residual + (size_t)r * h, m.final_norm.data(), h, m.epsilon, hidden_out + (size_t)r * h);
   });
@@ -925,8 +949,8 @@ int pass_head(void* model, const float* hidden, int rows, float* logits) {
     for (int i = 0; i < m.hidden; i += 16)
       store_pairs(x + i / 2 * ld + r, ld, load_f32(hidden + (size_t)r * m.hidden + i));
   size_t width = (size_t)m.head.panels * 16;
-  m.team.run(1, [&m, x, ld, rows, logits, width](Job& job, int) {
-    job.phase(0, m.head.panels, 96, [&](int first, int last) {
+  m.team.run(1, [&m, x, ld, rows, logits, width](Job& job, int t) {
+    job.phase(0, t, m.head.panels, 96, [&](int first, int last) {
       product(m.head.panel(first), (size_t)m.head.pairs * 32, last - first, x, ld, rows,
               m.head.pairs, logits + (size_t)first * 16, width);
     });
@@ -1049,8 +1073,8 @@ int pass_sampler_prepare(void* model, void* sampler, const float* states, const 
   uint16_t* x = s.in_rows.as<uint16_t>();
   rms_rows(states, rows, s.hidden, x);
   std::vector<int32_t> which(steps, steps + rows);
-  team.run(1, [&s, &team, x, which, rows, prepared](Job& job, int) {
-    job.phase(0, s.from_hidden.panels, team.grain(s.from_hidden.panels), [&](int first, int last) {
+  team.run(1, [&s, &team, x, which, rows, prepared](Job& job, int t) {
+    job.phase(0, t, s.from_hidden.panels, team.grain(s.from_hidden.panels), [&](int first, int last) {
       product_rows(s.from_hidden.panel(first), (size_t)s.from_hidden.pairs * 32, last - first, (const uint32_t*)x,
               s.hidden / 2, rows, s.from_hidden.pairs, prepared + first * 16, s.inner);
       for (int r = 0; r < rows; r++)
@@ -1078,8 +1102,8 @@ int pass_sampler_score(void* model, void* sampler, const float* state, const flo
     for (int i = 0; i < h; i++) wide[i] = from_bf16(table[(size_t)tokens[r] * h + i]);
     rms_rows(wide, 1, h, x + (size_t)r * h);
   }
-  team.run(3, [=, &s, &team](Job& job, int) {
-    job.phase(0, s.from_token.panels, team.grain(s.from_token.panels), [&](int first, int last) {
+  team.run(3, [=, &s, &team](Job& job, int t) {
+    job.phase(0, t, s.from_token.panels, team.grain(s.from_token.panels), [&](int first, int last) {
       product_rows(s.from_token.panel(first), (size_t)s.from_token.pairs * 32, last - first, (const uint32_t*)x, h / 2,
               rows, s.from_token.pairs, wide + first * 16, n);
       for (int r = 0; r < rows; r++)
@@ -1088,14 +1112,14 @@ int pass_sampler_score(void* model, void* sampler, const float* state, const flo
           for (int j = 0; j < 16; j++) z[(size_t)r * n + i + j] = to_bf16(v[j]);
         }
     });
-    job.phase(1, s.out.panels, team.grain(s.out.panels), [&](int first, int last) {
+    job.phase(1, t, s.out.panels, team.grain(s.out.panels), [&](int first, int last) {
       product_rows(s.out.panel(first), (size_t)s.out.pairs * 32, last - first, (const uint32_t*)z, n / 2, rows, s.out.pairs,
               corrected + first * 16, h);
       for (int r = 0; r < rows; r++)
         for (int i = first * 16; i < last * 16; i++)
           y[(size_t)r * h + i] = to_bf16(state[i] + corrected[(size_t)r * h + i]);
     });
-    job.phase(2, count, team.grain(count), [&](int first, int last) {
+    job.phase(2, t, count, team.grain(count), [&](int first, int last) {
       for (int c = first; c < last; c++) {
         const uint32_t* w = (const uint32_t*)(head + (size_t)ids[c] * h);
         for (int r = 0; r < rows; r++) {
