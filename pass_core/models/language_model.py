@@ -10,6 +10,8 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from pass_core.models.placement import execution_device
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
@@ -55,7 +57,8 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        return self.input_embedding.weight.device
+        """Where inputs go; a model that is spread computes on others, too."""
+        return execution_device(self.input_embedding)
 
     @property
     def dtype(self) -> torch.dtype:
