@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, cast
 
+import numpy as np
 import torch
 
 from pass_core.lookahead import LookaheadEmbeddings
@@ -18,7 +19,7 @@ from pass_core.models.language_model import LanguageModel
 from pass_core.models.placement import is_spread
 from pass_core.runtime.base import Cache
 from pass_core.runtime.lookahead_parts import LookaheadParts
-from pass_core.runtime.rows import Rows
+from pass_core.runtime.rows import Rows, chain_rows
 from pass_core.runtime.static.buckets import ROW_BUCKETS, row_bucket
 from pass_core.runtime.static.cache import SlotCache, StaticCache
 from pass_core.runtime.static.graphs import Captured, Graphs, Work
@@ -85,6 +86,15 @@ class StaticRuntime(TorchRuntime):
     def new_cache(self, capacity: int) -> StaticCache:
         return StaticCache(self._pool, len(self._layers), capacity)
 
+    def warm_up(self) -> None:
+        """Capture the calls that a short text without look-ahead rows makes, unless they are captured already."""
+        most = self.model.capabilities.context_length
+        cache = self.new_cache(most)
+        self.forward(cache, chain_rows(np.zeros(1, dtype=np.int64)))
+        for size in self.row_buckets:
+            if size <= most:
+                self.forward(cache, chain_rows(np.zeros(size, dtype=np.int64)))
+
     def _place(self, lookahead: LookaheadEmbeddings) -> LookaheadParts:
         # Files of the same structure share tensors, and with them everything captured.
         structure = LookaheadParts.structure(lookahead)
@@ -124,7 +134,8 @@ class StaticRuntime(TorchRuntime):
         """Capture this kind of call, compare it with an eager one, and return the eager result."""
         storage = cache.storage
         assert storage is not None
-        what = f"{inputs.size} rows{' with look-ahead' if parts else ''}, {storage.slots} slots"
+        rows_text = "1 row" if inputs.size == 1 else f"{inputs.size} rows"
+        what = f"{rows_text}{' with look-ahead' if parts else ''}, {storage.slots} slots"
         if self.on_capture is not None:
             self.on_capture(what)
         got: torch.Tensor | None = None
