@@ -18,21 +18,21 @@ def execution_device(module: nn.Module) -> torch.device:
     return next(module.parameters()).device
 
 
-def stored_weight(module: nn.Module) -> torch.Tensor:
-    """The module's weight, wherever it waits; one that accelerate took away is read from there (for offloaded heads).
+def stored_parameter(module: nn.Module, name: str) -> torch.Tensor | None:
+    """A parameter of the module, wherever it waits between calls; None where it has none of that name.
 
     Raises:
-        RuntimeError: the weight is nowhere.
+        RuntimeError: it was never loaded.
     """
-    weight: Any = module.weight
-    if weight.device.type != "meta":
-        return weight
+    parameter: torch.Tensor | None = getattr(module, name, None)
+    if parameter is None or parameter.device.type != "meta":
+        return parameter
     hook: Any = getattr(module, "_hf_hook", None)
     for one in (hook, *getattr(hook, "hooks", ())):
         kept = getattr(one, "weights_map", None)
         if kept is not None:
-            return kept["weight"]
-    raise RuntimeError("a weight of this model was never loaded")
+            return kept[name]
+    raise RuntimeError(f"the {name} of a {type(module).__name__} was never loaded")
 
 
 def devices_of(model: nn.Module) -> list[torch.device]:

@@ -109,14 +109,16 @@ class _Chosen:
         at, steps = self._placed(hidden.device)
         changed = hidden.clone()
         # The hidden states come from the layer above, which may lie on another device.
-        changed[0, at] += vectors.to(hidden.device)[steps].to(hidden)
+        update = vectors.to(hidden.device).index_select(0, steps).to(hidden)
+        changed.view(-1, hidden.shape[-1]).index_add_(0, at, update)
         return changed
 
     def adapter(self, output: torch.Tensor, x: torch.Tensor, down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
         at, _ = self._placed(output.device)
         flat = x.reshape(-1, x.shape[-1]).to(output.device)
         changed = output.clone()
-        changed.view(-1, output.shape[-1])[at] += ((flat[at] @ down.T) @ up.T).to(output.dtype)
+        update = (flat.index_select(0, at) @ down.T) @ up.T
+        changed.view(-1, output.shape[-1]).index_add_(0, at, update.to(output.dtype))
         return changed
 
 
@@ -127,7 +129,7 @@ class _Masked:
         self._steps, self._is_lookahead = steps, is_lookahead
 
     def deep(self, hidden: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        return torch.where(self._is_lookahead, hidden + vectors[self._steps], hidden)
+        return torch.where(self._is_lookahead, hidden + vectors.index_select(0, self._steps), hidden)
 
     def adapter(self, output: torch.Tensor, x: torch.Tensor, down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
         flat = x.reshape(-1, x.shape[-1])

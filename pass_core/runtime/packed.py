@@ -26,7 +26,9 @@ def pack_linears(model: LanguageModel) -> bool:
 
     Needs as much memory again as the layers have. Calls that need gradients still go through `nn.Linear`.
     """
-    if model.device.type != "cpu" or model.dtype not in (torch.float32, torch.bfloat16) or is_spread(model.model):
+    if model.device.type != "cpu" or model.dtype not in (torch.float32, torch.bfloat16):
+        return False
+    if model.quantization or is_spread(model.model):
         return False
     operators: Any = torch.ops.mkldnn
     if not (torch.backends.mkldnn.is_available() and hasattr(operators, "_linear_pointwise")):

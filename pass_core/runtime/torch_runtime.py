@@ -45,7 +45,8 @@ class TorchRuntime:
     def _words(self) -> str:
         dtype = str(self._dtype).removeprefix("torch.")
         spread = f", spread over {', '.join(map(str, self._devices))}" if is_spread(self.model.model) else ""
-        return f"{dtype}{spread}" + (", packed linear layers" if self._packed else "")
+        weights = f", {self.model.quantization} weights" if self.model.quantization else ""
+        return f"{dtype}{weights}{spread}" + (", packed linear layers" if self._packed else "")
 
     def new_cache(self, capacity: int) -> KVCache:
         return KVCache(len(self._layers), capacity)
@@ -68,7 +69,7 @@ class TorchRuntime:
         with torch.inference_mode():
             inputs = self.model.input_embedding(tokens)
             if parts is not None:
-                chosen = parts.embeddings[steps.clamp(min=0)]
+                chosen = parts.embeddings.index_select(0, steps.clamp(min=0))
                 inputs = torch.where((steps >= 0)[:, None], chosen, inputs)
             inside = parts is not None and parts.any_inside
             with parts.on_rows(rows.lookahead) if parts is not None and inside else contextlib.nullcontext():

@@ -65,7 +65,7 @@ class StaticInputs:
         offset = columns - self._packed[_COMMITTED, :1]
         bits = (self._packed[_ANCESTORS][:, None] >> offset.clamp(0, _WINDOW - 1)) & 1
         seen = (offset < 0) | ((offset < _WINDOW) & (bits == 1))
-        return torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)[None, None]
+        return torch.zeros_like(seen, dtype=dtype).masked_fill_(seen.logical_not(), torch.finfo(dtype).min)[None, None]
 
 
 def _ancestor_bits(rows: Rows) -> npt.NDArray[np.int64]:

@@ -170,7 +170,7 @@ class StaticRuntime(TorchRuntime):
                 states = self.model.input_embedding(inputs.tokens)
                 if parts is not None:
                     steps, is_lookahead = inputs.lookahead()
-                    states = torch.where(is_lookahead, parts.embeddings[steps], states)
+                    states = torch.where(is_lookahead, parts.embeddings.index_select(0, steps), states)
                     if parts.any_inside:
                         inside.enter_context(parts.masked(steps, is_lookahead))
                 out = self._base(
