@@ -7,6 +7,7 @@ target share, whatever was computed before; a stateful generator cannot give tha
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -34,14 +35,31 @@ def _mix(h: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return h ^ (h >> np.uint64(31))
 
 
+def _mix_one(h: int) -> int:
+    """The same for one number."""
+    h = (h ^ (h >> 30)) * int(_MIX_1) % 2**64
+    h = (h ^ (h >> 27)) * int(_MIX_2) % 2**64
+    return h ^ (h >> 31)
+
+
+@lru_cache(maxsize=256)
+def _stream_hash(seed: int, stream: int) -> int:
+    return _mix_one((seed * int(_SEED) + stream + 1) % 2**64)
+
+
 def uniform(
     seed: int, position: npt.ArrayLike, token: npt.ArrayLike, stream: Stream = Stream.TARGET
 ) -> npt.NDArray[np.float64]:
     """Uniform numbers in the open interval (0, 1); `position` and `token` broadcast."""
-    with np.errstate(over="ignore"):
-        h = _mix(np.asarray(seed % 2**64, dtype=np.uint64) * _SEED + np.uint64(int(stream) + 1))
-        h = _mix(h ^ (np.asarray(position).astype(np.uint64) * _POSITION))
-        h = _mix(h ^ (np.asarray(token).astype(np.uint64) * _TOKEN))
+    h = _stream_hash(seed % 2**64, int(stream))
+    if isinstance(position, int):  # the common case; Python's integers are faster than arrays of one
+        start: npt.NDArray[np.uint64] = np.asarray(_mix_one(h ^ (position * int(_POSITION) % 2**64)), dtype=np.uint64)
+    else:
+        start = _mix(np.uint64(h) ^ (np.atleast_1d(np.asarray(position)).astype(np.uint64) * _POSITION))
+        start = start.reshape(np.shape(position))
+    tokens = np.asarray(token)
+    h = _mix(np.atleast_1d(start ^ (np.atleast_1d(tokens).astype(np.uint64) * _TOKEN)))
+    h = h.reshape(np.broadcast_shapes(np.shape(position), tokens.shape))
     # 52 bits: with 53 the largest number would round to 1, whose Gumbel noise is infinite.
     return ((h >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +12,9 @@ import torch
 
 from pass_core.decoding.settings import SamplingSettings
 from pass_core.noise import Stream, gumbel
+from pass_core.runtime.native.top import native_top
 
-_BLOCK = 128
+_SHORT = 512
 _COLDEST = 1e-30  # a temperature that float32 can still divide by
 
 
@@ -29,21 +32,24 @@ class Distribution:
 
     def log_prob(self, token: int) -> float:
         """Log probability of a token, -inf outside the support."""
-        at = np.flatnonzero(self.ids == token)
-        return float(self.log_p[at[0]]) if at.size else float("-inf")
+        at = (self.ids == token).argmax()
+        return float(self.log_p[at]) if self.ids[at] == token else -math.inf
 
     def prob(self, token: int) -> float:
         """Probability of a token, 0 outside the support."""
-        return float(np.exp(self.log_prob(token)))
+        return math.exp(self.log_prob(token))
 
     def likeliest(self, count: int) -> list[tuple[int, float]]:
         """The `count` likeliest (id, probability), ties by lower id."""
+        p = self.log_p
+        if p.size <= _SHORT and bool((p[1:] < p[:-1]).all()):  # as top-k lists them
+            return [(i, math.exp(x)) for i, x in zip(self.ids[:count].tolist(), p[:count].tolist())]
         if self.ids.size > count:
             part = np.flatnonzero(self.log_p >= np.partition(self.log_p, -count)[-count])
         else:
             part = np.arange(self.ids.size)
         order = part[np.lexsort((self.ids[part], -self.log_p[part]))][:count]
-        return [(int(self.ids[i]), float(np.exp(self.log_p[i]))) for i in order]
+        return [(int(self.ids[i]), math.exp(self.log_p[i])) for i in order]
 
     def perturbed(self, seed: int, position: int, stream: Stream = Stream.TARGET) -> npt.NDArray[np.float64]:
         """[K] log p + Gumbel noise of this position; its argmax is an exact sample."""
@@ -56,26 +62,32 @@ class Distribution:
         return int(self.ids[int(np.argmax(self.perturbed(seed, position, stream)))])
 
 
-def distributions(logits: torch.Tensor, sampling: SamplingSettings) -> list[Distribution]:
-    """Process the rows of `logits` [n, vocabulary] (any floating dtype and device) into distributions.
+def distributions(
+    logits: torch.Tensor, sampling: SamplingSettings, rows: Sequence[int] | None = None
+) -> list[Distribution]:
+    """Process rows of `logits` [n, vocabulary] (any floating dtype and device) into distributions.
 
     Temperature 0 is the one-hot argmax. Top-k keeps exactly K tokens, ties broken by the lower id.
+
+    Args:
+        rows: which rows, in this order; all of them by default.
     """
-    if logits.shape[0] == 0:
+    if not (logits.shape[0] if rows is None else len(rows)):
         return []
     logits = logits.float()
     if sampling.temperature == 0.0:
-        ids, _ = top_candidates(logits, 1)
-        return [Distribution(row[:1], np.zeros(1)) for row in ids]
+        ids, _ = top_candidates(logits, 1, rows)
+        return [Distribution(row, np.zeros(1)) for row in ids]
     vocabulary = logits.shape[1]
     if sampling.top_k == 0 or sampling.top_k >= vocabulary:
-        below = logits - logits.amax(dim=-1, keepdim=True)  # first, so that no tiny temperature overflows
+        chosen = logits if rows is None else logits[list(rows)]
+        below = chosen - chosen.amax(dim=-1, keepdim=True)  # first, so that no tiny temperature overflows
         scaled = below / max(sampling.temperature, _COLDEST)
         log_p = torch.log_softmax(scaled, dim=-1).cpu().numpy().astype(np.float64)
         every = np.arange(vocabulary, dtype=np.int64)
         return [Distribution(every, row) for row in log_p]
-    ids, values = top_candidates(logits, sampling.top_k)
-    return [Distribution(i, normalise(v, sampling.temperature)) for i, v in zip(ids, values)]
+    ids, values = top_candidates(logits, sampling.top_k, rows)
+    return [Distribution(i, p) for i, p in zip(ids, normalise(values, sampling.temperature))]
 
 
 def candidate_distributions(
@@ -98,45 +110,34 @@ def normalise(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArra
 
 
 def top_candidates(
-    logits: torch.Tensor, count: int
-) -> tuple[list[npt.NDArray[np.int64]], list[npt.NDArray[np.float32]]]:
-    """The `count` largest of each row of float32 `logits` [n, vocabulary], ties by lower id, largest first.
+    logits: torch.Tensor, count: int, rows: Sequence[int] | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """The `count` largest of rows of float32 `logits` [n, vocabulary], ties by lower id, largest first.
+
+    Args:
+        rows: which rows, in this order; all of them by default.
 
     Returns:
-        Per row the [count] ids and their [count] logits. One device-to-host copy.
+        Ids and logits, [rows, count] each (fewer columns for a smaller vocabulary). One device-to-host copy.
     """
-    rows, vocabulary = logits.shape
-    count = min(count, vocabulary)
-    taken = min(count + 1, vocabulary)
-    values, ids = _top(logits, taken)
+    count = min(count, logits.shape[1])
+    found = native_top(logits, count, range(logits.shape[0]) if rows is None else rows)
+    if found is not None:
+        return found
+    if rows is not None:
+        logits = logits[list(rows)]
+    taken = min(count + 1, logits.shape[1])
+    values, ids = torch.topk(logits, taken, dim=-1, sorted=True)
     # Ids travel as float32, exact up to 2**24: one copy, and MPS has no float64.
     packed = torch.cat((values, ids.float()), dim=1).cpu().numpy()
-    host_values = packed[:, :taken]
-    host_ids = packed[:, taken:].astype(np.int64)
-    out_ids: list[npt.NDArray[np.int64]] = []
-    out_values: list[npt.NDArray[np.float32]] = []
-    for row in range(rows):
-        v, i = host_values[row], host_ids[row]
+    out_ids = np.empty((logits.shape[0], count), dtype=np.int64)
+    out_values = np.empty((logits.shape[0], count), dtype=np.float32)
+    for row, (v, i) in enumerate(zip(packed[:, :taken], packed[:, taken:].astype(np.int64))):
         if taken > count and v[count] == v[count - 1]:
             # A tie across the boundary: the fast selection may have kept the wrong ids.
             full = logits[row].cpu().numpy()
             i = np.flatnonzero(full >= v[count - 1]).astype(np.int64)
             v = full[i]
         order = np.lexsort((i, -v))[:count]
-        out_ids.append(i[order])
-        out_values.append(v[order])
+        out_ids[row], out_values[row] = i[order], v[order]
     return out_ids, out_values
-
-
-def _top(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """torch.topk, by way of the blocks with the largest maxima: selecting among a whole vocabulary is slow on CPUs."""
-    rows, vocabulary = logits.shape
-    blocks = vocabulary // _BLOCK
-    if logits.device.type != "cpu" or vocabulary % _BLOCK or blocks <= 2 * count:
-        return torch.topk(logits, count, dim=-1, sorted=True)
-    grouped = logits.view(rows, blocks, _BLOCK)
-    chosen = torch.topk(grouped.amax(-1), count, dim=-1, sorted=False).indices
-    inside = torch.gather(grouped, 1, chosen[:, :, None].expand(-1, -1, _BLOCK)).reshape(rows, -1)
-    values, at = torch.topk(inside, count, dim=-1, sorted=True)
-    ids = torch.gather(chosen, 1, at // _BLOCK) * _BLOCK + at % _BLOCK
-    return values, ids

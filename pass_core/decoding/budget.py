@@ -11,6 +11,7 @@ from pass_core.runtime.cost import CostModel
 
 # What a look-ahead row is worth now is spent again on verifying its drafts in the next step.
 FUTURE_WEIGHT = 0.6
+PATIENCE = 3  # the value rises and then falls with the number of drafts
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,9 @@ class Plan:
 
 def stop_probabilities(reaches: Sequence[float], parents: Sequence[int], drafts: int) -> np.ndarray:
     """[drafts + 1] probability that the walk ends at the root or at each of the first `drafts` drafts."""
-    stops = np.concatenate(([1.0], np.asarray(reaches[:drafts], dtype=np.float64)))
-    for i in range(drafts):
-        stops[parents[i] + 1] -= reaches[i]
+    stops = [1.0, *reaches[:drafts]]
+    for parent, reach in zip(parents[:drafts], reaches):
+        stops[parent + 1] -= reach
     return np.maximum(stops, 0.0)
 
 
@@ -56,16 +57,20 @@ def plan(
         cost: measured seconds of a call by rows; None fills the limit whatever it costs.
         rate: tokens per second that the rows compete with.
     """
-    best, best_value = Plan(0, (0,)), -np.inf
+    best, best_value, falling = Plan(0, (0,)), -np.inf, 0
     seconds = cost.table(rows_limit) * rate if cost is not None else np.zeros(rows_limit + 1)
     gain = np.asarray(gains, dtype=np.float64)
+    expected = np.concatenate(([1.0], np.asarray(reaches, dtype=np.float64))).cumsum()
     for drafts in _counts(min(len(reaches), rows_limit - 1)):
         stops = stop_probabilities(reaches, parents, drafts)
-        worth = (stops[:, None] * gain[None, :]).ravel()
-        order = np.argsort(-worth, kind="stable")[: rows_limit - 1 - drafts]
-        future = np.concatenate(([0.0], np.cumsum(worth[order])))
-        value = 1.0 + sum(reaches[:drafts]) + FUTURE_WEIGHT * future - seconds[1 + drafts : 2 + drafts + order.size]
-        at = int(np.argmax(value))
+        worth = np.multiply.outer(stops, gain).ravel()
+        order = (-worth).argsort(kind="stable")[: rows_limit - 1 - drafts]
+        value = expected[drafts] - seconds[1 + drafts : 2 + drafts + order.size]
+        value[1:] += FUTURE_WEIGHT * worth[order].cumsum()
+        at = int(value.argmax())
+        falling = falling + 1 if value[at] <= best_value else 0
+        if falling == PATIENCE:
+            break
         if value[at] > best_value:
             best_value = float(value[at])
             taken = order[:at]

@@ -21,7 +21,8 @@ class LookaheadDrafts:
     Args:
         hidden: [c, hidden] look-ahead states after the final norm; row d-1 drafts depth d.
         steps: 0-based look-ahead step of each row (not d-1 where an ancestor's chain is borrowed).
-        logits: [c, vocabulary] of these rows, where they are known already.
+        logits: [n, vocabulary] of some call's rows, where those of these rows are among them already.
+        at: [c] which rows of `logits` those are; the first c by default.
     """
 
     def __init__(
@@ -31,14 +32,17 @@ class LookaheadDrafts:
         steps: Sequence[int],
         sampler: SamplerHead | None = None,
         logits: torch.Tensor | None = None,
+        at: Sequence[int] | None = None,
     ) -> None:
         self._runtime = runtime
         self._hidden = hidden
         self._steps = steps
         self._sampler = sampler
-        self._logits = runtime.logits(hidden) if logits is None and hidden.shape[0] else logits
+        known = logits is not None or not hidden.shape[0]
+        self._logits = logits if known else runtime.logits(hidden)
+        self._at = list(at)[: hidden.shape[0]] if known and at is not None else list(range(hidden.shape[0]))
         self._plain: dict[SamplingSettings, list[Distribution]] = {}
-        self._candidates: tuple[list[np.ndarray], torch.Tensor] | None = None
+        self._candidates: tuple[np.ndarray, torch.Tensor] | None = None
 
     @property
     def depth(self) -> int:
@@ -56,7 +60,7 @@ class LookaheadDrafts:
         if self._sampler is None:
             plain = self._plain.get(sampling)
             if plain is None:
-                plain = self._plain[sampling] = distributions(self._logits, sampling)
+                plain = self._plain[sampling] = distributions(self._logits, sampling, self._at)
             return [plain[depth - 1]] * len(before)
         candidates, prepared = self._prepare_sampler(self._sampler)
         ids = candidates[depth - 1]
@@ -64,9 +68,9 @@ class LookaheadDrafts:
         scores = self._sampler.scores(self._hidden[depth - 1], prepared[depth - 1], tokens, ids)
         return candidate_distributions(ids, scores, sampling)
 
-    def _prepare_sampler(self, sampler: SamplerHead) -> tuple[list[np.ndarray], torch.Tensor]:
+    def _prepare_sampler(self, sampler: SamplerHead) -> tuple[np.ndarray, torch.Tensor]:
         if self._candidates is None:
             assert self._logits is not None
-            ids, _ = top_candidates(self._logits, SAMPLER_CANDIDATES)
-            self._candidates = ([np.sort(row) for row in ids], sampler.prepare(self._hidden, self._steps))
+            ids, _ = top_candidates(self._logits, SAMPLER_CANDIDATES, self._at)
+            self._candidates = (np.sort(ids, axis=1), sampler.prepare(self._hidden, self._steps))
         return self._candidates

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-
-import numpy as np
 
 from pass_core.decoding.events import Candidate, DraftNode, DraftStatus, StopReason, TokenEvent
 from pass_core.decoding.settings import DecodingSettings, StopConditions, Verification
@@ -62,8 +59,13 @@ class Emission:
         """
         coupled = settings.verification is Verification.COUPLED and settings.sampling.temperature > 0
         shown_seed = seed if coupled else None
+        emitted = outcome.emitted[:kept]
+        likeliest = [item.target.likeliest(TOP_CANDIDATES) for item in emitted]
+        places = [position + offset for offset, top in enumerate(likeliest) for _ in top]
+        # One evaluation for all tokens of the step: the noise costs little, calling for it does not.
+        noise = iter(_noise(shown_seed, places, [i for top in likeliest for i, _ in top]))
         tokens: list[TokenEvent] = []
-        for offset, item in enumerate(outcome.emitted[:kept]):
+        for offset, (item, top) in enumerate(zip(emitted, likeliest)):
             data = self._bytes(item.token)
             tokens.append(
                 TokenEvent(
@@ -76,36 +78,34 @@ class Emission:
                     p_target=item.target.prob(item.token),
                     p_draft=item.draft.prob(item.token) if item.draft is not None else None,
                     source=item.source,
-                    top=self._top(item, shown_seed, position + offset),
+                    top=tuple(
+                        Candidate(
+                            i,
+                            self._bytes.display(i),
+                            p,
+                            item.draft.prob(i) if item.draft is not None else None,
+                            next(noise),
+                        )
+                        for i, p in top
+                    ),
                     uniform=item.uniform,
                 )
             )
         self.count += kept
         return tuple(tokens), self._drafts(outcome, kept, position, shown_seed)
 
-    def _top(self, item: Emitted, seed: int | None, position: int) -> tuple[Candidate, ...]:
-        likeliest = item.target.likeliest(TOP_CANDIDATES)
-        noise: Sequence[float | None] = [None] * len(likeliest)
-        if seed is not None:
-            noise = gumbel(seed, position, [i for i, _ in likeliest]).tolist()
-        return tuple(
-            Candidate(i, self._bytes.display(i), p, item.draft.prob(i) if item.draft is not None else None, g)
-            for (i, p), g in zip(likeliest, noise)
-        )
-
     def _drafts(self, outcome: StepOutcome, kept: int, position: int, seed: int | None) -> tuple[DraftNode, ...]:
         # In a two-call step the drafts start one token after the step's first.
-        skipped = len(outcome.emitted) - sum(d.status is DraftStatus.ACCEPTED for d in outcome.tree.drafts) - 1
+        drafts = outcome.tree.drafts
+        skipped = len(outcome.emitted) - sum(d.status is DraftStatus.ACCEPTED for d in drafts) - 1
+        noise = _noise(seed, [position + skipped + d.depth - 1 for d in drafts], [d.token for d in drafts])
         nodes: list[DraftNode] = []
         dropped: set[int] = set()
-        for index, draft in enumerate(outcome.tree.drafts):
+        for index, draft in enumerate(drafts):
             status = draft.status
             if skipped + draft.depth > kept or draft.parent in dropped:
                 status = DraftStatus.UNREACHED
                 dropped.add(index)
-            noise = None
-            if seed is not None:
-                noise = float(gumbel(seed, position + skipped + draft.depth - 1, draft.token))
             nodes.append(
                 DraftNode(
                     index=index,
@@ -115,7 +115,7 @@ class Emission:
                     text=self._bytes.display(draft.token),
                     p_target=_prob(draft.target, draft.token),
                     p_draft=_prob(draft.distribution, draft.token),
-                    noise=noise,
+                    noise=noise[index],
                     uniform=draft.uniform,
                     source=draft.source,
                     status=status,
@@ -124,11 +124,17 @@ class Emission:
         return tuple(nodes)
 
 
+def _noise(seed: int | None, positions: Sequence[int], tokens: Sequence[int]) -> Sequence[float | None]:
+    """The shared noise of tokens at positions; None for each without a seed."""
+    if seed is None or not tokens:
+        return [None] * len(tokens)
+    return gumbel(seed, positions, tokens).tolist()
+
+
 def _prob(distribution: Distribution | None, token: int) -> float | None:
     if distribution is None:
         return None
-    p = distribution.log_prob(token)
-    return 0.0 if math.isinf(p) else float(np.exp(p))
+    return distribution.prob(token)
 
 
 def token_bytes(model: LanguageModel) -> TokenBytes:

@@ -33,15 +33,19 @@ BEAM = 4
 MOST_ROWS = 48
 ONE_HEAD_PASS = 24
 PROBE_EVERY = 24
+# No row is cheap enough for a draft that is accepted so seldom: it need not be made at all.
+HOPELESS = 0.01
 
 
 @dataclass(slots=True)
 class _Pending:
-    """Look-ahead states that draft the next tree, and the text length they belong to."""
+    """Look-ahead states that draft the next tree, and the text length they belong to; `at` are their rows in `logits`
+    of the last call."""
 
     length: int
     hidden: torch.Tensor
     logits: torch.Tensor | None
+    at: list[int]
     steps: list[int]
 
 
@@ -78,7 +82,7 @@ class FusedStepper(Stepper):
         # head costs as much as a dozen rows.
         together = len(rows) <= ONE_HEAD_PASS
         logits = state.runtime.logits(hidden if together else hidden[: len(nodes)])
-        targets = distributions(logits[: len(nodes)], settings.sampling)
+        targets = distributions(logits, settings.sampling, range(len(nodes)))
         walk = verify_tree(tree, targets, rule, state.seed, state.position)
         state.cache.commit([nodes[0], *(nodes[i + 1] for i in walk.path)])
         self._acceptance.learn(tree, match)
@@ -93,9 +97,13 @@ class FusedStepper(Stepper):
         drafts: LookaheadDrafts | None = None
         pending = self._pending
         if pending is not None and pending.length == len(state.tokens) and depth > 0:
-            logits = pending.logits[:depth] if pending.logits is not None else None
             drafts = LookaheadDrafts(
-                state.runtime, pending.hidden[:depth], pending.steps[:depth], state.sampler, logits
+                state.runtime,
+                pending.hidden[:depth],
+                pending.steps[:depth],
+                state.sampler,
+                pending.logits,
+                pending.at,
             )
         found: list[int] = []
         match = 0
@@ -142,6 +150,7 @@ class FusedStepper(Stepper):
         """Level by level, the best candidates below the best nodes of the level above."""
         chain = settings.row_budget is None and not settings.auto
         branches, width = (1, 1) if chain else (BRANCHES, BEAM)
+        least = HOPELESS if settings.auto else 0.0
         beam: list[tuple[int, int, float]] = [(ROOT, state.tokens[-1], 1.0)]
         for level in range(1, depth + 1):
             below = drafts.distributions(level, [token for _, token, _ in beam], settings.sampling)
@@ -150,10 +159,14 @@ class FusedStepper(Stepper):
             for (parent, _, reach), distribution, drawn in zip(beam, below, all_drawn):
                 shares = self._acceptance.candidates(level, [score for _, score in drawn])
                 for (token, _), share in zip(drawn, shares):
+                    if reach * share < least:
+                        break
                     draft = Draft(token, parent, level, distribution, DraftSource.LOOKAHEAD, reach * share)
                     added.append(tree.add(draft))
             best = heapq.nlargest(width, added, key=lambda i: tree.drafts[i].reach)
             beam = [(i, tree.drafts[i].token, tree.drafts[i].reach) for i in best]
+            if not beam:
+                return
 
     def _merge_lookup(self, tree: DraftTree, found: list[int], match: int) -> None:
         """Add the looked-up continuation as one path; where a look-ahead draft stands already, it gains in weight."""
@@ -222,8 +235,7 @@ class FusedStepper(Stepper):
             else:
                 break
         length = len(state.tokens) + len(walk.emitted)
-        kept = logits[at] if logits is not None else None
-        self._pending = _Pending(length, hidden[at], kept, steps) if at else None
+        self._pending = _Pending(length, hidden[at], logits, at, steps) if at else None
 
 
 def _depth(tree: DraftTree, node: int) -> int:

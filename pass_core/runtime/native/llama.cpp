@@ -19,6 +19,9 @@
 #include <mutex>
 #include <thread>
 #include <vector>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -55,6 +58,18 @@ inline f32x16 dot_pair(f32x16 acc, u32x16 w, uint32_t x) {
   acc += (f32x16)(w << 16) * even;
   return acc;
 #endif
+}
+
+typedef uint16_t u16x16 __attribute__((vector_size(32)));
+
+// Round to the nearest bfloat16, ties to even, 16 at once; the scalar form rounds the same.
+inline u16x16 to_bf16x16(f32x16 x) {
+  u32x16 bits = (u32x16)x;
+  return __builtin_convertvector((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16, u16x16);
+}
+inline void store_bf16(uint16_t* p, f32x16 v) {
+  u16x16 narrow = to_bf16x16(v);
+  std::memcpy(p, &narrow, 32);
 }
 
 inline uint16_t to_bf16(float x) {
@@ -94,22 +109,67 @@ inline f32x16 silu16(f32x16 x) {
   return x * sigmoid;
 }
 
+constexpr size_t HUGE_PAGE = 2 << 20;
+
+// Aligned memory, in huge pages where it is large and the system has them: a call reads all weights, and with small
+// pages it waits for their addresses as well.
+inline void* allocate(size_t n) {
+  void* data = nullptr;
+  if (posix_memalign(&data, n >= HUGE_PAGE ? HUGE_PAGE : 64, n)) return nullptr;
+#if defined(MADV_HUGEPAGE)
+  if (n >= HUGE_PAGE) madvise(data, n / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+#endif
+  return data;
+}
+
+// Weights that live as long as their model, side by side.
+class Arena {
+ public:
+  ~Arena() {
+    for (void* c : chunks_) std::free(c);
+  }
+  void* take(size_t n) {
+    n = (n + 63) / 64 * 64;
+    if (n > left_) {
+      size_t size = (std::max(n, (size_t)16 * HUGE_PAGE) + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+      char* chunk = (char*)allocate(size);
+      if (!chunk) return nullptr;
+      chunks_.push_back(chunk);
+      at_ = chunk;
+      left_ = size;
+    }
+    void* out = at_;
+    at_ += n;
+    left_ -= n;
+    return out;
+  }
+
+ private:
+  std::vector<void*> chunks_;
+  char* at_ = nullptr;
+  size_t left_ = 0;
+};
+
 struct Buffer {  // 64-byte aligned memory
   void* data = nullptr;
   size_t bytes = 0;
+  bool owned = true;
   Buffer() = default;
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
-  ~Buffer() { std::free(data); }
-  bool reserve(size_t n) {
-    if (n <= bytes) return true;
-    std::free(data);
+  ~Buffer() { release(); }
+  void release() {
+    if (owned) std::free(data);
     data = nullptr;
     bytes = 0;
-    if (posix_memalign(&data, 64, n + 64)) {
-      data = nullptr;
-      return false;
-    }
+    owned = true;
+  }
+  bool reserve(size_t n, Arena* arena = nullptr) {
+    if (n <= bytes) return true;
+    release();
+    data = arena ? arena->take(n + 64) : allocate(n + 64);
+    if (!data) return false;
+    owned = !arena;
     std::memset(data, 0, n + 64);
     bytes = n;
     return true;
@@ -124,12 +184,12 @@ struct Buffer {  // 64-byte aligned memory
 struct Packed {
   Buffer memory;
   int outputs = 0, inputs = 0, panels = 0, pairs = 0;
-  bool reserve(int out, int in) {
+  bool reserve(int out, int in, Arena* arena = nullptr) {
     outputs = out;
     inputs = in;
     panels = (out + 15) / 16;
     pairs = (in + 1) / 2;
-    return memory.reserve((size_t)panels * pairs * 64);
+    return memory.reserve((size_t)panels * pairs * 64, arena);
   }
   // Copy row-major [rows, in] bfloat16 into outputs first..first+rows-1.
   void put(const uint16_t* source, int rows, int first = 0) {
@@ -145,79 +205,117 @@ struct Packed {
   bool empty() const { return panels == 0; }
 };
 
+// Where row r keeps its input pair k: x[k * pair + r * row]. Activations that many panels read are stored pair by pair
+// (row = 1), so that a kernel walks one pointer however many rows it has.
+struct Strides {
+  size_t pair, row;
+};
+
+// Input pairs between calling for a weight line and using it: memory's answer takes as long as some 200 lines are used.
+template <int P>
+constexpr int prefetch_pairs() {
+  return P == 1 ? 192 : P == 2 ? 128 : 64;
+}
+
 // R rows by P panels; out[r * out_stride + p * 16 ..] = (or +=) x[r] . panel p, over `pairs` input pairs.
-template <int R, int P>
-inline void micro(const uint16_t* w, size_t panel_stride, const uint32_t* x, size_t x_stride, int pairs, float* out,
+// ROW: the row stride of x where it is known when compiling (1), else 0.
+template <int R, int P, int ROW>
+inline void micro(const uint16_t* w, size_t panel_stride, const uint32_t* x, Strides strides, int pairs, float* out,
                   size_t out_stride, bool accumulate) {
   f32x16 acc[R][P];
+  const size_t row = ROW ? ROW : strides.row;
+#pragma GCC unroll 32
   for (int r = 0; r < R; r++)
+#pragma GCC unroll 32
     for (int p = 0; p < P; p++) acc[r][p] = accumulate ? load_f32(out + r * out_stride + p * 16) : f32x16{};
-  for (int k = 0; k < pairs; k++) {
-    u32x16 weights[P];
-    for (int p = 0; p < P; p++) {
-      weights[p] = load_u32(w + p * panel_stride + (size_t)k * 32);
-      __builtin_prefetch(w + p * panel_stride + (size_t)(k + 48) * 32);
+  // The panels after these continue in memory: near the end of a panel the next ones are called for.
+  auto run = [&](int first, int last, const uint16_t* ahead) {
+    for (int k = first; k < last; k++) {
+      u32x16 weights[P];
+#pragma GCC unroll 32
+      for (int p = 0; p < P; p++) {
+        weights[p] = load_u32(w + p * panel_stride + (size_t)k * 32);
+        __builtin_prefetch(ahead + p * panel_stride + (size_t)k * 32);
+      }
+      const uint32_t* pair = x + k * strides.pair;
+#pragma GCC unroll 32
+      for (int r = 0; r < R; r++)
+#pragma GCC unroll 32
+        for (int p = 0; p < P; p++) acc[r][p] = dot_pair(acc[r][p], weights[p], pair[r * row]);
     }
-    for (int r = 0; r < R; r++) {
-      uint32_t pair = x[r * x_stride + k];
-      for (int p = 0; p < P; p++) acc[r][p] = dot_pair(acc[r][p], weights[p], pair);
-    }
-  }
+  };
+  int turn = std::max(0, pairs - prefetch_pairs<P>());
+  run(0, turn, w + (size_t)prefetch_pairs<P>() * 32);
+  run(turn, pairs, w + P * panel_stride - (size_t)turn * 32);
+#pragma GCC unroll 32
   for (int r = 0; r < R; r++)
+#pragma GCC unroll 32
     for (int p = 0; p < P; p++) store_f32(out + r * out_stride + p * 16, acc[r][p]);
 }
 
+// Sums in registers: 32 less what weights and inputs pass through. Below eight or so the latency of a sum shows.
 template <int R>
 constexpr int panels_at_once() {
-  return R == 1 ? 8 : R == 2 ? 8 : R == 3 ? 6 : R <= 6 ? 4 : 3;
+  return R <= 3 ? 8 : R == 4 ? 6 : R == 5 ? 5 : R == 6 ? 4 : R <= 8 ? 3 : R <= 14 ? 2 : 1;
 }
 
-template <int R, int P>
-int run_of(const uint16_t* w, size_t panel_stride, int p, int panels, const uint32_t* x, size_t x_stride, int pairs,
+template <int R, int P, int ROW>
+int run_of(const uint16_t* w, size_t panel_stride, int p, int panels, const uint32_t* x, Strides strides, int pairs,
            float* out, size_t out_stride, bool accumulate) {
   for (; p + P <= panels; p += P)
-    micro<R, P>(w + p * panel_stride, panel_stride, x, x_stride, pairs, out + p * 16, out_stride, accumulate);
+    micro<R, P, ROW>(w + p * panel_stride, panel_stride, x, strides, pairs, out + p * 16, out_stride, accumulate);
   return p;
 }
 
-template <int R>
-void panels_of(const uint16_t* w, size_t panel_stride, int panels, const uint32_t* x, size_t x_stride, int pairs,
+template <int R, int ROW>
+void panels_of(const uint16_t* w, size_t panel_stride, int panels, const uint32_t* x, Strides strides, int pairs,
                float* out, size_t out_stride, bool accumulate) {
   constexpr int P = panels_at_once<R>();
-  int p = run_of<R, P>(w, panel_stride, 0, panels, x, x_stride, pairs, out, out_stride, accumulate);
-  if (P > 4) p = run_of<R, 4>(w, panel_stride, p, panels, x, x_stride, pairs, out, out_stride, accumulate);
-  if (P > 2) p = run_of<R, 2>(w, panel_stride, p, panels, x, x_stride, pairs, out, out_stride, accumulate);
-  run_of<R, 1>(w, panel_stride, p, panels, x, x_stride, pairs, out, out_stride, accumulate);
+  int p = run_of<R, P, ROW>(w, panel_stride, 0, panels, x, strides, pairs, out, out_stride, accumulate);
+  if (P > 4) p = run_of<R, 4, ROW>(w, panel_stride, p, panels, x, strides, pairs, out, out_stride, accumulate);
+  if (P > 2) p = run_of<R, 2, ROW>(w, panel_stride, p, panels, x, strides, pairs, out, out_stride, accumulate);
+  if (P > 1) run_of<R, 1, ROW>(w, panel_stride, p, panels, x, strides, pairs, out, out_stride, accumulate);
 }
 
-void product(const uint16_t* w, size_t panel_stride, int panels, const uint32_t* x, size_t x_stride, int rows,
-             int pairs, float* out, size_t out_stride, bool accumulate = false) {
-  // Few panels at a time for all rows, so that they stay in the first-level cache over the row blocks.
-  int blocks = (rows + 7) / 8;
+template <int R, int MOST, int ROW>
+void rows_of(int rows, const uint16_t* w, size_t panel_stride, int panels, const uint32_t* x, Strides strides,
+             int pairs, float* out, size_t out_stride, bool accumulate) {
+  if constexpr (R < MOST) {
+    if (rows > R) {
+      rows_of<R + 1, MOST, ROW>(rows, w, panel_stride, panels, x, strides, pairs, out, out_stride, accumulate);
+      return;
+    }
+  }
+  panels_of<R, ROW>(w, panel_stride, panels, x, strides, pairs, out, out_stride, accumulate);
+}
+
+// Rows side by side ([pair][row], `ld` apart): all of them pass over each weight once where registers allow.
+void product(const uint16_t* w, size_t panel_stride, int panels, const uint32_t* x, size_t ld, int rows, int pairs,
+             float* out, size_t out_stride, bool accumulate = false) {
+  constexpr int MOST = 24;
+  int blocks = (rows + MOST - 1) / MOST;
   if (blocks == 0 || panels <= 0) return;
   int base = rows / blocks, extra = rows % blocks;
-  int group = blocks == 1 ? panels : 24;
+  // With several blocks a few panels at a time, so that they stay in the first caches from block to block.
+  int group = blocks == 1 ? panels : 2;
   for (int p = 0; p < panels; p += group) {
-    int count = std::min(group, panels - p);
-    const uint16_t* wp = w + p * panel_stride;
-    int r = 0;
+    int count = std::min(group, panels - p), r = 0;
     for (int b = 0; b < blocks; b++) {
       int n = base + (b < extra ? 1 : 0);
-      const uint32_t* xr = x + r * x_stride;
-      float* o = out + r * out_stride + p * 16;
-      switch (n) {
-        case 1: panels_of<1>(wp, panel_stride, count, xr, x_stride, pairs, o, out_stride, accumulate); break;
-        case 2: panels_of<2>(wp, panel_stride, count, xr, x_stride, pairs, o, out_stride, accumulate); break;
-        case 3: panels_of<3>(wp, panel_stride, count, xr, x_stride, pairs, o, out_stride, accumulate); break;
-        case 4: panels_of<4>(wp, panel_stride, count, xr, x_stride, pairs, o, out_stride, accumulate); break;
-        case 5: panels_of<5>(wp, panel_stride, count, xr, x_stride, pairs, o, out_stride, accumulate); break;
-        case 6: panels_of<6>(wp, panel_stride, count, xr, x_stride, pairs, o, out_stride, accumulate); break;
-        case 7: panels_of<7>(wp, panel_stride, count, xr, x_stride, pairs, o, out_stride, accumulate); break;
-        default: panels_of<8>(wp, panel_stride, count, xr, x_stride, pairs, o, out_stride, accumulate); break;
-      }
+      rows_of<1, MOST, 1>(n, w + p * panel_stride, panel_stride, count, x + r, {ld, 1}, pairs,
+                          out + r * out_stride + p * 16, out_stride, accumulate);
       r += n;
     }
   }
+}
+
+// Rows one after the other ([row][pair]): attention and the draft head, a few rows at a time.
+void product_rows(const uint16_t* w, size_t panel_stride, int panels, const uint32_t* x, size_t row, int rows,
+                  int pairs, float* out, size_t out_stride) {
+  constexpr int MOST = 6;
+  for (int r = 0; r < rows; r += MOST)
+    rows_of<1, MOST, 0>(std::min(MOST, rows - r), w, panel_stride, panels, x + r * row, {1, row}, pairs,
+                        out + r * out_stride, out_stride, false);
 }
 
 inline void pause_cpu() {
@@ -329,10 +427,12 @@ struct Layer {
 struct Model {
   int hidden, layers, heads, kv_heads, head_dim, inner, vocabulary;
   float epsilon;
+  Arena arena;
   Team team;
   std::vector<Layer> blocks;
-  std::vector<float> final_norm, deep;
-  int deep_steps = 0;
+  std::vector<float> final_norm, deep, lookahead;
+  const uint16_t* table = nullptr;  // input embeddings, the caller's
+  int lookahead_steps = 0;
   Packed head;
   Buffer residual, queries, attended, inner_rows, logits_in;
   std::vector<Buffer> scratch;
@@ -357,8 +457,7 @@ struct Cache {
   }
 };
 
-// x / sqrt(mean(x^2) + eps) * weight, rounded to bfloat16.
-void rms_norm(const float* x, const float* weight, int n, float epsilon, uint16_t* out, float* wide = nullptr) {
+inline float rms_scale(const float* x, int n, float epsilon) {
   f32x16 sums{};
   for (int i = 0; i < n; i += 16) {
     f32x16 v = load_f32(x + i);
@@ -366,13 +465,26 @@ void rms_norm(const float* x, const float* weight, int n, float epsilon, uint16_
   }
   float total = 0;
   for (int i = 0; i < 16; i++) total += sums[i];
-  float scale = 1.0f / std::sqrt(total / n + epsilon);
-  for (int i = 0; i < n; i += 16) {
-    f32x16 v = load_f32(x + i) * scale * load_f32(weight + i);
-    if (wide) store_f32(wide + i, v);
-    if (out)
-      for (int j = 0; j < 16; j++) out[i + j] = to_bf16(v[j]);
-  }
+  return 1.0f / std::sqrt(total / n + epsilon);
+}
+
+// x / sqrt(mean(x^2) + eps) * weight.
+void rms_norm(const float* x, const float* weight, int n, float epsilon, float* out) {
+  float scale = rms_scale(x, n, epsilon);
+  for (int i = 0; i < n; i += 16) store_f32(out + i, load_f32(x + i) * scale * load_f32(weight + i));
+}
+
+// 16 values as 8 bfloat16 pairs of one row, each `ld` after the last.
+inline void store_pairs(uint32_t* out, size_t ld, f32x16 v) {
+  uint32_t pairs[8];
+  store_bf16((uint16_t*)pairs, v);
+  for (int i = 0; i < 8; i++) out[i * ld] = pairs[i];
+}
+
+// The same, rounded to bfloat16, pairs of one row `ld` apart.
+void rms_norm_pairs(const float* x, const float* weight, int n, float epsilon, uint32_t* out, size_t ld) {
+  float scale = rms_scale(x, n, epsilon);
+  for (int i = 0; i < n; i += 16) store_pairs(out + i / 2 * ld, ld, load_f32(x + i) * scale * load_f32(weight + i));
 }
 
 void rope(float* head, int head_dim, const float* cosine, const float* sine) {
@@ -384,10 +496,15 @@ void rope(float* head, int head_dim, const float* cosine, const float* sine) {
   }
 }
 
+// How far apart the pairs of one row are: next to each other for few rows, and never a power of two for many, whose
+// pairs would crowd into a few sets of the cache.
+inline size_t pair_stride(int rows) { return rows <= 48 ? rows : (rows + 15) / 16 * 16 + 16; }
+
 struct Call {
   Model& m;
   Cache& cache;
   int length, rows, tokens;  // rows from `tokens` on are look-ahead rows
+  size_t ld;  // of activations that linear layers read
   const float *cosine, *sine;  // [rows, head_dim / 2] of each row's position
   const int32_t *parents, *steps;
 };
@@ -396,29 +513,31 @@ struct Call {
 struct LowRank {
   Buffer memory;
   bool ready = false;
-  const uint16_t* narrow = nullptr;
-  void prepare(const Call& c, const Adapter& a, const uint16_t* x, int inputs) {
+  const uint32_t* narrow = nullptr;  // [pair][row]
+  void prepare(const Call& c, const Adapter& a, const uint32_t* x) {
     if (ready) return;
     ready = true;
     int m = c.rows - c.tokens, width = a.down.panels * 16;
     memory.reserve((size_t)m * width * 6 + 256);
     float* wide = memory.as<float>();
-    uint16_t* out = (uint16_t*)(wide + (size_t)m * width);
-    product(a.down.panel(0), (size_t)a.down.pairs * 32, a.down.panels,
-            (const uint32_t*)(x + (size_t)c.tokens * inputs), inputs / 2, m, a.down.pairs, wide, width);
-    for (int i = 0; i < m * width; i++) out[i] = to_bf16(wide[i]);
+    uint32_t* out = (uint32_t*)(wide + (size_t)m * width);
+    product(a.down.panel(0), (size_t)a.down.pairs * 32, a.down.panels, x + c.tokens, c.ld, m, a.down.pairs, wide,
+            width);
+    for (int r = 0; r < m; r++)
+      for (int i = 0; i < width; i += 16)
+        store_pairs(out + (size_t)i / 2 * m + r, m, load_f32(wide + (size_t)r * width + i));
     narrow = out;
   }
 };
 
 // out[r, panels] += up (down x_r) for the look-ahead rows; `from` and `count` are panels of the full output.
-void adapt(const Call& c, const Adapter& a, LowRank& low, const uint16_t* x, int inputs, int from, int count,
-           float* out, size_t out_stride) {
+void adapt(const Call& c, const Adapter& a, LowRank& low, const uint32_t* x, int from, int count, float* out,
+           size_t out_stride) {
   int m = c.rows - c.tokens;
   if (a.down.empty() || m <= 0) return;
-  low.prepare(c, a, x, inputs);
-  product(a.up.panel(from), (size_t)a.up.pairs * 32, count, (const uint32_t*)low.narrow, a.down.panels * 8, m,
-          a.up.pairs, out + (size_t)c.tokens * out_stride, out_stride, true);
+  low.prepare(c, a, x);
+  product(a.up.panel(from), (size_t)a.up.pairs * 32, count, low.narrow, m, m, a.up.pairs,
+          out + (size_t)c.tokens * out_stride, out_stride, true);
 }
 
 // Rows (kv head, row, head in group) first..last-1: softmax(q k / sqrt(d)) v over context and ancestors.
@@ -428,17 +547,17 @@ void attend(const Call& c, int layer, int first, int last, float* scores, float*
   int slots = (c.length + c.rows + 15) / 16 * 16, pairs = c.length / 2;
   float scale = 1.0f / std::sqrt((float)d);
   const uint16_t* queries = m.queries.as<uint16_t>();
-  uint16_t* attended = m.attended.as<uint16_t>();
+  uint32_t* attended = m.attended.as<uint32_t>();
   std::vector<int> tail(c.rows + 1);
   alignas(64) float out[8 * 256];
   for (int at = first; at < last;) {
     int head = at / per_head;
-    int n = std::min({8, last - at, (head + 1) * per_head - at});
+    int n = std::min({6, last - at, (head + 1) * per_head - at});
     // Queries are stored [kv head][row][head in group][d], so these n are adjacent.
     const uint32_t* q = (const uint32_t*)(queries + (size_t)at * d);
     const uint16_t* keys = c.cache.key_head(layer, head);
     const uint16_t* values = c.cache.value_head(layer, head);
-    product(keys, (size_t)d / 2 * 32, slots / 16, q, d / 2, n, d / 2, scores, slots);
+    product_rows(keys, (size_t)d / 2 * 32, slots / 16, q, d / 2, n, d / 2, scores, slots);
     float sums[8];
     int tails[8];
     for (int i = 0; i < n; i++) {
@@ -466,7 +585,7 @@ void attend(const Call& c, int layer, int first, int last, float* scores, float*
         if (j + 16 > total)
           for (int l = total - j; l < 16; l++) e[l] = 0.0f;
         sum += e;
-        for (int l = 0; l < 16; l++) pr[j + l] = to_bf16(e[l]);
+        store_bf16(pr + j, e);
       }
       float s_total = 0;
       for (int j = 0; j < 16; j++) s_total += sum[j];
@@ -474,7 +593,8 @@ void attend(const Call& c, int layer, int first, int last, float* scores, float*
       tails[i] = total;
     }
     int panels = d / 16;
-    product(values, (size_t)c.cache.capacity / 2 * 32, panels, (const uint32_t*)p, (slots + 32) / 2, n, pairs, out, d);
+    product_rows(values, (size_t)c.cache.capacity / 2 * 32, panels, (const uint32_t*)p, (slots + 32) / 2, n, pairs, out,
+                 d);
     for (int i = 0; i < n; i++) {
       int row = (at + i - head * per_head) / group;
       int total = tails[i];
@@ -503,8 +623,8 @@ void attend(const Call& c, int layer, int first, int last, float* scores, float*
         store_f32(out + i * d + panel * 16, acc / sums[i]);
       }
       int in_group = (at + i - head * per_head) % group;
-      uint16_t* target = attended + ((size_t)row * m.heads + head * group + in_group) * d;
-      for (int k = 0; k < d; k++) target[k] = to_bf16(out[i * d + k]);
+      uint32_t* target = attended + (size_t)(head * group + in_group) * (d / 2) * c.ld + row;
+      for (int k = 0; k < d; k += 16) store_pairs(target + k / 2 * c.ld, c.ld, load_f32(out + i * d + k));
     }
     at += n;
   }
@@ -520,10 +640,10 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
   int head_grain = m.team.grain(units), out_grain = m.team.grain(h / 16), inner_grain = m.team.grain(m.inner / 16);
   int widest = std::max({head_grain * d, out_grain * 16, inner_grain * 32});
   Buffer& memory = m.scratch[t];
-  size_t x_bytes = ((size_t)n * h * 2 + 63) / 64 * 64, wide_bytes = (size_t)n * widest * 4;
+  size_t x_bytes = (c.ld * h * 2 + 63) / 64 * 64, wide_bytes = (size_t)n * widest * 4;
   memory.reserve(x_bytes + wide_bytes + (size_t)slots * 4 * 9 + (size_t)(slots + 32) * 2 * 8 + 1024);
   char* cursor = memory.as<char>();
-  uint16_t* x = (uint16_t*)cursor;
+  uint32_t* x = (uint32_t*)cursor;
   cursor += x_bytes;
   float* wide = (float*)cursor;
   cursor += wide_bytes;
@@ -537,8 +657,8 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
 
   float* residual = m.residual.as<float>();
   uint16_t* queries = m.queries.as<uint16_t>();
-  uint16_t* attended = m.attended.as<uint16_t>();
-  uint16_t* inner_rows = m.inner_rows.as<uint16_t>();
+  uint32_t* attended = m.attended.as<uint32_t>();
+  uint32_t* inner_rows = m.inner_rows.as<uint32_t>();
   bool adapted = n > c.tokens;
 
   for (int l = 0; l < m.layers; l++) {
@@ -547,7 +667,7 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
     if (!m.deep.empty() && adapted)
       job.phase(phase, n - c.tokens, n, [&](int first, int last) {
         for (int r = c.tokens + first; r < c.tokens + last; r++) {
-          const float* add = m.deep.data() + ((size_t)l * m.deep_steps + c.steps[r]) * h;
+          const float* add = m.deep.data() + ((size_t)l * m.lookahead_steps + c.steps[r]) * h;
           for (int i = 0; i < h; i++) residual[(size_t)r * h + i] += add[i];
         }
       });
@@ -557,19 +677,19 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
       if (normed) return;
       normed = true;
       for (auto& one : low) one.ready = false;
-      for (int r = 0; r < n; r++) rms_norm(residual + (size_t)r * h, norm.data(), h, m.epsilon, x + (size_t)r * h);
+      for (int r = 0; r < n; r++) rms_norm_pairs(residual + (size_t)r * h, norm.data(), h, m.epsilon, x + r, c.ld);
     };
     job.phase(phase + 1, units, head_grain, [&](int first, int last) {
       fresh(layer.input_norm);
       int panels = (last - first) * head_panels, width = panels * 16;
-      product(layer.qkv.panel(first * head_panels), (size_t)layer.qkv.pairs * 32, panels, (const uint32_t*)x, h / 2, n,
+      product(layer.qkv.panel(first * head_panels), (size_t)layer.qkv.pairs * 32, panels, x, c.ld, n,
               layer.qkv.pairs, wide, width);
       // The adapters of q, k and v each cover a run of whole heads.
       const int starts[4] = {0, m.heads, m.heads + m.kv_heads, units};
       for (int which = 0; adapted && which < 3; which++) {
         int a = std::max(first, starts[which]), b = std::min(last, starts[which + 1]);
         if (a < b)
-          adapt(c, layer.adapters[Q + which], low[which], x, h, (a - starts[which]) * head_panels,
+          adapt(c, layer.adapters[Q + which], low[which], x, (a - starts[which]) * head_panels,
                 (b - a) * head_panels, wide + (a - first) * d, width);
       }
       for (int u = first; u < last; u++) {
@@ -580,12 +700,12 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
           const float* cosine = c.cosine + (size_t)r * (d / 2);
           const float* sine = c.sine + (size_t)r * (d / 2);
           if (u < m.heads) {
-            if (!layer.q_norm.empty()) rms_norm(head, layer.q_norm.data(), d, m.epsilon, nullptr, head);
+            if (!layer.q_norm.empty()) rms_norm(head, layer.q_norm.data(), d, m.epsilon, head);
             rope(head, d, cosine, sine);
             uint16_t* target = queries + (((size_t)(u / group) * n + r) * group + u % group) * d;
-            for (int i = 0; i < d; i++) target[i] = to_bf16(head[i]);
+            for (int i = 0; i < d; i += 16) store_bf16(target + i, load_f32(head + i));
           } else if (u < m.heads + m.kv_heads) {
-            if (!layer.k_norm.empty()) rms_norm(head, layer.k_norm.data(), d, m.epsilon, nullptr, head);
+            if (!layer.k_norm.empty()) rms_norm(head, layer.k_norm.data(), d, m.epsilon, head);
             rope(head, d, cosine, sine);
             uint16_t* target = c.cache.key_head(l, u - m.heads);
             for (int i = 0; i < d; i++) target[c.cache.key_at(c.length + r, i)] = to_bf16(head[i]);
@@ -608,9 +728,9 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
     for (auto& one : low) one.ready = false;
     job.phase(phase + 3, h / 16, out_grain, [&](int first, int last) {
       int width = (last - first) * 16;
-      product(layer.output.panel(first), (size_t)layer.output.pairs * 32, last - first, (const uint32_t*)attended,
-              q_width / 2, n, layer.output.pairs, wide, width);
-      adapt(c, layer.adapters[O], low[0], attended, q_width, first, last - first, wide, width);
+      product(layer.output.panel(first), (size_t)layer.output.pairs * 32, last - first, attended,
+              c.ld, n, layer.output.pairs, wide, width);
+      adapt(c, layer.adapters[O], low[0], attended, first, last - first, wide, width);
       add_to_residual(first, last);
     });
 
@@ -619,14 +739,14 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
     job.phase(phase + 4, m.inner / 16, inner_grain, [&](int first, int last) {
       fresh(layer.post_norm);
       int width = (last - first) * 32, half = (last - first) * 16;
-      product(layer.gate_up.panel(first * 2), (size_t)layer.gate_up.pairs * 32, (last - first) * 2, (const uint32_t*)x,
-              h / 2, n, layer.gate_up.pairs, wide, width);
+      product(layer.gate_up.panel(first * 2), (size_t)layer.gate_up.pairs * 32, (last - first) * 2, x,
+              c.ld, n, layer.gate_up.pairs, wide, width);
       for (int which = GATE; adapted && which <= UP; which++) {
         if (layer.adapters[which].down.empty()) continue;
         deltas.reserve((size_t)n * half * 4);
         float* delta = deltas.as<float>();
         std::memset(delta + (size_t)c.tokens * half, 0, (size_t)(n - c.tokens) * half * 4);
-        adapt(c, layer.adapters[which], low[which - GATE], x, h, first, last - first, delta, half);
+        adapt(c, layer.adapters[which], low[which - GATE], x, first, last - first, delta, half);
         for (int r = c.tokens; r < n; r++)
           for (int b = 0; b < last - first; b++)
             for (int i = 0; i < 16; i++)
@@ -636,23 +756,22 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
         for (int b = 0; b < last - first; b++) {
           const float* pair = wide + (size_t)r * width + b * 32;
           f32x16 v = silu16(load_f32(pair)) * load_f32(pair + 16);
-          uint16_t* target = inner_rows + (size_t)r * m.inner + (first + b) * 16;
-          for (int i = 0; i < 16; i++) target[i] = to_bf16(v[i]);
+          store_pairs(inner_rows + (size_t)(first + b) * 8 * c.ld + r, c.ld, v);
         }
     });
 
     for (auto& one : low) one.ready = false;
     job.phase(phase + 5, h / 16, out_grain, [&](int first, int last) {
       int width = (last - first) * 16;
-      product(layer.down.panel(first), (size_t)layer.down.pairs * 32, last - first, (const uint32_t*)inner_rows,
-              m.inner / 2, n, layer.down.pairs, wide, width);
-      adapt(c, layer.adapters[DOWN], low[0], inner_rows, m.inner, first, last - first, wide, width);
+      product(layer.down.panel(first), (size_t)layer.down.pairs * 32, last - first, inner_rows,
+              c.ld, n, layer.down.pairs, wide, width);
+      adapt(c, layer.adapters[DOWN], low[0], inner_rows, first, last - first, wide, width);
       add_to_residual(first, last);
     });
   }
   job.phase(m.layers * PHASES_PER_LAYER, n, m.team.grain(n), [&](int first, int last) {
     for (int r = first; r < last; r++)
-      rms_norm(residual + (size_t)r * h, m.final_norm.data(), h, m.epsilon, nullptr, hidden_out + (size_t)r * h);
+      rms_norm(residual + (size_t)r * h, m.final_norm.data(), h, m.epsilon, hidden_out + (size_t)r * h);
   });
 }
 
@@ -669,7 +788,8 @@ struct PassShape {
   float epsilon;
 };
 
-void* pass_new(const PassShape* s, const float* final_norm) {
+// table: bfloat16 [vocabulary, hidden] input embeddings; the caller keeps them as long as the model lives.
+void* pass_new(const PassShape* s, const float* final_norm, const uint16_t* table) {
   Model* m = new (std::nothrow) Model(std::max(1, s->threads));
   if (!m) return nullptr;
   m->hidden = s->hidden;
@@ -682,6 +802,7 @@ void* pass_new(const PassShape* s, const float* final_norm) {
   m->epsilon = s->epsilon;
   m->blocks = std::vector<Layer>(s->layers);
   m->final_norm = copy(final_norm, s->hidden);
+  m->table = table;
   return m;
 }
 
@@ -697,8 +818,9 @@ int pass_set_layer(void* model, int index, const uint16_t* q, const uint16_t* k,
   Model& m = *(Model*)model;
   Layer& l = m.blocks[index];
   int d = m.head_dim, h = m.hidden, q_rows = m.heads * d, kv_rows = m.kv_heads * d;
-  if (!l.qkv.reserve(q_rows + 2 * kv_rows, h) || !l.output.reserve(h, q_rows) || !l.gate_up.reserve(2 * m.inner, h) ||
-      !l.down.reserve(h, m.inner))
+  Arena* a = &m.arena;
+  if (!l.qkv.reserve(q_rows + 2 * kv_rows, h, a) || !l.output.reserve(h, q_rows, a) ||
+      !l.gate_up.reserve(2 * m.inner, h, a) || !l.down.reserve(h, m.inner, a))
     return 1;
   l.qkv.put(q, q_rows);
   l.qkv.put(k, kv_rows, q_rows);
@@ -719,15 +841,16 @@ int pass_set_layer(void* model, int index, const uint16_t* q, const uint16_t* k,
 
 int pass_set_head(void* model, const uint16_t* weight) {
   Model& m = *(Model*)model;
-  if (!m.head.reserve(m.vocabulary, m.hidden)) return 1;
+  if (!m.head.reserve(m.vocabulary, m.hidden, &m.arena)) return 1;
   m.head.put(weight, m.vocabulary);
   return 0;
 }
 
-// deep: float32 [layers, steps, hidden] or null.
-void pass_set_deep(void* model, const float* deep, int steps) {
+// vectors: float32 [steps, hidden], the inputs of look-ahead rows, or null; deep: float32 [layers, steps, hidden] or null.
+void pass_set_lookahead(void* model, const float* vectors, const float* deep, int steps) {
   Model& m = *(Model*)model;
-  m.deep_steps = steps;
+  m.lookahead_steps = steps;
+  m.lookahead = copy(vectors, vectors ? (size_t)steps * m.hidden : 0);
   m.deep = copy(deep, deep ? (size_t)m.layers * steps * m.hidden : 0);
 }
 
@@ -766,18 +889,28 @@ void pass_cache_free(void* cache) { delete (Cache*)cache; }
 
 int64_t pass_cache_bytes(void* cache) { return (int64_t)(((Cache*)cache)->keys.bytes + ((Cache*)cache)->values.bytes); }
 
-// Rows `tokens`.. are look-ahead rows. inputs: float32 [rows, hidden]; hidden: float32 [rows, hidden], final norm applied.
-int pass_forward(void* model, void* cache, int length, int rows, int tokens, const float* inputs,
-                 const float* cosine, const float* sine, const int32_t* parents, const int32_t* steps, float* hidden) {
+// ids: [tokens] token rows, before the look-ahead rows; parents, steps: [rows]; hidden: float32 [rows, hidden], final norm
+// applied. Returns 1 without memory, 2 when the rows do not fit the cache.
+int pass_forward(void* model, void* cache, int length, int rows, int tokens, const int64_t* ids, const float* cosine,
+                 const float* sine, const int32_t* parents, const int32_t* steps, float* hidden) {
   Model& m = *(Model*)model;
   Cache& c = *(Cache*)cache;
   if (length + rows > c.capacity) return 2;
-  size_t q = (size_t)m.heads * m.head_dim;
+  size_t q = (size_t)m.heads * m.head_dim, ld = pair_stride(rows);
   if (!m.residual.reserve((size_t)rows * m.hidden * 4) || !m.queries.reserve(rows * q * 2) ||
-      !m.attended.reserve(rows * q * 2) || !m.inner_rows.reserve((size_t)rows * m.inner * 2))
+      !m.attended.reserve(ld * q * 2) || !m.inner_rows.reserve(ld * m.inner * 2))
     return 1;
-  std::memcpy(m.residual.data, inputs, (size_t)rows * m.hidden * 4);
-  Call call{m, c, length, rows, tokens, cosine, sine, parents, steps};
+  float* residual = m.residual.as<float>();
+  for (int r = 0; r < rows; r++) {
+    float* row = residual + (size_t)r * m.hidden;
+    if (r >= tokens) {
+      std::memcpy(row, m.lookahead.data() + (size_t)steps[r] * m.hidden, (size_t)m.hidden * 4);
+      continue;
+    }
+    const uint16_t* embedding = m.table + (size_t)ids[r] * m.hidden;
+    for (int i = 0; i < m.hidden; i++) row[i] = from_bf16(embedding[i]);
+  }
+  Call call{m, c, length, rows, tokens, ld, cosine, sine, parents, steps};
   m.team.run(m.layers * PHASES_PER_LAYER + 1, [call, hidden](Job& job, int t) { forward_thread(job, call, t, hidden); });
   return 0;
 }
@@ -785,17 +918,68 @@ int pass_forward(void* model, void* cache, int length, int rows, int tokens, con
 // hidden: float32 [rows, hidden]; logits: float32 [rows, vocabulary rounded up to 16].
 int pass_head(void* model, const float* hidden, int rows, float* logits) {
   Model& m = *(Model*)model;
-  size_t n = (size_t)rows * m.hidden;
-  if (!m.logits_in.reserve(n * 2)) return 1;
-  uint16_t* x = m.logits_in.as<uint16_t>();
-  for (size_t i = 0; i < n; i++) x[i] = to_bf16(hidden[i]);
+  size_t ld = pair_stride(rows);
+  if (!m.logits_in.reserve(ld * m.hidden * 2)) return 1;
+  uint32_t* x = m.logits_in.as<uint32_t>();
+  for (int r = 0; r < rows; r++)
+    for (int i = 0; i < m.hidden; i += 16)
+      store_pairs(x + i / 2 * ld + r, ld, load_f32(hidden + (size_t)r * m.hidden + i));
   size_t width = (size_t)m.head.panels * 16;
-  m.team.run(1, [&m, x, rows, logits, width](Job& job, int) {
+  m.team.run(1, [&m, x, ld, rows, logits, width](Job& job, int) {
     job.phase(0, m.head.panels, 96, [&](int first, int last) {
-      product(m.head.panel(first), (size_t)m.head.pairs * 32, last - first, (const uint32_t*)x, m.hidden / 2, rows,
+      product(m.head.panel(first), (size_t)m.head.pairs * 32, last - first, x, ld, rows,
               m.head.pairs, logits + (size_t)first * 16, width);
     });
   });
+  return 0;
+}
+
+// The `count` largest of each row logits[which[r] * stride ..] of `vocabulary` (a multiple of 128, at least 128 times
+// `count`), largest first, ties by lower id. Returns 1 where a row has not that many comparable numbers (NaN).
+int pass_top(const float* logits, int64_t stride, const int32_t* which, int rows, int vocabulary, int count,
+             int64_t* ids, float* values) {
+  constexpr int BLOCK = 128;
+  int blocks = vocabulary / BLOCK;
+  std::vector<float> most(blocks), sorted(blocks);
+  std::vector<std::pair<float, int32_t>> found;
+  auto before = [](const std::pair<float, int32_t>& a, const std::pair<float, int32_t>& b) {
+    return a.first > b.first || (a.first == b.first && a.second < b.second);
+  };
+  for (int r = 0; r < rows; r++) {
+    const float* row = logits + (int64_t)which[r] * stride;
+    for (int b = 0; b < blocks; b++) {
+      f32x16 top = load_f32(row + b * BLOCK);
+      for (int i = 16; i < BLOCK; i += 16) {
+        f32x16 v = load_f32(row + b * BLOCK + i);
+        top = v > top ? v : top;
+      }
+      float best = top[0];
+      for (int i = 1; i < 16; i++) best = top[i] > best ? top[i] : best;
+      most[b] = best;
+    }
+    // At least `count` numbers reach the count-th largest maximum: whatever is below cannot be among the largest.
+    sorted = most;
+    std::nth_element(sorted.begin(), sorted.begin() + count - 1, sorted.end(), std::greater<float>());
+    float least = sorted[count - 1];
+    found.clear();
+    for (int b = 0; b < blocks; b++) {
+      if (!(most[b] >= least)) continue;
+      for (int i = b * BLOCK; i < (b + 1) * BLOCK; i += 16) {
+        auto reach = load_f32(row + i) >= least;
+        bool any = false;
+        for (int j = 0; j < 16; j++) any |= reach[j] != 0;
+        if (any)
+          for (int j = i; j < i + 16; j++)
+            if (row[j] >= least) found.push_back({row[j], j});
+      }
+    }
+    if ((int)found.size() < count) return 1;
+    std::partial_sort(found.begin(), found.begin() + count, found.end(), before);
+    for (int i = 0; i < count; i++) {
+      values[(size_t)r * count + i] = found[i].first;
+      ids[(size_t)r * count + i] = found[i].second;
+    }
+  }
   return 0;
 }
 
@@ -867,7 +1051,7 @@ int pass_sampler_prepare(void* model, void* sampler, const float* states, const 
   std::vector<int32_t> which(steps, steps + rows);
   team.run(1, [&s, &team, x, which, rows, prepared](Job& job, int) {
     job.phase(0, s.from_hidden.panels, team.grain(s.from_hidden.panels), [&](int first, int last) {
-      product(s.from_hidden.panel(first), (size_t)s.from_hidden.pairs * 32, last - first, (const uint32_t*)x,
+      product_rows(s.from_hidden.panel(first), (size_t)s.from_hidden.pairs * 32, last - first, (const uint32_t*)x,
               s.hidden / 2, rows, s.from_hidden.pairs, prepared + first * 16, s.inner);
       for (int r = 0; r < rows; r++)
         for (int i = first * 16; i < last * 16; i++)
@@ -896,7 +1080,7 @@ int pass_sampler_score(void* model, void* sampler, const float* state, const flo
   }
   team.run(3, [=, &s, &team](Job& job, int) {
     job.phase(0, s.from_token.panels, team.grain(s.from_token.panels), [&](int first, int last) {
-      product(s.from_token.panel(first), (size_t)s.from_token.pairs * 32, last - first, (const uint32_t*)x, h / 2,
+      product_rows(s.from_token.panel(first), (size_t)s.from_token.pairs * 32, last - first, (const uint32_t*)x, h / 2,
               rows, s.from_token.pairs, wide + first * 16, n);
       for (int r = 0; r < rows; r++)
         for (int i = first * 16; i < last * 16; i += 16) {
@@ -905,7 +1089,7 @@ int pass_sampler_score(void* model, void* sampler, const float* state, const flo
         }
     });
     job.phase(1, s.out.panels, team.grain(s.out.panels), [&](int first, int last) {
-      product(s.out.panel(first), (size_t)s.out.pairs * 32, last - first, (const uint32_t*)z, n / 2, rows, s.out.pairs,
+      product_rows(s.out.panel(first), (size_t)s.out.pairs * 32, last - first, (const uint32_t*)z, n / 2, rows, s.out.pairs,
               corrected + first * 16, h);
       for (int r = 0; r < rows; r++)
         for (int i = first * 16; i < last * 16; i++)

@@ -132,7 +132,6 @@ class NativeRuntime:
         self._rope_scale = float(getattr(rotary, "attention_scaling", 1.0))
         self._embedding = model.input_embedding.weight.detach()
         self._lookahead: LookaheadEmbeddings | None = None
-        self._lookahead_inputs: torch.Tensor | None = None
         self.handle: int = self._build(config)
 
     @property
@@ -156,7 +155,10 @@ class NativeRuntime:
         lib.pass_new.restype = ctypes.c_void_p
         final: Any = model.base.norm
         norm = _floats(final.weight)
-        handle = lib.pass_new(ctypes.byref(shape), _pointer(norm))
+        table = self._embedding
+        if not table.is_contiguous():
+            raise RuntimeError("the input embeddings are not contiguous")
+        handle = lib.pass_new(ctypes.byref(shape), _pointer(norm), ctypes.c_void_p(table.data_ptr()))
         if not handle:
             raise MemoryError("There is not enough memory to pack the model's weights. Close other programs.")
         for index, layer in enumerate(layers):
@@ -193,10 +195,10 @@ class NativeRuntime:
         if lookahead is self._lookahead:
             return
         self._lookahead = lookahead
-        self._lookahead_inputs = None if lookahead is None else lookahead.embeddings.to(torch.bfloat16).float()
         handle = ctypes.c_void_p(self.handle)
+        vectors = None if lookahead is None else _floats(lookahead.embeddings.to(torch.bfloat16))
         deep = None if lookahead is None or lookahead.deep is None else _floats(lookahead.deep)
-        self.lib.pass_set_deep(handle, _pointer(deep), 0 if deep is None else deep.shape[1])
+        self.lib.pass_set_lookahead(handle, _pointer(vectors), _pointer(deep), lookahead.count if lookahead else 0)
         adapters = {} if lookahead is None else lookahead.adapters
         for index in range(len(self.model.layers)):
             for which, name in enumerate(_LINEARS):
@@ -218,15 +220,19 @@ class NativeRuntime:
         tokens = int(is_token.sum())
         if not is_token[:tokens].all():
             raise ValueError("the native runtime needs token rows before look-ahead rows")
-        inputs = torch.empty(rows.count, self._hidden, dtype=torch.float32)
-        inputs[:tokens] = self._embedding[torch.from_numpy(rows.tokens[:tokens])]
+        # No torch operation from here on: its threads would spin on the cores that the library computes on.
+        ids = np.ascontiguousarray(rows.tokens[:tokens])
+        if tokens and not 0 <= int(ids.min()) <= int(ids.max()) < self._vocabulary:
+            raise IndexError(f"token ids must be below {self._vocabulary}")
+        steps = rows.lookahead.astype(np.int32)
         if tokens < rows.count:
-            if self._lookahead_inputs is None:
+            if self._lookahead is None:
                 raise RuntimeError("look-ahead rows need look-ahead embeddings: call use_lookahead first")
-            inputs[tokens:] = self._lookahead_inputs[torch.from_numpy(rows.lookahead[tokens:])]
+            if int(steps.max()) >= self._lookahead.count:
+                raise IndexError(f"the look-ahead embeddings have {self._lookahead.count} steps")
         angles = (rows.depths + cache.length).astype(np.float32)[:, None] * self._frequencies
         cosine, sine = np.cos(angles) * self._rope_scale, np.sin(angles) * self._rope_scale
-        parents, steps = rows.parents.astype(np.int32), rows.lookahead.astype(np.int32)
+        parents = rows.parents.astype(np.int32)
         hidden = torch.empty(rows.count, self._hidden, dtype=torch.float32)
         failed = self.lib.pass_forward(
             ctypes.c_void_p(self.handle),
@@ -234,7 +240,7 @@ class NativeRuntime:
             cache.length,
             rows.count,
             tokens,
-            ctypes.c_void_p(inputs.data_ptr()),
+            _pointer(ids),
             _pointer(cosine),
             _pointer(sine),
             _pointer(parents),
@@ -300,14 +306,15 @@ class NativeSamplerHead:
             raise MemoryError("There is not enough memory for the sampler head. Switch it off.")
         self._table = runtime.model.input_embedding.weight.detach()
         self._head = runtime.model.head.weight.detach()
+        self._addresses = (ctypes.c_void_p(runtime.handle), ctypes.c_void_p(self._handle))
+        self._weights = (ctypes.c_void_p(self._table.data_ptr()), ctypes.c_void_p(self._head.data_ptr()))
 
     def prepare(self, states: torch.Tensor, steps: Sequence[int]) -> torch.Tensor:
         states = states.contiguous()
         at = np.asarray(steps, dtype=np.int32)
         prepared = torch.empty(states.shape[0], self._inner, dtype=torch.float32)
         self._runtime.lib.pass_sampler_prepare(
-            ctypes.c_void_p(self._runtime.handle),
-            ctypes.c_void_p(self._handle),
+            *self._addresses,
             ctypes.c_void_p(states.data_ptr()),
             _pointer(at),
             states.shape[0],
@@ -320,12 +327,10 @@ class NativeSamplerHead:
     ) -> np.ndarray:
         out = np.empty((before.size, candidates.size), dtype=np.float32)
         self._runtime.lib.pass_sampler_score(
-            ctypes.c_void_p(self._runtime.handle),
-            ctypes.c_void_p(self._handle),
+            *self._addresses,
             ctypes.c_void_p(state.data_ptr()),
             ctypes.c_void_p(prepared.data_ptr()),
-            ctypes.c_void_p(self._table.data_ptr()),
-            ctypes.c_void_p(self._head.data_ptr()),
+            *self._weights,
             _pointer(before),
             before.size,
             _pointer(candidates),
