@@ -54,6 +54,7 @@ class LookaheadParts:
         adapters = tuple((n, tuple(a.down.shape), tuple(a.up.shape)) for n, a in lookahead.adapters.items())
         return tuple(lookahead.embeddings.shape), deep, adapters
 
+    @torch.inference_mode()
     def load(self, lookahead: LookaheadEmbeddings) -> None:
         """Take the values of another file of the same structure, in place: captured calls keep their addresses."""
         self.embeddings.copy_(lookahead.embeddings)

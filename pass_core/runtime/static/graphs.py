@@ -50,7 +50,8 @@ class CudaGraphs:
         self._pool = torch.cuda.graph_pool_handle()
 
     def capture(self, work: Work) -> Captured:
-        with torch.cuda.device(self._device):
+        # The outer stream context puts this thread's stream back where ending a failed capture raises, too.
+        with torch.cuda.device(self._device), torch.cuda.stream(torch.cuda.current_stream(self._device)):
             # Libraries choose algorithms and allocate at their first calls, which must not be captured.
             aside = torch.cuda.Stream(self._device)
             aside.wait_stream(torch.cuda.current_stream())
