@@ -290,6 +290,8 @@ class LookaheadEmbeddings:
 
 def _linear_shape(module: Any) -> tuple[int, int]:
     """(outputs, inputs) of an nn.Linear, or of GPT-2's Conv1D, which keeps its weight the other way round."""
+    if hasattr(module, "out_features"):  # a quantised weight has another shape
+        return int(module.out_features), int(module.in_features)
     rows, columns = module.weight.shape
     return (int(columns), int(rows)) if type(module).__name__ == "Conv1D" else (int(rows), int(columns))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from pass_core.noise import Stream, gumbel
 from pass_core.runtime.native.top import native_top
 
 _SHORT = 512
+_FETCHED = 160  # of each row, from a device: the 128 that the sampler head re-scores, and some for ties
 _COLDEST = 1e-30  # a temperature that float32 can still divide by
 
 
@@ -118,26 +120,56 @@ def top_candidates(
         rows: which rows, in this order; all of them by default.
 
     Returns:
-        Ids and logits, [rows, count] each (fewer columns for a smaller vocabulary). One device-to-host copy.
+        Ids and logits, [rows, count] each (fewer columns for a smaller vocabulary). One device-to-host copy for all
+        questions about the same logits, unless ties go on for long.
     """
     count = min(count, logits.shape[1])
     found = native_top(logits, count, range(logits.shape[0]) if rows is None else rows)
     if found is not None:
         return found
-    if rows is not None:
-        logits = logits[list(rows)]
-    taken = min(count + 1, logits.shape[1])
-    values, ids = torch.topk(logits, taken, dim=-1, sorted=True)
-    # Ids travel as float32, exact up to 2**24: one copy, and MPS has no float64.
-    packed = torch.cat((values, ids.float()), dim=1).cpu().numpy()
-    out_ids = np.empty((logits.shape[0], count), dtype=np.int64)
-    out_values = np.empty((logits.shape[0], count), dtype=np.float32)
-    for row, (v, i) in enumerate(zip(packed[:, :taken], packed[:, taken:].astype(np.int64))):
-        if taken > count and v[count] == v[count - 1]:
-            # A tie across the boundary: the fast selection may have kept the wrong ids.
+    if rows is not None and not _copies_are_dear(logits):
+        logits, rows = logits[list(rows)], None
+    packed = _fetched(logits, count)
+    at = range(logits.shape[0]) if rows is None else rows
+    taken = packed.shape[1] // 2
+    out_ids = np.empty((len(at), count), dtype=np.int64)
+    out_values = np.empty((len(at), count), dtype=np.float32)
+    for out, row in enumerate(at):
+        v, i = packed[row, :taken], packed[row, taken:].astype(np.int64)
+        if taken < logits.shape[1] and v[taken - 1] == v[count - 1]:
+            # A tie across the boundary that may go on beyond: the fast selection may have kept the wrong ids.
             full = logits[row].cpu().numpy()
             i = np.flatnonzero(full >= v[count - 1]).astype(np.int64)
             v = full[i]
         order = np.lexsort((i, -v))[:count]
-        out_ids[row], out_values[row] = i[order], v[order]
+        out_ids[out], out_values[out] = i[order], v[order]
     return out_ids, out_values
+
+
+def _fetched(logits: torch.Tensor, count: int) -> npt.NDArray[np.float32]:
+    """More than `count` of the largest logits of each row, then their ids: [n, 2 * taken] on the host.
+
+    A copy from a device costs more than what it carries: there candidates come to spare (ties are frequent in
+    bfloat16), and stay for the next question about the same logits.
+    """
+    global _last
+    if not _copies_are_dear(logits):
+        return _largest(logits, count + 1)
+    kept, packed = _last
+    if kept() is not logits or packed.shape[1] < 2 * min(count + 1, logits.shape[1]):
+        packed = _largest(logits, max(count + 1, _FETCHED))
+        _last = (weakref.ref(logits), packed)
+    return packed
+
+
+def _copies_are_dear(logits: torch.Tensor) -> bool:
+    return logits.device.type != "cpu"
+
+
+def _largest(logits: torch.Tensor, taken: int) -> npt.NDArray[np.float32]:
+    """[n, 2 * taken] the largest logits and their ids. Ids travel as float32, exact up to 2**24: MPS has no float64."""
+    values, ids = torch.topk(logits, min(taken, logits.shape[1]), dim=-1, sorted=True)
+    return torch.cat((values, ids.float()), dim=1).cpu().numpy()
+
+
+_last: tuple[Callable[[], torch.Tensor | None], npt.NDArray[np.float32]] = (lambda: None, np.empty((0, 0), np.float32))

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pass_core.sampling as under_test
 from pass_core.decoding.settings import SamplingSettings, SettingsError
 from pass_core.noise import Stream
 from pass_core.sampling import Distribution, candidate_distributions, distributions, normalise, top_candidates
@@ -160,3 +161,31 @@ def test_normalise_is_a_log_softmax() -> None:
     got = normalise(logits, 0.7)
     assert got.dtype == np.float64
     assert np.allclose(got, torch.log_softmax(torch.from_numpy(logits).double() / 0.7, -1).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("vocabulary", [7, 150, 1000])
+@pytest.mark.parametrize("steps", [3, 40, 100_000])  # few values: ties go on beyond what is fetched
+def test_one_copy_from_a_device_answers_all_questions(
+    vocabulary: int, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = (torch.rand(6, vocabulary, generator=torch.Generator().manual_seed(steps)) * steps).round() / steps
+    questions = [(10, range(3)), (128, [5, 3]), (1, None), (10, [4])]
+    with monkeypatch.context() as patch:
+        patch.setattr(under_test, "native_top", lambda *_: None)
+        expected = [top_candidates(logits, count, rows) for count, rows in questions]
+        copies: list[int] = []
+        genuine = under_test._largest
+
+        def counted(logits: torch.Tensor, taken: int) -> np.ndarray:
+            copies.append(taken)
+            return genuine(logits, taken)
+
+        patch.setattr(under_test, "_copies_are_dear", lambda _: True)
+        patch.setattr(under_test, "_largest", counted)
+        got = [top_candidates(logits, count, rows) for count, rows in questions]
+        assert len(copies) == 1
+        other = logits.flip(0)
+        assert np.array_equal(top_candidates(other, 10, [0])[0], top_candidates(logits, 10, [5])[0])
+    for (ids, values), (right_ids, right_values) in zip(got, expected):
+        assert np.array_equal(ids, right_ids)
+        assert np.array_equal(values, right_values)

@@ -128,7 +128,7 @@ class Loader(QObject):
                 cancel=control.cancel,
             )
             control.progress(Progress("Measuring this machine", 0, None))
-            prepare(model)
+            prepare(model, control.progress)
             return model
 
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pass_core.cli.console import INTERRUPTED, note, progress_display, stdout_console
-from pass_core.cli.generate import Dtype
+from pass_core.cli.generate import QUANTIZE_HELP, Dtype, Quantize
 from pass_core.cli.measuring import (
     EMBEDDING_HELP,
     comma_list,
@@ -95,6 +95,7 @@ def bench(
     figure: Annotated[Path | None, typer.Option(help="Write the figure (time per token over k) as SVG.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 … or mps.")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the weights.")] = Dtype.auto,
+    quantize: Annotated[Quantize, typer.Option(help=QUANTIZE_HELP)] = Quantize.none,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the table.")] = False,
 ) -> None:
     """Measure speed and acceptance against plain decoding, transformers and llama.cpp.
@@ -110,7 +111,7 @@ def bench(
     outputs = {".json": json, ".csv": csv, ".md": markdown, ".svg": figure}
     cancel = CancelToken()
     with interrupt_cancels(cancel):
-        language_model = load_for_measuring(model, device, dtype.value, cancel, quiet)
+        language_model = load_for_measuring(model, device, dtype.value, cancel, quiet, quantize.value)
         can_draft = language_model.capabilities.supports_pass
         if not can_draft and not quiet:
             note(f"{language_model.name} decodes plainly: {language_model.capabilities.reason}")

@@ -46,6 +46,17 @@ class Dtype(str, Enum):  # noqa: UP042 (typer shows the values of either)
     float16 = "float16"
 
 
+class Quantize(str, Enum):  # noqa: UP042
+    """Weights of the layers."""
+
+    none = "none"
+    int8 = "int8"
+    int4 = "int4"
+
+
+QUANTIZE_HELP = "Layers' weights as small integers (extra “quant”; int4 on CUDA only)."
+
+
 def generate(
     prompt: Annotated[
         str | None, typer.Option(help="The text to continue; “-” or a pipe reads standard input.")
@@ -77,6 +88,7 @@ def generate(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 … or mps.")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the weights.")] = Dtype.auto,
+    quantize: Annotated[Quantize, typer.Option(help=QUANTIZE_HELP)] = Quantize.none,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the text.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, notes, legend or summary.")] = False,
 ) -> None:
@@ -98,7 +110,7 @@ def generate(
     typed = _prompt_text(prompt)
     cancel = CancelToken()
     with _interrupt_sets(cancel):
-        language_model = _load(model, device, dtype, cancel, quiet)
+        language_model = _load(model, device, dtype, quantize, cancel, quiet)
         settings = _possible(settings, strategy is not None, language_model, quiet)
         lookahead = _lookahead(embeddings, language_model, settings, quiet)
         _Run(language_model, lookahead, settings, conditions, seed, chat, typed).show(cancel, as_json, quiet)
@@ -216,11 +228,15 @@ def _prompt_text(prompt: str | None) -> str:
     return piped
 
 
-def _load(model: str | None, device: str, dtype: Dtype, cancel: CancelToken, quiet: bool) -> LanguageModel:
+def _load(
+    model: str | None, device: str, dtype: Dtype, quantize: Quantize, cancel: CancelToken, quiet: bool
+) -> LanguageModel:
     from pass_core.models.loading import load_model
 
     with progress_display(quiet) as progress:
-        return load_model(model, device=device, dtype=dtype.value, progress=progress, cancel=cancel)
+        return load_model(
+            model, device=device, dtype=dtype.value, quantize=quantize.value, progress=progress, cancel=cancel
+        )
 
 
 def _possible(settings: DecodingSettings, chosen: bool, model: LanguageModel, quiet: bool) -> DecodingSettings:

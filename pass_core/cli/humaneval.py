@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pass_core.cli.console import INTERRUPTED, note, progress_display, stdout_console
-from pass_core.cli.generate import Dtype
+from pass_core.cli.generate import QUANTIZE_HELP, Dtype, Quantize
 from pass_core.cli.measuring import (
     EMBEDDING_HELP,
     command_line,
@@ -54,6 +54,7 @@ def humaneval(
     markdown: Annotated[Path | None, typer.Option(help="Write the comparison as Markdown.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 … or mps.")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the weights.")] = Dtype.auto,
+    quantize: Annotated[Quantize, typer.Option(help=QUANTIZE_HELP)] = Quantize.none,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result.")] = False,
 ) -> None:
     """Run the HumanEval programming problems with plain decoding and with PASS: pass@k and time per token of both.
@@ -80,7 +81,7 @@ def humaneval(
     agreed = yes_run_generated_code or _ask()
     cancel = CancelToken()
     with interrupt_cancels(cancel):
-        language_model = load_for_measuring(model, device, dtype.value, cancel, quiet)
+        language_model = load_for_measuring(model, device, dtype.value, cancel, quiet, quantize.value)
         if not language_model.capabilities.supports_pass:
             raise typer.BadParameter(
                 f"{language_model.name} cannot run PASS: {language_model.capabilities.reason}", param_hint="--model"

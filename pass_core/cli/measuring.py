@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -26,13 +26,14 @@ EMBEDDING_HELP = "Look-ahead file; or “best” (shipped), “plain” (shipped
 
 
 def load_for_measuring(
-    model: str | None, device: str, dtype: str, cancel: CancelToken, quiet: bool = False
+    model: str | None, device: str, dtype: str, cancel: CancelToken, quiet: bool = False, quantize: str = "none"
 ) -> LanguageModel:
     """Load a model with progress on stderr."""
     from pass_core.models.loading import load_model
 
     with progress_display(quiet) as progress:
-        return load_model(model, device=device, dtype=dtype, progress=progress, cancel=cancel)  # type: ignore[arg-type]
+        options: Any = {"device": device, "dtype": dtype, "quantize": quantize}
+        return load_model(model, progress=progress, cancel=cancel, **options)
 
 
 def load_embeddings(choice: str, model: LanguageModel, quiet: bool = False) -> tuple[str, LookaheadEmbeddings]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pass_core.cli.console import FAILED, INTERRUPTED, progress_display, stdout_console
-from pass_core.cli.generate import Dtype
+from pass_core.cli.generate import QUANTIZE_HELP, Dtype, Quantize
 from pass_core.cli.measuring import (
     EMBEDDING_HELP,
     comma_list,
@@ -46,6 +46,7 @@ def verify(
     dtype: Annotated[
         Dtype, typer.Option(help="float32 for exact identity; lower precision counts near ties apart.")
     ] = Dtype.float32,
+    quantize: Annotated[Quantize, typer.Option(help=QUANTIZE_HELP)] = Quantize.none,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdicts.")] = False,
 ) -> None:
     """Check on this machine that decoding is lossless: three proofs, each in plain words; status 1 if one fails."""
@@ -65,7 +66,7 @@ def verify(
     )
     cancel = CancelToken()
     with interrupt_cancels(cancel):
-        language_model = load_for_measuring(model, device, dtype.value, cancel, quiet)
+        language_model = load_for_measuring(model, device, dtype.value, cancel, quiet, quantize.value)
         if not language_model.capabilities.supports_pass:
             raise typer.BadParameter(
                 f"{language_model.name} decodes plainly, so there is nothing to check: "

@@ -19,9 +19,11 @@ from pass_core.decoding.two_call import TwoCallStepper
 from pass_core.decoding.verification import VerificationRule, rule_for
 from pass_core.lookahead import LookaheadEmbeddings, mean_embedding
 from pass_core.models.language_model import LanguageModel
+from pass_core.progress import Progress, ProgressCallback
 from pass_core.runtime.cost import cost_for
 from pass_core.runtime.factory import runtime_for
 from pass_core.runtime.rows import chain_rows
+from pass_core.runtime.static.runtime import StaticRuntime
 
 PREFILL_ROWS = 256
 FALLBACK_LOOKAHEAD = 5
@@ -78,11 +80,23 @@ def decode(
     yield from run.steps(ask, rule)
 
 
-def prepare(model: LanguageModel) -> None:
-    """Pack the weights and measure the cost of a call now (a second or two), so that the first run need not wait."""
-    runtime_for(model)
-    if model.capabilities.supports_pass:
+def prepare(model: LanguageModel, progress: ProgressCallback | None = None) -> None:
+    """Pack the weights and measure the cost of a call now (a second or two), so that the first run need not wait.
+
+    On a GPU this also captures the calls of a plain text; those with look-ahead rows are captured when first needed.
+    """
+    runtime = runtime_for(model)
+    if not model.capabilities.supports_pass:
+        return
+    if progress is not None and isinstance(runtime, StaticRuntime):
+        runtime.on_capture = lambda what: progress(Progress(f"Capturing calls ({what})", 0, None))
+    try:
         cost_for(model)
+        if isinstance(runtime, StaticRuntime):
+            runtime.warm_up()  # a table that was kept from an earlier day captured nothing
+    finally:
+        if isinstance(runtime, StaticRuntime):
+            runtime.on_capture = None
 
 
 def prompt_ids(model: LanguageModel, prompt: str | Sequence[int]) -> list[int]:

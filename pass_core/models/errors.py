@@ -39,6 +39,10 @@ class NoDiskSpace(ModelError):
     """The disk is too full for the download or the conversion."""
 
 
+class PackageMissing(ModelError):
+    """An optional package is not installed, or does not work on this machine."""
+
+
 class PipMissing(ModelError):
     """The default model comes through pip, and this Python has none."""
 
@@ -55,6 +59,7 @@ BY_NAME: dict[str, type[ModelError]] = {
         ModelDamaged,
         DeviceUnavailable,
         NoDiskSpace,
+        PackageMissing,
         PipMissing,
     )
 }

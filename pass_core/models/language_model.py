@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from torch import nn
+
+from pass_core.models.placement import execution_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,8 @@ class LanguageModel:
         tokenizer: its transformers tokenizer; None only in engine tests with raw ids.
         runtime, detokenizer, cost: made on first use by `runtime.factory`, `decoding.emission` and `runtime.cost`, and
             kept with the model.
-        fingerprint: 16 hex digits that identify the weights, the same for every dtype and device.
+        fingerprint: 16 hex digits that identify the weights, the same for every dtype, device and quantisation.
+        quantization: "int8" or "int4" where the layers' weights were quantised while loading, else "".
     """
 
     name: str
@@ -49,13 +52,15 @@ class LanguageModel:
     capabilities: Capabilities
     fingerprint: str
     eos_token_ids: frozenset[int] = frozenset()
+    quantization: str = ""
     runtime: Any = field(default=None, repr=False)
     detokenizer: Any = field(default=None, repr=False)
     cost: Any = field(default=None, repr=False)
 
     @property
     def device(self) -> torch.device:
-        return self.input_embedding.weight.device
+        """Where inputs go; a model that is spread computes on others, too."""
+        return execution_device(self.input_embedding)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -116,11 +121,16 @@ class LanguageModel:
 
 def fingerprint(model: Any) -> str:
     """16 hex digits over the architecture and a sample of the weights, as bfloat16 so that dtype does not matter."""
-    config = model.config.get_text_config()
+    return fingerprint_of(model.config, sorted(model.named_parameters()))
+
+
+def fingerprint_of(config: Any, parameters: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """`fingerprint` of a config and named parameters, in the order of their names."""
+    text = config.get_text_config()
     digest = hashlib.sha256()
     for key in ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
-        digest.update(f"{key}={getattr(config, key, None)};".encode())
-    for name, parameter in sorted(model.named_parameters()):
+        digest.update(f"{key}={getattr(text, key, None)};".encode())
+    for name, parameter in parameters:
         flat = parameter.detach().reshape(-1)
         sample = flat[:: max(1, flat.numel() // 64)][:64].to(device="cpu", dtype=torch.bfloat16)
         digest.update(name.encode())

@@ -8,6 +8,7 @@ import gc
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +19,10 @@ from pass_core.models import catalog
 from pass_core.models.capabilities import examine
 from pass_core.models.errors import DeviceUnavailable, ModelDamaged, ModelError, ModelTooLarge, ModelUnsupported
 from pass_core.models.fetch import fetch
-from pass_core.models.language_model import Capabilities, LanguageModel, fingerprint
+from pass_core.models.language_model import LanguageModel, fingerprint
+from pass_core.models.quantize import BYTES_PER_WEIGHT, QuantizeChoice, quantization_config
 from pass_core.models.storage import read_receipt
+from pass_core.models.stored import stored_fingerprint
 from pass_core.progress import Cancelled, CancelToken, ProgressCallback, ProgressReporter
 
 DeviceChoice = str  # "auto", "cpu", "cuda", "cuda:1", "mps"
@@ -36,6 +39,7 @@ def load_model(
     *,
     device: DeviceChoice = "auto",
     dtype: DtypeChoice = "auto",
+    quantize: QuantizeChoice = "none",
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> LanguageModel:
@@ -44,19 +48,22 @@ def load_model(
     What is not on this machine yet is fetched (and converted) first; later loads need no network.
 
     Args:
-        device: "auto" prefers CUDA, then MPS, then the CPU.
+        device: "auto" prefers CUDA, then MPS, then the CPU. What does not fit into one CUDA GPU is spread over all, and
+            over main memory where they are too small together (slow).
         dtype: "auto" is bfloat16 where the device computes it fast, else float16 (GPU) or float32 (CPU).
+        quantize: weights of the layers as small integers, see `pass_core.models.quantize` (extra "quant").
 
     Raises:
         Cancelled: the token was set.
         ModelError: a subclass; the message is a plain sentence with the way out.
     """
     target, number = choose_device(device), choose_dtype(dtype, device)
+    small = _Quantized(quantize, quantization_config(quantize, target, number))
     folder = fetch(source, progress=progress, cancel=cancel)
     if cancel is not None:
         cancel.raise_if_cancelled()
     with _plain_errors(folder):
-        return _load(source, folder, target, number, progress, cancel)
+        return _load(source, folder, target, number, small, progress, cancel)
 
 
 def choose_device(device: DeviceChoice = "auto") -> torch.device:
@@ -132,7 +139,9 @@ def unload(model: LanguageModel) -> None:
     if module is not None:
         empty = torch.empty(0)
         for tensor in (*module.parameters(), *module.buffers()):
-            tensor.data = empty.to(dtype=tensor.dtype)
+            # Offloaded weights are held by accelerate's hooks, and packed ones are no plain tensors.
+            if tensor.device.type != "meta" and type(tensor.data) is torch.Tensor:
+                tensor.data = empty.to(dtype=tensor.dtype)
     del module
     release_memory()
 
@@ -150,11 +159,28 @@ def release_memory() -> None:
             ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
+@dataclass(frozen=True, slots=True)
+class _Quantized:
+    """A choice of quantisation, and what transformers takes for it."""
+
+    choice: QuantizeChoice
+    config: Any
+
+    def weight_bytes(self, weights: int, config: Any, dtype: torch.dtype) -> float:
+        """Bytes of so many weights; tables of the vocabulary keep their dtype."""
+        if self.choice == "none":
+            return weights * dtype.itemsize
+        text = config.get_text_config()
+        tables = min(weights, 2 * text.vocab_size * text.hidden_size)
+        return tables * dtype.itemsize + (weights - tables) * BYTES_PER_WEIGHT[self.choice]
+
+
 def _load(
     source: str | Path | None,
     folder: Path,
     device: torch.device,
     dtype: torch.dtype,
+    small: _Quantized,
     progress: ProgressCallback | None,
     cancel: CancelToken | None,
 ) -> LanguageModel:
@@ -165,26 +191,24 @@ def _load(
     config: Any = AutoConfig.from_pretrained(str(folder), local_files_only=True)
     capabilities = examine(config)
     _refuse_quantized(config, name)
-    placement = _placement(folder, config, device, dtype, name)
-    if placement == "spread":
-        capabilities = Capabilities(
-            False,
-            f"{name} is spread over several GPUs, where only plain decoding runs.",
-            capabilities.context_length,
-            capabilities.learned_positions,
-        )
+    spread = _placement(folder, config, device, dtype, small, name) == "spread"
     # float16 cuts small weights off, so the fingerprint would differ: it is taken in the stored dtype, then cast.
     stored = torch.float32 if dtype == torch.float16 else dtype
-    options: dict[str, Any] = {"device_map": "auto"} if placement == "spread" else {}
     with _loading_progress(f"Loading {name}", progress, cancel):
-        model: Any = _from_pretrained(AutoModelForCausalLM, folder, stored, options)
+        if spread or small.config is not None:
+            identity = stored_fingerprint(folder, config)
+            if identity is None:
+                identity = fingerprint(_from_pretrained(AutoModelForCausalLM, folder, stored, {}))
+            options: dict[str, Any] = {"quantization_config": small.config, "device_map": {"": device}}
+            if spread:
+                options = {"device_map": "auto", "max_memory": _memory_to_use()}
+            model: Any = _from_pretrained(AutoModelForCausalLM, folder, dtype, options)
+        else:
+            model = _from_pretrained(AutoModelForCausalLM, folder, stored, {})
+            identity = fingerprint(model)
+            model.to(device=device, dtype=dtype)
     model.eval()
     model.requires_grad_(False)
-    identity = fingerprint(model)
-    if placement != "spread":
-        model.to(device=device, dtype=dtype)
-    elif stored != dtype:
-        model.to(dtype=dtype)
     tokenizer = _load_tokenizer(folder, name)
     return LanguageModel(
         name=name,
@@ -194,6 +218,7 @@ def _load(
         capabilities=capabilities,
         fingerprint=identity,
         eos_token_ids=eos_token_ids(model, tokenizer),
+        quantization="" if small.config is None else small.choice,
     )
 
 
@@ -247,31 +272,38 @@ def _refuse_quantized(config: Any, name: str) -> None:
 
 
 def _placement(
-    folder: Path, config: Any, device: torch.device, dtype: torch.dtype, name: str
+    folder: Path, config: Any, device: torch.device, dtype: torch.dtype, small: _Quantized, name: str
 ) -> Literal["single", "spread"]:
-    """One device, or a CUDA model spread over all GPUs where it fits only so.
+    """One device, or spread over all GPUs, and over main memory where even they are too small together.
 
     Raises:
         ModelTooLarge: it fits neither way.
     """
-    needed = int(_stored_weights(folder, config) * dtype.itemsize * _HEADROOM)
+    needed = int(small.weight_bytes(_stored_weights(folder, config), config, dtype) * _HEADROOM)
     if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-        together = sum(torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count()))
-        if needed <= free:
+        if needed <= torch.cuda.mem_get_info(device)[0]:
             return "single"
-        if needed <= together and torch.cuda.device_count() > 1:
-            return "spread"
-        free, where = together, "the GPU"
+        free, where = torch.cuda.mem_get_info(device)[0], "the GPU"
+        if small.config is None:
+            free, where = sum(_memory_to_use().values()), "the GPUs and main memory together"
+            if needed <= free:
+                return "spread"
     else:
         free, where = psutil.virtual_memory().available, "memory"
     if needed > free:
         smaller = " or bfloat16 as dtype" if dtype == torch.float32 else ""
+        weights = str(dtype).removeprefix("torch.") if small.config is None else f"{small.choice} weights"
         raise ModelTooLarge(
-            f"{name} needs {needed / 1e9:.1f} GB in {str(dtype).removeprefix('torch.')}, and {free / 1e9:.1f} GB of "
+            f"{name} needs {needed / 1e9:.1f} GB in {weights}, and {free / 1e9:.1f} GB of "
             f"{where} are free. Choose a smaller model{smaller}, another device, or close other programs."
         )
     return "single"
+
+
+def _memory_to_use() -> dict[int | str, int]:
+    """Bytes that weights may take of each GPU and of main memory; the rest is for KV caches and calls."""
+    gpus = {i: int(0.85 * torch.cuda.mem_get_info(i)[0]) for i in range(torch.cuda.device_count())}
+    return {**gpus, "cpu": int(0.85 * psutil.virtual_memory().available)}
 
 
 def _stored_weights(folder: Path, config: Any) -> int:

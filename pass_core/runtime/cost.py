@@ -49,7 +49,12 @@ class CostModel:
 
 
 def measure(
-    runtime: Runtime, *, rows: Sequence[int] = ROWS, context: int = 256, repeats: int = 30, vocabulary: int = 256
+    runtime: Runtime,
+    *,
+    rows: Sequence[int] | None = None,
+    context: int = 256,
+    repeats: int = 30,
+    vocabulary: int = 256,
 ) -> CostModel:
     """Time forward calls of each size over a cache of `context` tokens, in turns, and keep the fastest of each.
 
@@ -57,7 +62,13 @@ def measure(
 
     `repeats` bounds the rounds; fewer are made once the figures settle. In real steps the logits of many rows are
     needed too, so the head runs on half of the rows.
+
+    Args:
+        rows: sizes to measure; by default those that the runtime pads calls to (the table is then a staircase), else
+            `ROWS`.
     """
+    buckets: tuple[int, ...] = getattr(runtime, "row_buckets", ()) if rows is None else ()
+    rows = rows or buckets or ROWS
     cache = runtime.new_cache(context + max(rows) + 1)
     runtime.forward(cache, chain_rows(np.arange(context) % vocabulary))
     cache.commit(range(context))
@@ -78,7 +89,17 @@ def measure(
         settled = 0 if improved else settled + 1
         if settled == SETTLED:
             break
-    return CostModel(best)
+    return CostModel(_staircase(best) if buckets else best)
+
+
+def _staircase(seconds: Mapping[int, float]) -> dict[int, float]:
+    """What calls cost that are padded to the next measured size."""
+    out: dict[int, float] = {}
+    below = 0
+    for size in sorted(seconds):
+        out[below + 1] = out[size] = seconds[size]
+        below = size
+    return out
 
 
 def _star(count: int, vocabulary: int) -> Rows:
@@ -98,7 +119,8 @@ def cost_for(model: LanguageModel) -> CostModel:
         model.cost = _read(path)
         if model.cost is None:
             model.cost = measure(runtime, vocabulary=min(256, model.vocabulary_size), context=_context(model))
-            _write(path, model.cost)
+            # Under the runtime's description of now: captured calls may have turned out to be impossible.
+            _write(cache_folder() / "cost" / f"{_key(model, runtime)}.json", model.cost)
     return model.cost
 
 

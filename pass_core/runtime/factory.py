@@ -6,14 +6,22 @@ from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Runtime
 from pass_core.runtime.native.runtime import NativeRuntime, why_not
 from pass_core.runtime.plain_runtime import PlainRuntime
+from pass_core.runtime.static.graphs import CudaGraphs
+from pass_core.runtime.static.runtime import StaticRuntime
+from pass_core.runtime.static.runtime import why_not as why_not_captured
 from pass_core.runtime.torch_runtime import TorchRuntime
 
 
 def runtime_for(model: LanguageModel) -> Runtime:
     """The runtime of a loaded model, made once and kept with it."""
     if model.runtime is None:
-        if not model.capabilities.supports_pass:
-            model.runtime = PlainRuntime(model)
-        else:
-            model.runtime = TorchRuntime(model) if why_not(model) else NativeRuntime(model)
+        model.runtime = _fastest(model)
     return model.runtime
+
+
+def _fastest(model: LanguageModel) -> Runtime:
+    if not model.capabilities.supports_pass:
+        return PlainRuntime(model)
+    if model.device.type == "cuda" and not why_not_captured(model):
+        return StaticRuntime(model, CudaGraphs(model.device))
+    return TorchRuntime(model) if why_not(model) else NativeRuntime(model)

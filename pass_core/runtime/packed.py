@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from pass_core.models.language_model import LanguageModel
+from pass_core.models.placement import is_spread
 
 _ROWS_HINT = 16
 log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ def pack_linears(model: LanguageModel) -> bool:
     Needs as much memory again as the layers have. Calls that need gradients still go through `nn.Linear`.
     """
     if model.device.type != "cpu" or model.dtype not in (torch.float32, torch.bfloat16):
+        return False
+    if model.quantization or is_spread(model.model):
         return False
     operators: Any = torch.ops.mkldnn
     if not (torch.backends.mkldnn.is_available() and hasattr(operators, "_linear_pointwise")):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pass_core.lookahead import SamplerWeights
+from pass_core.models.placement import stored_parameter
 
 
 class SamplerHead(Protocol):
@@ -46,7 +47,7 @@ class TorchSamplerHead:
 
     def prepare(self, states: torch.Tensor, steps: Sequence[int]) -> torch.Tensor:
         with torch.inference_mode():
-            return rms(states) @ self._from_hidden + self._step[list(steps)]
+            return rms(states.to(self._table.device)) @ self._from_hidden + self._step[list(steps)]
 
     def scores(
         self, state: torch.Tensor, prepared: torch.Tensor, before: np.ndarray, candidates: np.ndarray
@@ -54,11 +55,18 @@ class TorchSamplerHead:
         with torch.inference_mode():
             tokens = self._table[torch.from_numpy(before).to(self._table.device)]
             inner = nn.functional.silu(prepared + rms(tokens) @ self._from_token)
-            states = state + inner @ self._out
-            at = torch.from_numpy(candidates).to(self._head.weight.device)
-            bias: torch.Tensor | None = getattr(self._head, "bias", None)
-            bias = bias[at] if bias is not None else None
-            return nn.functional.linear(states.to(self._head.weight), self._head.weight[at], bias).float().cpu().numpy()
+            # Where layers are spread over devices, states come from the last one, and the head may wait on another.
+            states = state.to(self._table.device) + inner @ self._out
+            weight, bias = (stored_parameter(self._head, name) for name in ("weight", "bias"))
+            assert weight is not None
+            at = torch.from_numpy(candidates).to(weight.device)
+            chosen = weight[at].to(states)
+            return (
+                nn.functional.linear(states, chosen, None if bias is None else bias[at].to(states))
+                .float()
+                .cpu()
+                .numpy()
+            )
 
 
 def rms(x: torch.Tensor) -> torch.Tensor:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import nn
 
 from pass_core.lookahead import LookaheadEmbeddings, SamplerWeights
 from pass_core.models.language_model import LanguageModel
+from pass_core.models.placement import devices_of, execution_device, is_spread
 from pass_core.runtime.base import Cache
 from pass_core.runtime.cache import KVCache
+from pass_core.runtime.lookahead_parts import LookaheadParts
 from pass_core.runtime.packed import pack_linears
 from pass_core.runtime.rows import Rows
 from pass_core.runtime.sampler_head import TorchSamplerHead
@@ -26,20 +26,27 @@ class TorchRuntime:
         self.model = model
         self._base: Any = model.base
         self._device = model.device
+        self._devices = devices_of(model.model)
+        self._head_device = execution_device(model.head)
         self._dtype = model.dtype
         self._layers = list(model.layers)
         self._eager = getattr(model.model.config, "_attn_implementation", "sdpa") == "eager"
         self._softcap = getattr(model.config, "final_logit_softcapping", None)
         self._logits_scaling = getattr(model.config, "logits_scaling", None)  # Granite
         self._lookahead: LookaheadEmbeddings | None = None
-        self._embeddings: torch.Tensor | None = None
-        self._parts: _LookaheadHooks | None = None
+        self._parts: LookaheadParts | None = None
         self._packed = pack_linears(model)
 
     @property
     def description(self) -> str:
+        return f"transformers modules, {self._words}"
+
+    @property
+    def _words(self) -> str:
         dtype = str(self._dtype).removeprefix("torch.")
-        return f"transformers modules, {dtype}" + (", packed linear layers" if self._packed else "")
+        spread = f", spread over {', '.join(map(str, self._devices))}" if is_spread(self.model.model) else ""
+        weights = f", {self.model.quantization} weights" if self.model.quantization else ""
+        return f"{dtype}{weights}{spread}" + (", packed linear layers" if self._packed else "")
 
     def new_cache(self, capacity: int) -> KVCache:
         return KVCache(len(self._layers), capacity)
@@ -48,29 +55,24 @@ class TorchRuntime:
         if lookahead is self._lookahead:
             return
         self._lookahead = lookahead
-        if lookahead is None:
-            self._embeddings, self._parts = None, None
-            return
-        self._embeddings = lookahead.embeddings.to(device=self._device, dtype=self._dtype)
-        self._parts = (
-            _LookaheadHooks(self.model, lookahead) if lookahead.deep is not None or lookahead.adapters else None
-        )
+        self._parts = None if lookahead is None else self._place(lookahead)
+
+    def _place(self, lookahead: LookaheadEmbeddings) -> LookaheadParts:
+        return LookaheadParts(self.model, lookahead)
 
     def forward(self, cache: Cache, rows: Rows) -> torch.Tensor:
         cache = cast(KVCache, cache)
         steps = torch.from_numpy(rows.lookahead).to(self._device)
         tokens = torch.from_numpy(np.maximum(rows.tokens, 0)).to(self._device)
         positions = torch.from_numpy(rows.depths + cache.length).to(self._device)
-        is_lookahead = bool((rows.lookahead >= 0).any())
+        parts = self._parts_for(rows)
         with torch.inference_mode():
             inputs = self.model.input_embedding(tokens)
-            if is_lookahead:
-                if self._embeddings is None:
-                    raise RuntimeError("look-ahead rows need look-ahead embeddings: call use_lookahead first")
-                chosen = self._embeddings[steps.clamp(min=0)]
+            if parts is not None:
+                chosen = parts.embeddings.index_select(0, steps.clamp(min=0))
                 inputs = torch.where((steps >= 0)[:, None], chosen, inputs)
-            parts = self._parts.on_rows(steps) if is_lookahead and self._parts else contextlib.nullcontext()
-            with parts:
+            inside = parts is not None and parts.any_inside
+            with parts.on_rows(rows.lookahead) if parts is not None and inside else contextlib.nullcontext():
                 out = self._base(
                     inputs_embeds=inputs[None],
                     attention_mask=self._mask(rows, cache.length),
@@ -79,6 +81,14 @@ class TorchRuntime:
                     use_cache=True,
                 )
         return cast(torch.Tensor, out.last_hidden_state[0])
+
+    def _parts_for(self, rows: Rows) -> LookaheadParts | None:
+        """The parts that a call needs; None without look-ahead rows."""
+        if not (rows.lookahead >= 0).any():
+            return None
+        if self._parts is None:
+            raise RuntimeError("look-ahead rows need look-ahead embeddings: call use_lookahead first")
+        return self._parts
 
     def _mask(self, rows: Rows, committed: int) -> torch.Tensor:
         """[1, 1, n, committed + n]: bool (True = attend), or additive where attention is eager."""
@@ -95,7 +105,7 @@ class TorchRuntime:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
-            return self._cap(self.model.head(hidden.to(self.model.head.weight.device)).float())
+            return self._cap(self.model.head(hidden.to(self._head_device)).float())
 
     def sampler_head(self, weights: SamplerWeights) -> TorchSamplerHead:
         return TorchSamplerHead(weights, self.model.input_embedding.weight, self.model.head)
@@ -109,59 +119,7 @@ class TorchRuntime:
 
     def synchronize(self) -> None:
         if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+            for device in self._devices:
+                torch.cuda.synchronize(device)
         elif self._device.type == "mps":
             torch.mps.synchronize()
-
-
-class _LookaheadHooks:
-    """Deep vectors and adapters, added to look-ahead rows by hooks; token rows keep their exact bits."""
-
-    def __init__(self, model: LanguageModel, lookahead: LookaheadEmbeddings) -> None:
-        self._layers = list(model.layers)
-        self._deep = lookahead.deep
-        self._linears: list[tuple[nn.Module, torch.Tensor, torch.Tensor]] = []
-        modules = model.linears()
-        for name, adapter in lookahead.adapters.items():
-            weight = cast(torch.Tensor, modules[name].weight)
-            self._linears.append((modules[name], adapter.down.to(weight), adapter.up.to(weight)))
-
-    @contextlib.contextmanager
-    def on_rows(self, steps: torch.Tensor) -> Generator[None]:
-        """Active for calls whose row i is look-ahead step steps[i] (-1: a token row)."""
-        at = torch.nonzero(steps >= 0).flatten()
-        which = steps[at]
-        handles: list[torch.utils.hooks.RemovableHandle] = []
-        if self._deep is not None:
-            for layer, vectors in zip(self._layers, self._deep):
-                handles.append(layer.register_forward_pre_hook(_add_deep(vectors, at, which), with_kwargs=True))
-        for module, down, up in self._linears:
-            handles.append(module.register_forward_hook(_add_adapter(down, up, at)))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-
-def _add_deep(vectors: torch.Tensor, at: torch.Tensor, which: torch.Tensor) -> Any:
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        inside = bool(args)
-        hidden = args[0] if inside else kwargs["hidden_states"]
-        changed = hidden.clone()
-        changed[0, at] += vectors[which.to(vectors.device)].to(hidden)
-        if inside:
-            return (changed, *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": changed}
-
-    return hook
-
-
-def _add_adapter(down: torch.Tensor, up: torch.Tensor, at: torch.Tensor) -> Any:
-    def hook(module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
-        flat = args[0].reshape(-1, args[0].shape[-1])
-        changed = output.clone()
-        changed.view(-1, output.shape[-1])[at] += (flat[at] @ down.T) @ up.T
-        return changed
-
-    return hook

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pass_core.decoding.loop import prepare
 from pass_core.runtime import cost
 from pass_core.runtime.cost import CostModel, cost_for, measure
+from pass_core.runtime.static.graphs import Rerun
+from pass_core.runtime.static.runtime import StaticRuntime
 from pass_core.runtime.torch_runtime import TorchRuntime
 from tests import tiny
 
@@ -37,6 +40,25 @@ def test_measuring_gives_a_time_for_each_size() -> None:
     got = measure(TorchRuntime(model), rows=(1, 3), context=8, repeats=2, vocabulary=64)
     assert sorted(got.seconds) == [1, 3]
     assert min(got.seconds.values()) > 0
+
+
+def test_rows_that_are_padded_cost_what_their_bucket_costs() -> None:
+    runtime = StaticRuntime(tiny.tiny_llama(), Rerun())
+    got = measure(runtime, context=8, repeats=1, vocabulary=64)
+    assert set(got.seconds) == {1, 2, 3, 4, 5, 8, 9, 16, 17, 24, 25, 32, 33, 48, 49, 64}
+    assert all(got.seconds[a] == got.seconds[b] for a, b in ((3, 4), (5, 8), (9, 16), (49, 64)))
+
+
+def test_preparing_tells_what_is_captured() -> None:
+    model = tiny.tiny_llama()
+    model.runtime = StaticRuntime(model, Rerun())
+    said: list[str] = []
+    prepare(model, lambda report: said.append(report.stage))
+    assert "Capturing calls (1 row, 256 slots)" in said
+    assert model.runtime.on_capture is None
+    said.clear()
+    prepare(model, lambda report: said.append(report.stage))
+    assert said == []
 
 
 def test_a_measured_table_is_kept_and_a_damaged_one_measured_again(

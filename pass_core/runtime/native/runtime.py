@@ -44,6 +44,8 @@ def why_not(model: LanguageModel) -> str:
     config = model.config
     if model.device.type != "cpu" or model.dtype is not torch.bfloat16:
         return "it is for bfloat16 on a CPU"
+    if model.quantization:
+        return f"its weights are {model.quantization}"
     if config.model_type not in _FAMILIES:
         return f"{config.model_type} is not Llama-shaped"
     if not model.capabilities.supports_pass:

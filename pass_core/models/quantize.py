@@ -1,0 +1,72 @@
+"""Weight-only quantisation while loading: the layers' weights become small integers, computed with as before.
+
+Weight-only, so that a row's result does not depend on the other rows of its call: methods that quantise the inputs of a
+layer, too (bitsandbytes' int8), would make a text depend on the drafts. What is decoded is the quantised model's own
+distribution, losslessly; look-ahead files of the original fit it, and guess a little worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+
+from pass_core.models.errors import DeviceUnavailable, PackageMissing
+
+QuantizeChoice = Literal["none", "int8", "int4"]
+EXTRA = 'pip install "pass-playground[quant]"'
+# Bytes of a weight with its scales, a little more than they take.
+BYTES_PER_WEIGHT = {"int8": 1.1, "int4": 0.6}
+
+
+def quantization_config(choice: QuantizeChoice, device: torch.device, dtype: torch.dtype) -> Any:
+    """What `from_pretrained` takes as `quantization_config`; None for "none".
+
+    "int8" is torchao's weight-only int8; "int4" bitsandbytes' 4-bit normal floats with scales quantised in turn.
+
+    Raises:
+        DeviceUnavailable: unknown choice, or the device cannot do it.
+        PackageMissing: the extra is not installed; the message names it.
+    """
+    if choice == "none":
+        return None
+    if choice not in _MAKERS:
+        raise DeviceUnavailable(f"“{choice}” is no quantisation. Choose none, {' or '.join(_MAKERS)}.")
+    package, devices, make = _MAKERS[choice]
+    if device.type not in devices:
+        possible = " or ".join("a CUDA GPU" if d == "cuda" else "the CPU" for d in devices)
+        raise DeviceUnavailable(
+            f"{choice} weights need {possible}, and this model would go to {device}. "
+            "Choose another device, or no quantisation."
+        )
+    try:
+        return make(dtype)
+    except (ImportError, ValueError) as error:
+        # transformers raises ValueError for a package that is too old.
+        raise PackageMissing(
+            f"{choice} weights need the package {package}, which is missing or does not work here ({error}). "
+            f"Install it with {EXTRA}, or choose no quantisation."
+        ) from error
+
+
+def _int8(dtype: torch.dtype) -> Any:
+    import torchao.quantization as torchao  # pyright: ignore[reportMissingImports]
+    from transformers import TorchAoConfig
+
+    return TorchAoConfig(torchao.Int8WeightOnlyConfig())
+
+
+def _int4(dtype: torch.dtype) -> Any:
+    import bitsandbytes  # noqa: F401  # pyright: ignore[reportMissingImports, reportUnusedImport]
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+_MAKERS: dict[str, tuple[str, tuple[str, ...], Callable[[torch.dtype], Any]]] = {
+    "int8": ("torchao", ("cuda", "cpu"), _int8),
+    "int4": ("bitsandbytes", ("cuda",), _int4),
+}
