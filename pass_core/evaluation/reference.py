@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pass_core.decoding.settings import SamplingSettings
+from pass_core.models.cache_argument import cache_argument
 from pass_core.models.language_model import LanguageModel
 from pass_core.noise import gumbel
 from pass_core.runtime.factory import runtime_for
@@ -135,10 +136,11 @@ def _with_cache(model: LanguageModel, context: Sequence[int], tail: int = 4) -> 
     ids = torch.tensor([list(context)], device=model.device)
     split = max(1, len(context) - tail)
     cache: Any = DynamicCache()
+    name = cache_argument(model.model.forward)
     with torch.inference_mode():
-        result: Any = model.model(ids[:, :split], past_key_values=cache, use_cache=True, logits_to_keep=1)
+        result: Any = model.model(ids[:, :split], **{name: cache}, use_cache=True, logits_to_keep=1)
         for at in range(split, len(context)):
-            result = model.model(ids[:, at : at + 1], past_key_values=cache, use_cache=True, logits_to_keep=1)
+            result = model.model(ids[:, at : at + 1], **{name: cache}, use_cache=True, logits_to_keep=1)
     return result.logits[0, -1].float().cpu()
 
 

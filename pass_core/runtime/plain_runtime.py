@@ -11,11 +11,15 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from pass_core.lookahead import LookaheadEmbeddings, SamplerWeights
+from pass_core.models.cache_argument import cache_argument
 from pass_core.models.capabilities import recurrent_parts
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Cache
 from pass_core.runtime.rows import Rows
 from pass_core.runtime.sampler_head import TorchSamplerHead
+
+
+_STATE_SPACE = frozenset({"mamba", "mamba2", "falcon_mamba"})  # their states take no mask
 
 
 class GrowingCache:
@@ -64,8 +68,8 @@ class PlainRuntime:
         self._device = model.device
         self._recurrent = bool(recurrent_parts(model.config))
         takes = inspect.signature(model.model.forward).parameters
-        self._cache_name = "cache_params" if "cache_params" in takes else "past_key_values"
-        self._takes_mask = "attention_mask" in takes and self._cache_name == "past_key_values"
+        self._cache_name = cache_argument(model.model.forward)
+        self._takes_mask = "attention_mask" in takes and model.config.model_type not in _STATE_SPACE
         self._options: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pass_core.lookahead import LookaheadEmbeddings, SamplerWeights
+from pass_core.models.cache_argument import cache_argument
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.placement import devices_of, execution_device, is_spread
 from pass_core.runtime.base import Cache
@@ -25,6 +26,7 @@ class TorchRuntime:
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
         self._base: Any = model.base
+        self._cache_name = cache_argument(model.base.forward)
         self._device = model.device
         self._devices = devices_of(model.model)
         self._head_device = execution_device(model.head)
@@ -77,7 +79,7 @@ class TorchRuntime:
                     inputs_embeds=inputs[None],
                     attention_mask=self._mask(rows, cache.length),
                     position_ids=positions[None],
-                    past_key_values=cache,
+                    **{self._cache_name: cache},
                     use_cache=True,
                 )
         return cast(torch.Tensor, out.last_hidden_state[0])

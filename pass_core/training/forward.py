@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from pass_core.models.cache_argument import cache_argument
 from pass_core.models.language_model import LanguageModel
 from pass_core.training.chains import Chains
 from pass_core.training.parts import Adapter, LookaheadParts
@@ -64,8 +65,9 @@ class Prefix:
 @torch.no_grad()
 def prefix_forward(model: LanguageModel, ids: torch.Tensor) -> Prefix:
     """Run the frozen model over real tokens `ids` [batch, tokens] (right-padded where lengths differ)."""
-    out: Any = model.base(input_ids=ids, use_cache=True, past_key_values=DynamicCache())
-    layers = out.past_key_values.layers
+    cache: Any = DynamicCache()
+    out: Any = model.base(input_ids=ids, use_cache=True, **{cache_argument(model.base.forward): cache})
+    layers = cache.layers
     return Prefix(ids, [x.keys for x in layers], [x.values for x in layers], out.last_hidden_state)
 
 
@@ -112,7 +114,7 @@ def lookahead_forward(model: LanguageModel, parts: LookaheadParts, prefix: Prefi
             inputs_embeds=inputs,
             attention_mask=mask,
             position_ids=chains.position,
-            past_key_values=prefix.cache(),
+            **{cache_argument(model.base.forward): prefix.cache()},
             use_cache=True,
         )
     return out.last_hidden_state

@@ -13,6 +13,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from pass_core.models.cache_argument import cache_argument
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken
 from pass_core.training.head import scores
@@ -58,7 +59,7 @@ def _next_logits(model: LanguageModel, rows: torch.Tensor, end: int, cache: Cach
     out: Any = model.base(
         input_ids=rows.to(model.device),
         position_ids=torch.arange(end - n, end, device=model.device)[None].expand(batch, -1),
-        past_key_values=cache,
+        **{cache_argument(model.base.forward): cache},
         use_cache=True,
     )
     return scores(model, out.last_hidden_state[:, -1]).cpu()

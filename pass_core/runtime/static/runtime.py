@@ -177,7 +177,7 @@ class StaticRuntime(TorchRuntime):
                     inputs_embeds=states[None],
                     attention_mask=inputs.mask(columns, self._dtype),
                     position_ids=inputs.positions[None],
-                    past_key_values=slots,
+                    **{self._cache_name: slots},
                     use_cache=True,
                 )
                 return out.last_hidden_state[0]
