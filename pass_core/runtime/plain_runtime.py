@@ -18,7 +18,6 @@ from pass_core.runtime.base import Cache
 from pass_core.runtime.rows import Rows
 from pass_core.runtime.sampler_head import TorchSamplerHead
 
-
 _STATE_SPACE = frozenset({"mamba", "mamba2", "falcon_mamba"})  # their states take no mask
 
 

@@ -62,7 +62,8 @@ def pace(
 def refuse_untrainable(model: LanguageModel) -> None:
     """
     Raises:
-        TrainingError: the model's attention or cache takes no look-ahead rows, or nothing feeds its head.
+        TrainingError: the model's attention or cache takes no look-ahead rows, nothing feeds its head, or it is
+            spread over several devices.
     """
     if not model.capabilities.supports_pass:
         raise TrainingError(f"{model.name} cannot draft with look-ahead rows: {model.capabilities.reason}")
@@ -70,6 +71,11 @@ def refuse_untrainable(model: LanguageModel) -> None:
     if implementation not in ("sdpa", "eager"):
         raise TrainingError(
             f"{model.name} runs with {implementation} attention, which takes no block mask. Load it with SDPA."
+        )
+    if len({p.device for p in model.model.parameters()}) > 1:
+        raise TrainingError(
+            f"{model.name} is spread over several devices; training needs it on one. Load a smaller model, or use a "
+            "machine whose GPU holds this one."
         )
     if model.input_embedding.weight.shape[1] != model.hidden_size:
         raise TrainingError(
