@@ -32,6 +32,11 @@ class Distribution:
     ids: npt.NDArray[np.int64]
     log_p: npt.NDArray[np.float64]
 
+    @classmethod
+    def certain(cls, token: int) -> Distribution:
+        """All probability on one token: what a copied draft comes from."""
+        return cls(np.array([token]), np.zeros(1))
+
     def log_prob(self, token: int) -> float:
         """Log probability of a token, -inf outside the support."""
         at = (self.ids == token).argmax()

@@ -174,6 +174,31 @@ class StepEvent:
     stop_reason: StopReason | None = None
     stop_overlap: int = 0
 
+    @classmethod
+    def stopped(
+        cls,
+        index: int,
+        settings: DecodingSettings,
+        context_length: int,
+        reason: StopReason,
+        prefill: PrefillInfo | None,
+    ) -> StepEvent:
+        """A last step that emits nothing but the reason."""
+        return cls(
+            index=index,
+            tokens=(),
+            drafts=(),
+            calls=0,
+            rows=(),
+            lookahead_rows=0,
+            seconds=0.0,
+            forward_seconds=0.0,
+            settings=settings,
+            context_length=context_length,
+            prefill=prefill,
+            stop_reason=reason,
+        )
+
     @property
     def proposed(self) -> int:
         """Number of drafts proposed."""

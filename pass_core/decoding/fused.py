@@ -10,7 +10,6 @@ import heapq
 from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
 import torch
 
 from pass_core.decoding.acceptance import AcceptanceModel
@@ -133,7 +132,7 @@ class FusedStepper(Stepper):
         tree = DraftTree()
         if found:
             for level, token in enumerate(found, start=1):
-                tree.add(Draft(token, level - 2, level, _certain(token), DraftSource.LOOKUP))
+                tree.add(Draft(token, level - 2, level, Distribution.certain(token), DraftSource.LOOKUP))
         elif drafts is not None:
             tree = draft_chain(drafts, state.tokens[-1], state.position, state.seed, settings, rule, depth)
         for draft, reach in zip(tree.drafts, self._acceptance.chain(len(tree))):
@@ -181,7 +180,7 @@ class FusedStepper(Stepper):
                 parent = same[0]
                 tree.drafts[parent].reach = reach = max(reach, tree.drafts[parent].reach)
             else:
-                parent = tree.add(Draft(token, parent, level, _certain(token), DraftSource.LOOKUP, reach))
+                parent = tree.add(Draft(token, parent, level, Distribution.certain(token), DraftSource.LOOKUP, reach))
 
     def _shape(self, state: DecodeState, settings: DecodingSettings, tree: DraftTree) -> tuple[Plan, str]:
         """How many drafts to verify and how long each node's look-ahead chain is, and why."""
@@ -244,10 +243,6 @@ class FusedStepper(Stepper):
 
 def _depth(tree: DraftTree, node: int) -> int:
     return 0 if node == 0 else tree.drafts[node - 1].depth
-
-
-def _certain(token: int) -> Distribution:
-    return Distribution(np.array([token]), np.zeros(1))
 
 
 def _best_first(tree: DraftTree) -> DraftTree:

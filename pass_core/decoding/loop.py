@@ -261,18 +261,4 @@ class _Run:
     def _stopped(
         self, index: int, settings: DecodingSettings, reason: StopReason, prefill: PrefillInfo | None
     ) -> StepEvent:
-        """A last step that emits nothing but the reason."""
-        return StepEvent(
-            index=index,
-            tokens=(),
-            drafts=(),
-            calls=0,
-            rows=(),
-            lookahead_rows=0,
-            seconds=0.0,
-            forward_seconds=0.0,
-            settings=settings,
-            context_length=len(self.state.tokens),
-            prefill=prefill,
-            stop_reason=reason,
-        )
+        return StepEvent.stopped(index, settings, len(self.state.tokens), reason, prefill)

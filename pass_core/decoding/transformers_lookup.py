@@ -262,7 +262,7 @@ class _Watcher:
         right = next((i for i, (d, t) in enumerate(zip(drafted, new)) if d != t), min(len(drafted), len(new)))
         tree = DraftTree()
         for i, token in enumerate(drafted):
-            draft = Draft(token, ROOT if i == 0 else i - 1, i + 1, _certain(token), DraftSource.LOOKUP)
+            draft = Draft(token, ROOT if i == 0 else i - 1, i + 1, Distribution.certain(token), DraftSource.LOOKUP)
             if i <= right and i < len(new):
                 draft.status = DraftStatus.ACCEPTED if i < right else DraftStatus.REJECTED
                 draft.target = targets[i]
@@ -280,22 +280,7 @@ class _Watcher:
     def _stopped(self, reason: StopReason) -> None:
         """A last step that emits nothing but the reason."""
         self.ended = True
-        self.emit(
-            StepEvent(
-                index=self.index,
-                tokens=(),
-                drafts=(),
-                calls=0,
-                rows=(),
-                lookahead_rows=0,
-                seconds=0.0,
-                forward_seconds=0.0,
-                settings=self.settings,
-                context_length=self.length,
-                prefill=self.prefill,
-                stop_reason=reason,
-            )
-        )
+        self.emit(StepEvent.stopped(self.index, self.settings, self.length, reason, self.prefill))
 
     def _now(self) -> float:
         if self.model.device.type != "cpu":
@@ -324,7 +309,3 @@ def as_sampled(logits: torch.Tensor, sampling: SamplingSettings) -> list[Distrib
             kept = kept[np.argsort(-row[kept], kind="stable")]
         out.append(Distribution(kept, row[kept]))
     return out
-
-
-def _certain(token: int) -> Distribution:
-    return Distribution(np.array([token]), np.zeros(1))

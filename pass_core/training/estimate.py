@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from pass_core.models.language_model import LanguageModel
+from pass_core.models.placement import is_spread
 from pass_core.training.config import TrainingConfig, TrainingError
 from pass_core.training.events import Estimate
 from pass_core.training.objective import TEACHER_TOP
@@ -72,7 +73,7 @@ def refuse_untrainable(model: LanguageModel) -> None:
         raise TrainingError(
             f"{model.name} runs with {implementation} attention, which takes no block mask. Load it with SDPA."
         )
-    if len({p.device for p in model.model.parameters()}) > 1:
+    if is_spread(model.model):
         raise TrainingError(
             f"{model.name} is spread over several devices; training needs it on one. Load a smaller model, or use a "
             "machine whose GPU holds this one."
