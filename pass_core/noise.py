@@ -43,15 +43,16 @@ def _mix_one(h: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def _stream_hash(seed: int, stream: int) -> int:
-    return _mix_one((seed * int(_SEED) + stream + 1) % 2**64)
+def stream_hash(seed: int, stream: int) -> int:
+    """What every number of a stream starts from: positions and tokens are mixed into it."""
+    return _mix_one((seed % 2**64 * int(_SEED) + stream + 1) % 2**64)
 
 
 def uniform(
     seed: int, position: npt.ArrayLike, token: npt.ArrayLike, stream: Stream = Stream.TARGET
 ) -> npt.NDArray[np.float64]:
     """Uniform numbers in the open interval (0, 1); `position` and `token` broadcast."""
-    h = _stream_hash(seed % 2**64, int(stream))
+    h = stream_hash(seed, int(stream))
     if isinstance(position, int):  # the common case; Python's integers are faster than arrays of one
         start: npt.NDArray[np.uint64] = np.asarray(_mix_one(h ^ (position * int(_POSITION) % 2**64)), dtype=np.uint64)
     else:

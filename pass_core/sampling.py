@@ -6,6 +6,7 @@ import math
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -95,6 +96,33 @@ def distributions(
         return [Distribution(every, row) for row in log_p]
     ids, values = top_candidates(logits, sampling.top_k, rows)
     return [Distribution(i, p) for i, p in zip(ids, normalise(values, sampling.temperature))]
+
+
+class RowDistributions(Sequence[Distribution]):
+    """The distributions of rows of `logits` [n, vocabulary], each processed when it is first asked for: a walk through
+    a tree of drafts looks at few of them."""
+
+    def __init__(self, logits: torch.Tensor, sampling: SamplingSettings) -> None:
+        self._logits = logits.float()
+        self._sampling = sampling
+        self._known: dict[int, Distribution] = {}
+
+    def __len__(self) -> int:
+        return int(self._logits.shape[0])
+
+    @overload
+    def __getitem__(self, index: int) -> Distribution: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Distribution]: ...
+
+    def __getitem__(self, index: int | slice) -> Distribution | list[Distribution]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        found = self._known.get(index)
+        if found is None:
+            found = self._known[index] = distributions(self._logits, self._sampling, [range(len(self))[index]])[0]
+        return found
 
 
 def candidate_distributions(

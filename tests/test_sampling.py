@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 import pass_core.sampling as under_test
 from pass_core.decoding.settings import SamplingSettings, SettingsError
 from pass_core.noise import Stream
-from pass_core.sampling import Distribution, candidate_distributions, distributions, normalise, top_candidates
+from pass_core.sampling import (
+    Distribution,
+    RowDistributions,
+    candidate_distributions,
+    distributions,
+    normalise,
+    top_candidates,
+)
 
 
 def reference(logits: np.ndarray, sampling: SamplingSettings) -> dict[int, float]:
@@ -189,3 +196,21 @@ def test_one_copy_from_a_device_answers_all_questions(
     for (ids, values), (right_ids, right_values) in zip(got, expected):
         assert np.array_equal(ids, right_ids)
         assert np.array_equal(values, right_values)
+
+
+def test_rows_processed_on_demand_are_those_processed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.randn(5, 40, generator=torch.Generator().manual_seed(3), dtype=torch.bfloat16)
+    sampling = SamplingSettings(0.8, 6)
+    every = distributions(logits, sampling)
+    asked: list[object] = []
+    inner = under_test.distributions
+    monkeypatch.setattr(under_test, "distributions", lambda *a: asked.append(a[2]) or inner(*a))
+    rows = RowDistributions(logits, sampling)
+    assert len(rows) == 5
+    for i in (3, 0, 3, 4):
+        assert rows[i].ids.tolist() == every[i].ids.tolist()
+        assert rows[i].log_p.tolist() == every[i].log_p.tolist()
+    assert [d.ids.tolist() for d in rows[1:3]] == [d.ids.tolist() for d in every[1:3]]
+    assert asked == [[3], [0], [4], [1], [2]], "each once, and only those asked for"
+    with pytest.raises(IndexError):
+        rows[5]

@@ -55,6 +55,9 @@ def train(
     acceptance_share: Annotated[
         float, typer.Option(help="Last part of the run that trains on acceptance itself.")
     ] = _DEFAULT.acceptance_share,
+    surprise: Annotated[
+        float, typer.Option(help="How much more often chains start before tokens hard to guess, 0 to 1.")
+    ] = _DEFAULT.surprise,
     evaluate_every: Annotated[int, typer.Option(help="Steps between evaluations.")] = _DEFAULT.evaluate_every,
     contexts: Annotated[int, typer.Option(help="Held-out places an evaluation tries.")] = _DEFAULT.evaluate_contexts,
     patience: Annotated[int, typer.Option(help="End after so many evaluations without a better one; 0: never.")] = 0,
@@ -94,6 +97,7 @@ def train(
         adapter_lr=adapter_lr,
         sampler_lr=sampler_lr,
         acceptance_share=acceptance_share,
+        surprise=surprise,
         temperature=temperature,
         top_k=top_k,
         seed=seed,

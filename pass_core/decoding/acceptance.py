@@ -15,7 +15,7 @@ _LOOKUP_PRIOR = {0: 0.0, 1: 0.2, 2: 0.45, 3: 0.7}
 _MEMORY = 0.97
 _PRIOR_WEIGHT = 8.0
 # Drafts are less sure than their scores say: a flatter softmax ranks siblings against deeper drafts rightly.
-_SPREAD = 1.5
+SPREAD = 1.5
 
 
 @dataclass(slots=True)
@@ -56,13 +56,18 @@ class AcceptanceModel:
             self.hit.append(_Ratio(prior * _PRIOR_WEIGHT, _PRIOR_WEIGHT))
             self.share.append(_Ratio(min(1.0, 1.5 * prior) * _PRIOR_WEIGHT, _PRIOR_WEIGHT))
 
-    def candidates(self, depth: int, scores: Sequence[float]) -> list[float]:
-        """Acceptance probabilities of candidates with these perturbed scores, best first."""
+    def candidates(self, depth: int, scores: Sequence[float], spread: float = SPREAD) -> list[float]:
+        """Acceptance probabilities of candidates with these (perturbed) scores, best first."""
         self._grow(depth)
         s = np.asarray(scores)
-        weights = np.exp((s - s[0]) / _SPREAD)
+        weights = np.exp((s - s[0]) / spread)
         weights /= weights.sum()
-        return (weights * min(1.0, self.share[depth - 1].value())).tolist()
+        return (weights * self.shares(depth)[-1]).tolist()
+
+    def shares(self, depth: int) -> list[float]:
+        """`share` of depths 1..depth, at most 1 each."""
+        self._grow(depth)
+        return [min(1.0, self.share[d].value()) for d in range(depth)]
 
     def chain(self, depth: int) -> list[float]:
         """Probability that a draft of each depth 1..depth is accepted, all above it included."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pass_core.runtime.cost import CostModel
+from pass_core.runtime.native.shape import native_shape
 
 # What a look-ahead row is worth now is spent again on verifying its drafts in the next step.
 FUTURE_WEIGHT = 0.6
@@ -57,11 +58,27 @@ def plan(
         cost: measured seconds of a call by rows; None fills the limit whatever it costs.
         rate: tokens per second that the rows compete with.
     """
-    best, best_value, falling = Plan(0, (0,)), -np.inf, 0
     seconds = cost.table(rows_limit) * rate if cost is not None else np.zeros(rows_limit + 1)
+    counts = _counts(min(len(reaches), rows_limit - 1))
+    found = native_shape(reaches, parents, gains, counts, rows_limit, seconds, FUTURE_WEIGHT, PATIENCE)
+    if found is not None:
+        return Plan(found[0], tuple(found[1]))
+    return _search(reaches, parents, gains, counts, rows_limit, seconds)
+
+
+def _search(
+    reaches: Sequence[float],
+    parents: Sequence[int],
+    gains: Sequence[float],
+    counts: Sequence[int],
+    rows_limit: int,
+    seconds: np.ndarray,
+) -> Plan:
+    """What the compiled library finds, where there is none."""
+    best, best_value, falling = Plan(0, (0,)), -np.inf, 0
     gain = np.asarray(gains, dtype=np.float64)
     expected = np.concatenate(([1.0], np.asarray(reaches, dtype=np.float64))).cumsum()
-    for drafts in _counts(min(len(reaches), rows_limit - 1)):
+    for drafts in counts:
         stops = stop_probabilities(reaches, parents, drafts)
         worth = np.multiply.outer(stops, gain).ravel()
         order = (-worth).argsort(kind="stable")[: rows_limit - 1 - drafts]

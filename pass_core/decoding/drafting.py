@@ -19,57 +19,72 @@ class LookaheadDrafts:
     """What one chain of look-ahead rows drafts below the last committed token.
 
     Args:
-        hidden: [c, hidden] look-ahead states after the final norm; row d-1 drafts depth d.
-        steps: 0-based look-ahead step of each row (not d-1 where an ancestor's chain is borrowed).
-        logits: [n, vocabulary] of some call's rows, where those of these rows are among them already.
-        at: [c] which rows of `logits` those are; the first c by default.
+        hidden: [n, hidden] states of a call's rows after the final norm.
+        at: which of these rows are the chain's; at[d-1] drafts depth d.
+        steps: 0-based look-ahead step of each row of the chain (not d-1 where an ancestor's chain is borrowed).
+        logits: [n, vocabulary] of the same rows, where they are known already.
     """
 
     def __init__(
         self,
         runtime: Runtime,
         hidden: torch.Tensor,
+        at: Sequence[int],
         steps: Sequence[int],
         sampler: SamplerHead | None = None,
         logits: torch.Tensor | None = None,
-        at: Sequence[int] | None = None,
     ) -> None:
-        self._runtime = runtime
-        self._hidden = hidden
-        self._steps = steps
-        self._sampler = sampler
-        known = logits is not None or not hidden.shape[0]
-        self._logits = logits if known else runtime.logits(hidden)
-        self._at = list(at)[: hidden.shape[0]] if known and at is not None else list(range(hidden.shape[0]))
+        self.runtime = runtime
+        self.sampler = sampler
+        self.steps = list(steps)
+        self.at = list(at)
+        self.hidden = hidden
+        self._logits = logits
         self._plain: dict[SamplingSettings, list[Distribution]] = {}
         self._candidates: dict[int, np.ndarray] = {}
+        self._chain: torch.Tensor | None = None
         self._prepared: torch.Tensor | None = None
 
     @property
     def depth(self) -> int:
         """How deep this chain can draft."""
-        return int(self._hidden.shape[0])
+        return len(self.at)
 
     @property
     def coherent(self) -> bool:
         """Whether a draft's distribution depends on the token before it."""
-        return self._sampler is not None
+        return self.sampler is not None
+
+    @property
+    def logits(self) -> torch.Tensor:
+        """Plain look-ahead logits; row at[d-1] is that of depth d."""
+        if self._logits is None:
+            self.hidden, self.at = self._states(), list(range(self.depth))
+            self._logits = self.runtime.logits(self.hidden)
+        return self._logits
 
     def distributions(self, depth: int, before: Sequence[int], sampling: SamplingSettings) -> list[Distribution]:
         """The draft distributions at `depth` (1-based), one for each token in `before` that could precede it."""
-        assert self._logits is not None
-        if self._sampler is None:
+        logits = self.logits
+        if self.sampler is None:
             plain = self._plain.get(sampling)
             if plain is None:
-                plain = self._plain[sampling] = distributions(self._logits, sampling, self._at)
+                plain = self._plain[sampling] = distributions(logits, sampling, self.at)
             return [plain[depth - 1]] * len(before)
         # Only the depths that are asked for: most trees end long before the chain does.
         ids = self._candidates.get(depth)
         if ids is None:
-            ids = np.sort(top_candidates(self._logits, SAMPLER_CANDIDATES, self._at[depth - 1 : depth])[0][0])
+            ids = np.sort(top_candidates(logits, SAMPLER_CANDIDATES, self.at[depth - 1 : depth])[0][0])
             self._candidates[depth] = ids
+        states = self._states()
         if self._prepared is None:
-            self._prepared = self._sampler.prepare(self._hidden, self._steps)
+            self._prepared = self.sampler.prepare(states, self.steps)
         tokens = np.asarray(before, dtype=np.int64)
-        scores = self._sampler.scores(self._hidden[depth - 1], self._prepared[depth - 1], tokens, ids)
+        scores = self.sampler.scores(states[depth - 1], self._prepared[depth - 1], tokens, ids)
         return candidate_distributions(ids, scores, sampling)
+
+    def _states(self) -> torch.Tensor:
+        """[depth, hidden] of the chain's rows."""
+        if self._chain is None:
+            self._chain = self.hidden.index_select(0, torch.tensor(self.at, device=self.hidden.device))
+        return self._chain

@@ -6,7 +6,7 @@ look-ahead rows. Where the walk stops, that node's chain drafts the next tree. a
 
 from __future__ import annotations
 
-import heapq
+import time
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,6 +16,7 @@ from pass_core.decoding.acceptance import AcceptanceModel
 from pass_core.decoding.budget import Plan, plan
 from pass_core.decoding.drafting import LookaheadDrafts
 from pass_core.decoding.events import DraftSource
+from pass_core.decoding.growing import Proposals, best_first, grow_tree
 from pass_core.decoding.lookup import NgramLookup
 from pass_core.decoding.settings import MAX_ROWS, DecodingSettings
 from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
@@ -25,23 +26,20 @@ from pass_core.decoding.verification import VerificationRule
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.cost import CostModel, cost_for
 from pass_core.runtime.rows import RowsBuilder
-from pass_core.sampling import Distribution, distributions
+from pass_core.sampling import Distribution, RowDistributions
 
-BRANCHES = 10
-BEAM = 4
 MOST_ROWS = 48
 ONE_HEAD_PASS = 24
 PROBE_EVERY = 24
-# No row is cheap enough for a draft that is accepted so seldom: it need not be made at all.
-HOPELESS = 0.01
-# Nor is a level worth growing that the walk comes to so seldom.
-UNLIKELY_LEVEL = 0.05
+# Now and then a call is kept small, to know what such a call costs by now.
+SMALL_CALLS = (8, 12, 4)
+SMALL_EVERY = 16
 
 
 @dataclass(slots=True)
 class _Pending:
-    """Look-ahead states that draft the next tree, and the text length they belong to; `at` are their rows in `logits`
-    of the last call."""
+    """Look-ahead rows of the last call that draft the next tree, and the text length they belong to; see
+    LookaheadDrafts."""
 
     length: int
     hidden: torch.Tensor
@@ -60,15 +58,18 @@ class FusedStepper(Stepper):
         self._lookup = NgramLookup()
         self._plain_steps = 0
         self._rate = 0.0
+        self._steps = 0
 
     def forget(self) -> None:
         self._pending = None
 
     def step(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule) -> StepOutcome:
+        started = time.perf_counter()
+        self._steps += 1
         depth = min(settings.k, state.remaining - 1)
-        tree, match = self._grow(state, settings, rule, depth)
-        shape, reason = self._shape(state, settings, tree)
-        tree = DraftTree(tree.drafts[: shape.drafts])
+        proposals, match = self._grow(state, settings, rule, depth)
+        shape, reason = self._shape(state, settings, proposals)
+        tree = proposals.first(shape.drafts)
 
         rows = RowsBuilder()
         nodes = [rows.add_token(state.tokens[-1])]
@@ -78,46 +79,61 @@ class FusedStepper(Stepper):
             rows.add_lookahead_chain(state.lookahead_steps(length, _depth(tree, i)), node)
             for i, (node, length) in enumerate(zip(nodes, shape.chains))
         ]
+        called = time.perf_counter()
         hidden = state.call(rows.build())
         # One pass over the vocabulary head for all rows, or one now and one for the chosen chain next time: reading the
         # head costs as much as a dozen rows.
         together = len(rows) <= ONE_HEAD_PASS
         logits = state.runtime.logits(hidden if together else hidden[: len(nodes)])
-        targets = distributions(logits, settings.sampling, range(len(nodes)))
+        state.runtime.synchronize()
+        took = time.perf_counter() - called
+        targets = RowDistributions(logits, settings.sampling)
         walk = verify_tree(tree, targets, rule, state.seed, state.position)
         state.cache.commit([nodes[0], *(nodes[i + 1] for i in walk.path)])
         self._acceptance.learn(tree, match)
-        self._learn_rate(len(walk.emitted), len(rows))
         self._keep(state, walk, hidden, logits if together else None, chains)
+        self._learn_cost(len(rows), took, len(walk.emitted), time.perf_counter() - started - took)
         return StepOutcome(walk.emitted, tree, reason)
 
     def _grow(
         self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule, depth: int
-    ) -> tuple[DraftTree, int]:
-        """All drafts worth considering, best first, and the n-gram length behind those of prompt lookup."""
+    ) -> tuple[Proposals, int]:
+        """All drafts worth considering, and the n-gram length behind those of prompt lookup."""
         drafts: LookaheadDrafts | None = None
         pending = self._pending
         if pending is not None and pending.length == len(state.tokens) and depth > 0:
             drafts = LookaheadDrafts(
                 state.runtime,
-                pending.hidden[:depth],
+                pending.hidden,
+                pending.at[:depth],
                 pending.steps[:depth],
                 state.sampler,
                 pending.logits,
-                pending.at,
             )
         found: list[int] = []
         match = 0
         if settings.prompt_lookup and depth > 0:
             found, match = self._lookup.propose(state.tokens, depth)
         if not rule.trees:
-            return self._chain(state, settings, rule, drafts, found, depth), match
-        tree = DraftTree()
+            return Proposals.of(self._chain(state, settings, rule, drafts, found, depth)), match
+        proposals = Proposals.of(DraftTree())
         if drafts is not None:
-            self._branch(state, settings, rule, drafts, tree, min(depth, drafts.depth))
+            proposals = grow_tree(
+                drafts,
+                state.tokens[-1],
+                state.position,
+                state.seed,
+                depth,
+                settings,
+                rule,
+                self._acceptance,
+                _row_limit(settings),
+            )
         if found:
+            tree = proposals.first(len(proposals.reaches))
             self._merge_lookup(tree, found, match)
-        return _best_first(tree), match
+            proposals = Proposals.of(best_first(tree))
+        return proposals, match
 
     def _chain(
         self,
@@ -139,36 +155,6 @@ class FusedStepper(Stepper):
             draft.reach = reach
         return tree
 
-    def _branch(
-        self,
-        state: DecodeState,
-        settings: DecodingSettings,
-        rule: VerificationRule,
-        drafts: LookaheadDrafts,
-        tree: DraftTree,
-        depth: int,
-    ) -> None:
-        """Level by level, the best candidates below the best nodes of the level above."""
-        chain = settings.row_budget is None and not settings.auto
-        branches, width = (1, 1) if chain else (BRANCHES, BEAM)
-        least = HOPELESS if settings.auto else 0.0
-        beam: list[tuple[int, int, float]] = [(ROOT, state.tokens[-1], 1.0)]
-        for level in range(1, depth + 1):
-            below = drafts.distributions(level, [token for _, token, _ in beam], settings.sampling)
-            added: list[int] = []
-            all_drawn = rule.draw_drafts(below, state.seed, state.position + level - 1, branches)
-            for (parent, _, reach), distribution, drawn in zip(beam, below, all_drawn):
-                shares = self._acceptance.candidates(level, [score for _, score in drawn])
-                for (token, _), share in zip(drawn, shares):
-                    if reach * share < least:
-                        break
-                    draft = Draft(token, parent, level, distribution, DraftSource.LOOKAHEAD, reach * share)
-                    added.append(tree.add(draft))
-            best = heapq.nlargest(width, added, key=lambda i: tree.drafts[i].reach)
-            beam = [(i, tree.drafts[i].token, tree.drafts[i].reach) for i in best]
-            if sum(reach for _, _, reach in beam) < UNLIKELY_LEVEL and settings.auto:
-                return
-
     def _merge_lookup(self, tree: DraftTree, found: list[int], match: int) -> None:
         """Add the looked-up continuation as one path; where a look-ahead draft stands already, it gains in weight."""
         hit = self._acceptance.lookup_hit(match)
@@ -182,19 +168,23 @@ class FusedStepper(Stepper):
             else:
                 parent = tree.add(Draft(token, parent, level, Distribution.certain(token), DraftSource.LOOKUP, reach))
 
-    def _shape(self, state: DecodeState, settings: DecodingSettings, tree: DraftTree) -> tuple[Plan, str]:
+    def _shape(self, state: DecodeState, settings: DecodingSettings, proposals: Proposals) -> tuple[Plan, str]:
         """How many drafts to verify and how long each node's look-ahead chain is, and why."""
         steps = state.lookahead_steps(min(settings.k, state.remaining - 2))
-        full = Plan(len(tree), (steps,) * (len(tree) + 1))
+        reaches = proposals.reaches
+        full = Plan(len(reaches), (steps,) * (len(reaches) + 1))
         if settings.row_budget is None and not settings.auto and full.rows <= MAX_ROWS:
             return full, ""
-        limit = settings.row_budget or (MOST_ROWS if settings.auto else MAX_ROWS)
         cost = cost_for(self._model) if settings.auto else None
+        limit = _row_limit(settings)
+        turn, rest = divmod(self._steps, SMALL_EVERY)
+        if settings.auto and rest == 0:
+            limit = min(limit, SMALL_CALLS[turn % len(SMALL_CALLS)])
         # After many plain calls, draft once all the same: the text may have become easier to guess.
         probing = self._plain_steps >= PROBE_EVERY
         shape = plan(
-            [d.reach for d in tree.drafts],
-            [d.parent for d in tree.drafts],
+            reaches,
+            proposals.parents,
             self._acceptance.chain(steps),
             limit,
             None if probing else cost,
@@ -206,17 +196,17 @@ class FusedStepper(Stepper):
         self._plain_steps = self._plain_steps + 1 if plain else 0
         if plain:
             return shape, "plain call: drafting would cost more than it is expected to bring"
-        reach = sum(d.reach for d in tree.drafts[: shape.drafts])
         return shape, (
-            f"{shape.drafts} drafts and {sum(shape.chains)} look-ahead rows: {1 + reach:.1f} tokens expected"
-            + (" (probing)" if probing else "")
+            f"{shape.drafts} drafts and {sum(shape.chains)} look-ahead rows: "
+            f"{1 + sum(reaches[: shape.drafts]):.1f} tokens expected" + (" (probing)" if probing else "")
         )
 
-    def _learn_rate(self, emitted: int, rows: int) -> None:
-        """Follow the tokens per second of measured cost that this text gives: what further rows compete with."""
+    def _learn_cost(self, rows: int, call_seconds: float, emitted: int, other_seconds: float) -> None:
+        """Follow what calls cost, and the tokens per second that this text gives: what further rows compete with."""
         cost = cast(CostModel | None, self._model.cost)
         if cost is not None:
-            rate = emitted / cost(rows)
+            cost.observe(rows, call_seconds)
+            rate = emitted / (cost(rows) + other_seconds)
             self._rate = rate if self._rate == 0 else 0.95 * self._rate + 0.05 * rate
 
     def _keep(
@@ -237,21 +227,12 @@ class FusedStepper(Stepper):
                 break
         self._pending = None
         if at:
-            chosen = hidden.index_select(0, torch.tensor(at, device=hidden.device))
-            self._pending = _Pending(len(state.tokens) + len(walk.emitted), chosen, logits, at, steps)
+            self._pending = _Pending(len(state.tokens) + len(walk.emitted), hidden, logits, at, steps)
 
 
 def _depth(tree: DraftTree, node: int) -> int:
     return 0 if node == 0 else tree.drafts[node - 1].depth
 
 
-def _best_first(tree: DraftTree) -> DraftTree:
-    """The same drafts by falling reach; a child never stands before its parent, for its reach is not higher."""
-    order = sorted(range(len(tree)), key=lambda i: (-tree.drafts[i].reach, tree.drafts[i].depth))
-    place = {ROOT: ROOT, **{old: new for new, old in enumerate(order)}}
-    out = DraftTree()
-    for old in order:
-        draft = tree.drafts[old]
-        draft.parent = place[draft.parent]
-        out.add(draft)
-    return out
+def _row_limit(settings: DecodingSettings) -> int:
+    return settings.row_budget or (MOST_ROWS if settings.auto else MAX_ROWS)

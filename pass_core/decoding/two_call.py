@@ -11,7 +11,7 @@ from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
 from pass_core.decoding.tree import ROOT, Draft, DraftTree, Emitted, verify_tree
 from pass_core.decoding.verification import VerificationRule
 from pass_core.runtime.rows import RowsBuilder
-from pass_core.sampling import distributions
+from pass_core.sampling import RowDistributions, distributions
 
 
 class TwoCallStepper(Stepper):
@@ -40,13 +40,13 @@ class TwoCallStepper(Stepper):
         if not chain or self._ends_text(first) or self._cancelled():
             return StepOutcome(emitted, DraftTree())
 
-        drafts = LookaheadDrafts(state.runtime, hidden[1:], range(count), state.sampler)
+        drafts = LookaheadDrafts(state.runtime, hidden, chain, range(count), state.sampler)
         tree = draft_chain(drafts, first, state.position + 1, state.seed, settings, rule, count)
         rows = RowsBuilder()
         at = rows.add_token(first)
         for draft in tree.drafts:
             at = rows.add_token(draft.token, at)
-        targets = distributions(state.runtime.logits(state.call(rows.build())), settings.sampling)
+        targets = RowDistributions(state.runtime.logits(state.call(rows.build())), settings.sampling)
         walk = verify_tree(tree, targets, rule, state.seed, state.position + 1)
         state.cache.commit(list(range(len(walk.path) + 1)))
         return StepOutcome(emitted + walk.emitted, tree)

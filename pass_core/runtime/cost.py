@@ -18,24 +18,42 @@ from pass_core.runtime.base import Runtime
 from pass_core.runtime.factory import runtime_for
 from pass_core.runtime.rows import Rows, RowsBuilder, chain_rows
 
-ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48)
+ROWS = (1, 2, 4, 8, 12, 14, 16, 24, 32, 48)
 SETTLED = 3  # rounds without a faster call end the measurement
+_FOLLOW = 0.1  # weight of one observed call
+_DISTURBED = 1.5  # no call counts as slower than this, relative to what was expected
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """Seconds of a call by its rows: linear between the measured points, beyond them as their last slope."""
+    """Seconds of a call by its rows: linear between the measured points, beyond them as their last slope.
+
+    Attributes:
+        seconds: as measured.
+    """
 
     seconds: Mapping[int, float]
+    _now: dict[int, float] = field(default_factory=dict[int, float], repr=False, compare=False)
     _tables: dict[int, np.ndarray] = field(default_factory=dict[int, np.ndarray], repr=False, compare=False)
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """Follow what calls cost now: a shared machine's memory is half as fast an hour later, which makes few rows
+        dearer and many rows hardly."""
+        known = self._now or dict(self.seconds)
+        nearest = min(known, key=lambda r: abs(r - rows))
+        expected = self(rows)
+        there = known[nearest] * min(seconds / expected, _DISTURBED)
+        self._now.update({**known, nearest: known[nearest] + _FOLLOW * (there - known[nearest])})
+        self._tables.clear()
 
     def table(self, most: int) -> np.ndarray:
         """[most + 1] seconds of calls with 0..most rows (entry 0 is that of one row); never falling with rows."""
         found = self._tables.get(most)
         if found is None:
-            rows = sorted(self.seconds)
+            at = self._now or self.seconds
+            rows = sorted(at)
             # What disturbs a measurement only adds to it: a smaller call never costs more than a larger one did.
-            known = np.minimum.accumulate([self.seconds[r] for r in reversed(rows)])[::-1]
+            known = np.minimum.accumulate([at[r] for r in reversed(rows)])[::-1]
             wanted = np.arange(most + 1)
             found = np.interp(wanted, rows, known)
             if len(rows) > 1:

@@ -65,7 +65,14 @@ def chain_depths(rows: int, count: int, survival: float, generator: torch.Genera
 
 
 def place_chains(
-    lengths: list[int], rows: int, count: int, survival: float, generator: torch.Generator, *, first: int = 1
+    lengths: list[int],
+    rows: int,
+    count: int,
+    survival: float,
+    generator: torch.Generator,
+    *,
+    first: int = 1,
+    weights: torch.Tensor | None = None,
 ) -> Chains:
     """Random chains for each sequence of the batch.
 
@@ -74,6 +81,7 @@ def place_chains(
         rows: look-ahead rows per sequence.
         count: L.
         first: least context length.
+        weights: [batch, longest length] how often a chain starts at each context length; None for all alike.
     """
     context = torch.zeros(len(lengths), rows, dtype=torch.long)
     chain, depth = torch.full_like(context, -1), torch.zeros_like(context)
@@ -81,7 +89,12 @@ def place_chains(
     for b, length in enumerate(lengths):
         depths = chain_depths(rows, count, survival, generator)
         places = length - first
-        order = torch.randperm(max(1, places), generator=generator)
+        if weights is None or places < 1:
+            order = torch.randperm(max(1, places), generator=generator)
+        else:
+            # Places in a weighted random order: none is taken twice before all were.
+            keys = torch.empty(places).exponential_(generator=generator) / weights[b, first:length].clamp_min(1e-6)
+            order = keys.argsort()
         at = 0
         for n, d in enumerate(depths):
             c = first + int(order[n % len(order)])

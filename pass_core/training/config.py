@@ -37,6 +37,8 @@ class TrainingConfig:
         rows: look-ahead rows per sequence and step (rounded to whole chains).
         survival: each chain is one row deeper with this probability, so LA_j is trained survival^(j-1) as often
             as LA_1: it stands in for the weights 0.8^(j-1) on the loss, and saves the rows.
+        surprise: how much more often a chain starts before a token that the model gave a small probability: a place
+            counts (1 - surprise) + surprise (1 - p). A decoder starts its chains there (0: all places alike).
         length: tokens per sequence; longer documents are cut.
         vector_lr, adapter_lr, sampler_lr: peak learning rates of embeddings and deep vectors, adapters, sampler.
         warmup: steps of linear warm-up; then cosine.
@@ -63,6 +65,7 @@ class TrainingConfig:
     batch: int = 4
     rows: int = 192
     survival: float = 0.75
+    surprise: float = 0.0
     length: int = 256
     vector_lr: float = 1.2e-2
     adapter_lr: float = 1.2e-3
@@ -91,6 +94,7 @@ class TrainingConfig:
         need(self.batch >= 1, f"at least one sequence a step is needed, not {self.batch}")
         need(self.rows >= self.lookahead, f"rows per sequence must be at least L = {self.lookahead}, not {self.rows}")
         need(0.0 < self.survival <= 1.0, f"survival must be in (0, 1], not {self.survival}")
+        need(0.0 <= self.surprise <= 1.0, f"surprise must be in [0, 1], not {self.surprise}")
         need(self.length >= 16, f"a sequence needs at least 16 tokens, not {self.length}")
         need(self.temperature > 0, "training needs a temperature above 0 (the acceptance loss divides by it)")
         need(self.top_k >= 1, f"top-k must be at least 1 in training, not {self.top_k}")

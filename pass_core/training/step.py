@@ -57,6 +57,21 @@ def epoch_order(size: int, seed: int, epoch: int) -> tuple[int, ...]:
     return tuple(numbers)
 
 
+def place_weights(batch: Batch, config: TrainingConfig) -> torch.Tensor:
+    """How often a chain is to start at each context length c of each sequence, [batch, tokens], on the CPU.
+
+    A decoder drafts anew right after a token that it could not guess. `config.surprise` weighs each c by how unlikely
+    the model itself found token c, at the sampling settings of the run.
+    """
+    top = config.top_k
+    log_p = (batch.targets.log_probs[..., :top] / config.temperature).log_softmax(-1)
+    chosen = batch.prefix.ids[:, 1:, None] == batch.targets.ids[:, :-1, :top]
+    known = torch.where(chosen, log_p[:, :-1].exp(), torch.zeros_like(log_p[:, :-1])).sum(-1)
+    weights = torch.ones(batch.prefix.ids.shape, device=known.device)
+    weights[:, 1:] = 1 - config.surprise * known
+    return weights.cpu()
+
+
 def batch_loss(
     model: LanguageModel,
     parts: LookaheadParts,

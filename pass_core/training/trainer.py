@@ -51,7 +51,14 @@ from pass_core.training.events import (
 )
 from pass_core.training.parts import new_parts, parts_of
 from pass_core.training.processes import Processes
-from pass_core.training.step import batch_loss, epoch_order, frozen, learning_rate_factor, step_generator
+from pass_core.training.step import (
+    batch_loss,
+    epoch_order,
+    frozen,
+    learning_rate_factor,
+    place_weights,
+    step_generator,
+)
 from pass_core.training.store import PrefixStore
 
 FREQUENT = 1024
@@ -228,9 +235,17 @@ class Trainer:
         if mine:
             batch = self.store.batch([n for _, n in mine])
             generators = [step_generator(config.seed, self.step, place) for place, _ in mine]
+            weights = place_weights(batch, config) if config.surprise else None
             chains = [
-                place_chains([length], config.rows, config.lookahead, config.survival, generator)
-                for length, generator in zip(batch.lengths, generators, strict=True)
+                place_chains(
+                    [length],
+                    config.rows,
+                    config.lookahead,
+                    config.survival,
+                    generator,
+                    weights=None if weights is None else weights[b : b + 1],
+                )
+                for b, (length, generator) in enumerate(zip(batch.lengths, generators, strict=True))
             ]
             acceptance = config.acceptance_weight if late else 0.0
             total, shown = batch_loss(

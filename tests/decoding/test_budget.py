@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pass_core.decoding.budget import Plan, plan, stop_probabilities
 from pass_core.runtime.cost import CostModel
+from pass_core.runtime.native.build import library
 
 FLAT = CostModel({1: 0.010, 16: 0.010, 32: 0.010})
 STEEP = CostModel({1: 0.010, 2: 0.020, 32: 0.320})
@@ -58,9 +59,33 @@ def test_every_shape_keeps_to_the_limit(shares: list[float], gains: list[float],
     place = {-1: -1, **{old: new for new, old in enumerate(order)}}
     reaches, parents = [reaches[i] for i in order], [place[parents[i]] for i in order]
     shape = plan(reaches, parents, np.cumprod(gains).tolist(), limit, None, 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pass_core.decoding.budget.native_shape", lambda *_: None)
+        assert shape == plan(reaches, parents, np.cumprod(gains).tolist(), limit, None, 0.0)
     assert 1 <= shape.rows <= limit
     assert len(shape.chains) == shape.drafts + 1
     assert all(0 <= c <= len(gains) for c in shape.chains)
+
+
+@pytest.mark.skipif(library() is None, reason="no C++ compiler on this machine")
+@pytest.mark.parametrize("cost", [FLAT, STEEP, CostModel({1: 0.01, 16: 0.011, 24: 0.02, 48: 0.05})])
+def test_the_compiled_search_chooses_what_the_other_does(cost: CostModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    shapes: list[Plan] = []
+    for compiled in (True, False):
+        if not compiled:
+            monkeypatch.setattr("pass_core.decoding.budget.native_shape", lambda *_: None)
+        rng = np.random.default_rng(5)
+        for _ in range(60):
+            drafts = int(rng.integers(0, 40))
+            parents = [int(rng.integers(-1, i)) for i in range(drafts)]
+            reaches: list[float] = []
+            for parent in parents:
+                reaches.append((reaches[parent] if parent >= 0 else 1.0) * float(rng.uniform(0.05, 0.3)))
+            gains = np.cumprod(rng.uniform(0.2, 0.9, int(rng.integers(0, 6)))).tolist()
+            shapes.append(plan(reaches, parents, gains, int(rng.integers(1, 48)), cost, float(rng.uniform(2, 200))))
+    assert shapes[:60] == shapes[60:]
+    assert len({s.rows for s in shapes}) > 1
 
 
 def test_cost_never_falls_and_goes_on_with_its_last_slope() -> None:

@@ -85,3 +85,24 @@ def test_a_model_keeps_its_table() -> None:
     model = tiny.tiny_llama()
     model.cost = CostModel({1: 1.0})
     assert cost_for(model) is model.cost
+
+
+def test_observed_calls_move_the_table_near_them_and_a_disturbed_one_hardly() -> None:
+    cost = CostModel({1: 1.0, 8: 2.0, 16: 4.0})
+    before = cost.table(16).copy()
+    for _ in range(60):
+        cost.observe(15, 3.0)
+    after = cost.table(16)
+    assert after[15] == pytest.approx(3.0, rel=0.02)
+    assert after[1] == before[1]
+    assert after[8] == before[8]
+    cost.observe(8, 1000.0)
+    assert cost(8) == pytest.approx(2.0 * 1.05)
+    assert cost.seconds == {1: 1.0, 8: 2.0, 16: 4.0}, "what was measured stays"
+
+
+def test_a_faster_large_call_shows_that_smaller_ones_are_fast_too() -> None:
+    cost = CostModel({1: 3.0, 16: 4.0})
+    for _ in range(80):
+        cost.observe(16, 1.0)
+    assert cost(1) == pytest.approx(1.0, rel=0.02)

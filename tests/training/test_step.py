@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ import torch
 
 from pass_core.models.language_model import LanguageModel
 from pass_core.training.chains import Chains, place_chains
-from pass_core.training.forward import lookahead_forward, prefix_forward
+from pass_core.training.forward import Prefix, lookahead_forward, prefix_forward
+from pass_core.training.objective import Targets
 from pass_core.training.parts import LookaheadParts, new_parts
-from pass_core.training.step import frozen
+from pass_core.training.step import frozen, place_weights
+from pass_core.training.store import Batch
 from pass_core.training.trainer import Trainer, train
 from tests import tiny
 from tests.training.runs import options, own_corpus, small_config
@@ -112,3 +115,29 @@ def _switches() -> tuple[object, object]:
     from pass_core.training.control import PauseSwitch
 
     return CancelToken(), PauseSwitch()
+
+
+def test_chains_start_more_often_before_tokens_that_were_hard_to_guess() -> None:
+    """Token 9 was certain, all others had a probability of 0.1: at surprise 1 no chain starts before token 9."""
+    ids = torch.arange(24)[None]
+    log_p = torch.full((1, 24, 10), 0.1).log()
+    log_p[0, 8] = torch.tensor([1.0, *[1e-12] * 9]).log()
+    listed = torch.arange(1, 25)[None, :, None] + torch.cat((torch.zeros(1), torch.arange(50, 59))).long()
+    batch = Batch(Prefix(ids, [], [], ids.new_zeros(0)), [24], Targets(listed, log_p))
+    config = small_config(temperature=1.0, top_k=10)
+    weights = place_weights(batch, replace(config, surprise=1.0))
+    assert weights[0, 9] == pytest.approx(0.0, abs=1e-6)
+    assert weights[0, 1:9].tolist() == pytest.approx([0.9] * 8)
+    assert place_weights(batch, config).tolist() == torch.ones(1, 24).tolist()
+    even = place_weights(batch, replace(config, surprise=0.5))
+    assert even[0, 9] == pytest.approx(0.5)
+
+    def starts(given: torch.Tensor | None) -> list[int]:
+        chains = [
+            place_chains([24], 12, 4, 0.7, torch.Generator().manual_seed(seed), weights=given) for seed in range(40)
+        ]
+        return [int(c) for one in chains for c in one.context[0][one.depth[0] == 0]]
+
+    assert 9 in starts(None)
+    assert 9 not in starts(weights)
+    assert len(set(starts(weights))) > 15

@@ -656,7 +656,7 @@ constexpr int PHASES_PER_LAYER = 6;
 
 void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
   Model& m = c.m;
-  int n = c.rows, h = m.hidden, d = m.head_dim, group = m.heads / m.kv_heads, q_width = m.heads * d;
+  int n = c.rows, h = m.hidden, d = m.head_dim, group = m.heads / m.kv_heads;
   int slots = (c.length + n + 15) / 16 * 16;
   int head_panels = d / 16, units = m.heads + 2 * m.kv_heads;
   int head_grain = m.team.grain(units), out_grain = m.team.grain(h / 16), inner_grain = m.team.grain(m.inner / 16);
@@ -801,6 +801,58 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
 
 std::vector<float> copy(const float* source, size_t n) {
   return source ? std::vector<float>(source, source + n) : std::vector<float>();
+}
+
+struct TopScratch {
+  std::vector<float> most, sorted;
+  std::vector<std::pair<float, int32_t>> found;
+};
+
+bool before(const std::pair<float, int32_t>& a, const std::pair<float, int32_t>& b) {
+  return a.first > b.first || (a.first == b.first && a.second < b.second);
+}
+
+// The `count` largest of a row, largest first, ties by lower id; see pass_top.
+bool top_of_row(const float* row, int vocabulary, int count, int64_t* ids, float* values, TopScratch& scratch) {
+  constexpr int BLOCK = 128;
+  int blocks = vocabulary / BLOCK;
+  auto& most = scratch.most;
+  most.resize(blocks);
+  for (int b = 0; b < blocks; b++) {
+    f32x16 top = load_f32(row + b * BLOCK);
+    for (int i = 16; i < BLOCK; i += 16) {
+      f32x16 v = load_f32(row + b * BLOCK + i);
+      top = v > top ? v : top;
+    }
+    float best = top[0];
+    for (int i = 1; i < 16; i++) best = top[i] > best ? top[i] : best;
+    most[b] = best;
+  }
+  // At least `count` numbers reach the count-th largest maximum: whatever is below cannot be among the largest.
+  auto& sorted = scratch.sorted;
+  sorted = most;
+  std::nth_element(sorted.begin(), sorted.begin() + count - 1, sorted.end(), std::greater<float>());
+  float least = sorted[count - 1];
+  auto& found = scratch.found;
+  found.clear();
+  for (int b = 0; b < blocks; b++) {
+    if (!(most[b] >= least)) continue;
+    for (int i = b * BLOCK; i < (b + 1) * BLOCK; i += 16) {
+      auto reach = load_f32(row + i) >= least;
+      bool any = false;
+      for (int j = 0; j < 16; j++) any |= reach[j] != 0;
+      if (any)
+        for (int j = i; j < i + 16; j++)
+          if (row[j] >= least) found.push_back({row[j], j});
+    }
+  }
+  if ((int)found.size() < count) return false;
+  std::partial_sort(found.begin(), found.begin() + count, found.end(), before);
+  for (int i = 0; i < count; i++) {
+    values[i] = found[i].first;
+    ids[i] = found[i].second;
+  }
+  return true;
 }
 
 }  // namespace
@@ -962,48 +1014,11 @@ int pass_head(void* model, const float* hidden, int rows, float* logits) {
 // `count`), largest first, ties by lower id. Returns 1 where a row has not that many comparable numbers (NaN).
 int pass_top(const float* logits, int64_t stride, const int32_t* which, int rows, int vocabulary, int count,
              int64_t* ids, float* values) {
-  constexpr int BLOCK = 128;
-  int blocks = vocabulary / BLOCK;
-  std::vector<float> most(blocks), sorted(blocks);
-  std::vector<std::pair<float, int32_t>> found;
-  auto before = [](const std::pair<float, int32_t>& a, const std::pair<float, int32_t>& b) {
-    return a.first > b.first || (a.first == b.first && a.second < b.second);
-  };
-  for (int r = 0; r < rows; r++) {
-    const float* row = logits + (int64_t)which[r] * stride;
-    for (int b = 0; b < blocks; b++) {
-      f32x16 top = load_f32(row + b * BLOCK);
-      for (int i = 16; i < BLOCK; i += 16) {
-        f32x16 v = load_f32(row + b * BLOCK + i);
-        top = v > top ? v : top;
-      }
-      float best = top[0];
-      for (int i = 1; i < 16; i++) best = top[i] > best ? top[i] : best;
-      most[b] = best;
-    }
-    // At least `count` numbers reach the count-th largest maximum: whatever is below cannot be among the largest.
-    sorted = most;
-    std::nth_element(sorted.begin(), sorted.begin() + count - 1, sorted.end(), std::greater<float>());
-    float least = sorted[count - 1];
-    found.clear();
-    for (int b = 0; b < blocks; b++) {
-      if (!(most[b] >= least)) continue;
-      for (int i = b * BLOCK; i < (b + 1) * BLOCK; i += 16) {
-        auto reach = load_f32(row + i) >= least;
-        bool any = false;
-        for (int j = 0; j < 16; j++) any |= reach[j] != 0;
-        if (any)
-          for (int j = i; j < i + 16; j++)
-            if (row[j] >= least) found.push_back({row[j], j});
-      }
-    }
-    if ((int)found.size() < count) return 1;
-    std::partial_sort(found.begin(), found.begin() + count, found.end(), before);
-    for (int i = 0; i < count; i++) {
-      values[(size_t)r * count + i] = found[i].first;
-      ids[(size_t)r * count + i] = found[i].second;
-    }
-  }
+  TopScratch scratch;
+  for (int r = 0; r < rows; r++)
+    if (!top_of_row(logits + (int64_t)which[r] * stride, vocabulary, count, ids + (size_t)r * count,
+                    values + (size_t)r * count, scratch))
+      return 1;
   return 0;
 }
 
@@ -1028,7 +1043,7 @@ struct Sampler {
   int hidden, inner, steps;
   Packed from_hidden, from_token, out;
   std::vector<float> step;
-  Buffer in_rows, inner_rows, state_rows, wide;
+  Buffer in_rows, inner_rows, state_rows, wide, prepared;
 };
 
 // from_hidden, from_token: bfloat16 [inner, hidden]; out: bfloat16 [hidden, inner]; step: float32 [steps, inner].
@@ -1085,6 +1100,73 @@ int pass_sampler_prepare(void* model, void* sampler, const float* states, const 
   return 0;
 }
 
+namespace {
+// One evaluation of the head: scores of `count` candidates for each of `rows` tokens that may stand before.
+struct Scoring {
+  Sampler& s;
+  const uint16_t *x, *head;  // [rows, hidden] normalised embeddings of the tokens before; output embeddings
+  uint16_t *z, *y;
+  float *wide, *corrected;
+  const float *state, *prepared;
+  const int64_t* ids;
+  int rows, count;
+  float* scores;
+
+  void inner(int first, int last) const {
+    int h = s.hidden, n = s.inner;
+    product_rows(s.from_token.panel(first), (size_t)s.from_token.pairs * 32, last - first, (const uint32_t*)x, h / 2,
+                 rows, s.from_token.pairs, wide + first * 16, n);
+    for (int r = 0; r < rows; r++)
+      for (int i = first * 16; i < last * 16; i += 16)
+        store_bf16(z + (size_t)r * n + i, silu16(load_f32(wide + (size_t)r * n + i) + load_f32(prepared + i)));
+  }
+  void outer(int first, int last) const {
+    int h = s.hidden, n = s.inner;
+    product_rows(s.out.panel(first), (size_t)s.out.pairs * 32, last - first, (const uint32_t*)z, n / 2, rows,
+                 s.out.pairs, corrected + first * 16, h);
+    for (int r = 0; r < rows; r++)
+      for (int i = first * 16; i < last * 16; i += 16)
+        store_bf16(y + (size_t)r * h + i, load_f32(state + i) + load_f32(corrected + (size_t)r * h + i));
+  }
+  void score(int first, int last) const {
+    int h = s.hidden;
+    for (int c = first; c < last; c++) {
+      const uint32_t* w = (const uint32_t*)(head + (size_t)ids[c] * h);
+      for (int r = 0; r < rows; r++) {
+        const uint32_t* state_row = (const uint32_t*)(y + (size_t)r * h);
+        f32x16 sum{};
+        for (int i = 0; i < h / 2; i += 16) {
+          u32x16 a = load_u32(w + i), b = load_u32(state_row + i);
+          sum += (f32x16)(a << 16) * (f32x16)(b << 16);
+          sum += (f32x16)(a & 0xffff0000u) * (f32x16)(b & 0xffff0000u);
+        }
+        float total = 0;
+        for (int i = 0; i < 16; i++) total += sum[i];
+        scores[(size_t)r * count + c] = total;
+      }
+    }
+  }
+};
+
+// Room for `rows` tokens; null without memory.
+std::shared_ptr<Scoring> scoring(Sampler& s, const uint16_t* head, int rows) {
+  int h = s.hidden, n = s.inner;
+  if (!s.in_rows.reserve((size_t)rows * h * 2) || !s.inner_rows.reserve((size_t)rows * n * 2) ||
+      !s.state_rows.reserve((size_t)rows * h * 2) || !s.wide.reserve((size_t)rows * (n + h) * 4))
+    return nullptr;
+  float* wide = s.wide.as<float>();
+  return std::make_shared<Scoring>(Scoring{s, s.in_rows.as<uint16_t>(), head, s.inner_rows.as<uint16_t>(),
+                                           s.state_rows.as<uint16_t>(), wide, wide + (size_t)rows * n, nullptr, nullptr,
+                                           nullptr, rows, 0, nullptr});
+}
+
+void embed(const Sampler& s, const uint16_t* table, int64_t token, uint16_t* out) {
+  std::vector<float> wide(s.hidden);
+  for (int i = 0; i < s.hidden; i++) wide[i] = from_bf16(table[(size_t)token * s.hidden + i]);
+  rms_rows(wide.data(), 1, s.hidden, out);
+}
+}  // namespace
+
 // Logits of the candidates `ids` for each token that may stand before: float32 [rows, count].
 // table: bfloat16 [vocabulary, hidden] input embeddings; head: bfloat16 [vocabulary, hidden] output embeddings.
 int pass_sampler_score(void* model, void* sampler, const float* state, const float* prepared, const uint16_t* table,
@@ -1092,51 +1174,259 @@ int pass_sampler_score(void* model, void* sampler, const float* state, const flo
                        float* scores) {
   Team& team = ((Model*)model)->team;
   Sampler& s = *(Sampler*)sampler;
-  int h = s.hidden, n = s.inner;
-  if (!s.in_rows.reserve((size_t)rows * h * 2) || !s.inner_rows.reserve((size_t)rows * n * 2) ||
-      !s.state_rows.reserve((size_t)rows * h * 2) || !s.wide.reserve((size_t)rows * (n + h) * 4 + (size_t)h * 4))
-    return 1;
-  uint16_t *x = s.in_rows.as<uint16_t>(), *z = s.inner_rows.as<uint16_t>(), *y = s.state_rows.as<uint16_t>();
-  float *wide = s.wide.as<float>(), *corrected = wide + (size_t)rows * n;
-  for (int r = 0; r < rows; r++) {
-    for (int i = 0; i < h; i++) wide[i] = from_bf16(table[(size_t)tokens[r] * h + i]);
-    rms_rows(wide, 1, h, x + (size_t)r * h);
-  }
-  team.run(3, [=, &s, &team](Job& job, int t) {
-    job.phase(0, t, s.from_token.panels, team.grain(s.from_token.panels), [&](int first, int last) {
-      product_rows(s.from_token.panel(first), (size_t)s.from_token.pairs * 32, last - first, (const uint32_t*)x, h / 2,
-              rows, s.from_token.pairs, wide + first * 16, n);
-      for (int r = 0; r < rows; r++)
-        for (int i = first * 16; i < last * 16; i += 16) {
-          f32x16 v = silu16(load_f32(wide + (size_t)r * n + i) + load_f32(prepared + i));
-          for (int j = 0; j < 16; j++) z[(size_t)r * n + i + j] = to_bf16(v[j]);
-        }
-    });
-    job.phase(1, t, s.out.panels, team.grain(s.out.panels), [&](int first, int last) {
-      product_rows(s.out.panel(first), (size_t)s.out.pairs * 32, last - first, (const uint32_t*)z, n / 2, rows, s.out.pairs,
-              corrected + first * 16, h);
-      for (int r = 0; r < rows; r++)
-        for (int i = first * 16; i < last * 16; i++)
-          y[(size_t)r * h + i] = to_bf16(state[i] + corrected[(size_t)r * h + i]);
-    });
-    job.phase(2, t, count, team.grain(count), [&](int first, int last) {
-      for (int c = first; c < last; c++) {
-        const uint32_t* w = (const uint32_t*)(head + (size_t)ids[c] * h);
-        for (int r = 0; r < rows; r++) {
-          const uint32_t* state_row = (const uint32_t*)(y + (size_t)r * h);
-          f32x16 sum{};
-          for (int i = 0; i < h / 2; i += 16) {
-            u32x16 a = load_u32(w + i), b = load_u32(state_row + i);
-            sum += (f32x16)(a << 16) * (f32x16)(b << 16);
-            sum += (f32x16)(a & 0xffff0000u) * (f32x16)(b & 0xffff0000u);
-          }
-          float total = 0;
-          for (int i = 0; i < 16; i++) total += sum[i];
-          scores[(size_t)r * count + c] = total;
-        }
-      }
-    });
+  auto work = scoring(s, head, rows);
+  if (!work) return 1;
+  work->state = state;
+  work->prepared = prepared;
+  work->ids = ids;
+  work->count = count;
+  work->scores = scores;
+  for (int r = 0; r < rows; r++) embed(s, table, tokens[r], s.in_rows.as<uint16_t>() + (size_t)r * s.hidden);
+  int inner_panels = s.from_token.panels, outer_panels = s.out.panels;
+  team.run(3, [=, &team](Job& job, int t) {
+    job.phase(0, t, inner_panels, team.grain(inner_panels), [&](int a, int b) { work->inner(a, b); });
+    job.phase(1, t, outer_panels, team.grain(outer_panels), [&](int a, int b) { work->outer(a, b); });
+    job.phase(2, t, count, team.grain(count), [&](int a, int b) { work->score(a, b); });
   });
   return 0;
+}
+
+// What a tree of drafts is grown from; see pass_core/runtime/native/grower.py.
+struct PassGrowth {
+  uint64_t noise;  // hash of seed and stream
+  int64_t position, root;
+  double temperature, spread, least, unlikely;
+  int32_t depth, kept, candidates, branches, width, limit, noisy;
+};
+
+namespace {
+inline uint64_t mix(uint64_t h) {  // as pass_core/noise.py has it
+  h = (h ^ (h >> 30)) * 0xBF58476D1CE4E5B9ull;
+  h = (h ^ (h >> 27)) * 0x94D049BB133111EBull;
+  return h ^ (h >> 31);
+}
+
+inline double gumbel(uint64_t noise, int64_t position, int64_t token) {
+  uint64_t h = mix(mix(noise ^ ((uint64_t)position * 0xD1B54A32D192ED03ull)) ^ ((uint64_t)token * 0x8CB92BA72F3D8DD7ull));
+  return -std::log(-std::log(((double)(h >> 12) + 0.5) * 0x1p-52));
+}
+
+struct Growth {
+  PassGrowth g;
+  struct Node {
+    int64_t token;
+    int32_t parent, depth, from;
+    double reach;
+  };
+  const double* shares;
+  std::vector<Node> nodes;
+  std::vector<int> beam;         // of the level above, -1 for the root
+  std::vector<int64_t> ids;      // [depth, candidates] of the plain look-ahead logits
+  std::vector<float> values;     // the same candidates' plain logits
+  std::vector<float> rescored;   // [width, candidates] of the present level
+  std::vector<int64_t> from_ids;    // [distribution, kept]
+  std::vector<double> from_log_p;
+  std::atomic<int> ended{0};  // levels from here on are not grown
+  std::atomic<bool> failed{false};
+
+  double reach(int node) const { return node < 0 ? 1.0 : nodes[node].reach; }
+  int64_t token(int node) const { return node < 0 ? g.root : nodes[node].token; }
+
+  // The best `branches` candidates below each node of the beam, then the next beam.
+  void level(int d, bool coherent) {
+    std::vector<std::pair<float, int32_t>> order(g.candidates);
+    std::vector<std::pair<double, int>> drawn(g.kept);
+    size_t first = nodes.size();
+    const int64_t* plain = ids.data() + (size_t)d * g.candidates;
+    for (size_t b = 0; b < beam.size(); b++) {
+      const float* scores = coherent ? rescored.data() + b * g.candidates : values.data() + (size_t)d * g.candidates;
+      for (int c = 0; c < g.candidates; c++) order[c] = {scores[c], (int32_t)plain[c]};
+      std::partial_sort(order.begin(), order.begin() + g.kept, order.end(), before);
+      double total = 0.0, temperature = std::max(g.temperature, 1e-30);
+      size_t at = from_ids.size();
+      for (int c = 0; c < g.kept; c++) {
+        double x = ((double)order[c].first - (double)order[0].first) / temperature;
+        from_ids.push_back(order[c].second);
+        from_log_p.push_back(x);
+        total += std::exp(x);
+      }
+      double shift = std::log(total);
+      for (int c = 0; c < g.kept; c++) {
+        double& log_p = from_log_p[at + c];
+        log_p -= shift;
+        drawn[c] = {log_p + (g.noisy ? gumbel(g.noise, g.position + d, from_ids[at + c]) : 0.0), c};
+      }
+      int count = std::min(g.branches, g.kept);
+      std::stable_sort(drawn.begin(), drawn.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+      double weights = 0.0;
+      for (int c = 0; c < count; c++) weights += std::exp((drawn[c].first - drawn[0].first) / g.spread);
+      double share = std::min(1.0, shares[d]) / weights * reach(beam[b]);
+      for (int c = 0; c < count; c++) {
+        double reached = share * std::exp((drawn[c].first - drawn[0].first) / g.spread);
+        if (reached < g.least) break;
+        nodes.push_back({from_ids[at + drawn[c].second], beam[b], d + 1, (int32_t)(at / g.kept), reached});
+      }
+    }
+    std::vector<int> added(nodes.size() - first);
+    for (size_t i = 0; i < added.size(); i++) added[i] = (int)(first + i);
+    std::stable_sort(added.begin(), added.end(), [&](int a, int b) { return nodes[a].reach > nodes[b].reach; });
+    added.resize(std::min(added.size(), (size_t)g.width));
+    beam = added;
+    double all = 0.0;
+    for (int node : beam) all += nodes[node].reach;
+    if (beam.empty() || all < g.unlikely) ended = d + 1;
+  }
+};
+}  // namespace
+
+// Grow a tree of drafts, level by level, from the look-ahead rows at[0..depth-1] of one call: `states` float32
+// [rows, hidden], `logits` [rows, stride], `steps` their look-ahead steps. The best `limit` drafts come out by falling
+// reach, parents (-1: the root) first; from[i] is the distribution, of kept ids and log probabilities each, that draft i
+// was drawn from. sampler may be null. Returns the number of drafts, -1 without memory, -2 for logits that do not compare.
+int pass_grow(void* model, void* sampler, const PassGrowth* request, const float* states, const float* logits,
+              int64_t stride, const int32_t* at, const int32_t* steps, const double* shares, const uint16_t* table,
+              const uint16_t* head, int64_t* tokens, int32_t* parents, int32_t* depths, int32_t* from, double* reaches,
+              int64_t* ids, double* log_p) {
+  Model& m = *(Model*)model;
+  Sampler* s = (Sampler*)sampler;
+  Team& team = m.team;
+  auto growth = std::make_shared<Growth>();
+  Growth& grown = *growth;
+  grown.g = *request;
+  grown.shares = shares;
+  const PassGrowth g = *request;
+  grown.ended = g.depth;
+  grown.beam = {-1};
+  grown.ids.resize((size_t)g.depth * g.candidates);
+  grown.values.resize((size_t)g.depth * g.candidates);
+  grown.rescored.resize((size_t)g.width * g.candidates);
+  std::shared_ptr<Scoring> work;
+  float* prepared = nullptr;
+  if (s) {
+    work = scoring(*s, head, g.width);
+    if (!work || !s->prepared.reserve((size_t)g.depth * s->inner * 4 + (size_t)g.depth * s->hidden * 2)) return -1;
+    prepared = s->prepared.as<float>();
+    uint16_t* x = (uint16_t*)(prepared + (size_t)g.depth * s->inner);
+    for (int d = 0; d < g.depth; d++) rms_rows(states + (size_t)at[d] * s->hidden, 1, s->hidden, x + (size_t)d * s->hidden);
+    work->count = g.candidates;
+    work->scores = grown.rescored.data();
+    work->rows = 1;
+    embed(*s, table, g.root, s->in_rows.as<uint16_t>());
+  }
+  int vocabulary = m.vocabulary, inner_panels = s ? s->from_token.panels : 0, outer_panels = s ? s->out.panels : 0;
+  team.run(2 + 4 * g.depth, [=, &team](Job& job, int t) {
+    job.phase(0, t, g.depth, 1, [&](int d, int) {
+      TopScratch scratch;
+      size_t row = (size_t)d * g.candidates;
+      if (!top_of_row(logits + (int64_t)at[d] * stride, vocabulary, g.candidates, &growth->ids[row], &growth->values[row],
+                      scratch))
+        growth->failed = true;
+    });
+    job.phase(1, t, inner_panels, team.grain(std::max(1, inner_panels)), [&](int a, int b) {
+      const uint16_t* x = (const uint16_t*)(prepared + (size_t)g.depth * s->inner);
+      product_rows(s->from_hidden.panel(a), (size_t)s->from_hidden.pairs * 32, b - a, (const uint32_t*)x, s->hidden / 2,
+                   g.depth, s->from_hidden.pairs, prepared + a * 16, s->inner);
+      for (int d = 0; d < g.depth; d++)
+        for (int i = a * 16; i < b * 16; i++)
+          prepared[(size_t)d * s->inner + i] += s->step[(size_t)steps[d] * s->inner + i];
+    });
+    for (int d = 0; d < g.depth; d++) {
+      // What one chunk wrote is seen by all once the phase is over; a level that is not grown has no chunks.
+      bool grows = d < growth->ended && !growth->failed;
+      int inner = grows ? inner_panels : 0, outer = grows ? outer_panels : 0, scored = grows && s ? g.candidates : 0;
+      int phase = 2 + 4 * d;
+      job.phase(phase, t, inner, team.grain(std::max(1, inner_panels)), [&](int a, int b) {
+        Scoring level = *work;
+        level.prepared = prepared + (size_t)d * s->inner;
+        level.inner(a, b);
+      });
+      job.phase(phase + 1, t, outer, team.grain(std::max(1, outer_panels)), [&](int a, int b) {
+        Scoring level = *work;
+        level.state = states + (size_t)at[d] * s->hidden;
+        level.outer(a, b);
+      });
+      job.phase(phase + 2, t, scored, team.grain(g.candidates), [&](int a, int b) {
+        Scoring level = *work;
+        level.ids = &growth->ids[(size_t)d * g.candidates];
+        level.score(a, b);
+      });
+      job.phase(phase + 3, t, grows ? 1 : 0, 1, [&](int, int) {
+        growth->level(d, s != nullptr);
+        if (!s) return;
+        work->rows = (int)growth->beam.size();
+        for (int b = 0; b < work->rows; b++)
+          embed(*s, table, growth->token(growth->beam[b]), s->in_rows.as<uint16_t>() + (size_t)b * s->hidden);
+      });
+    }
+  });
+  if (grown.failed) return -2;
+  const auto& nodes = grown.nodes;
+  std::vector<int> order(nodes.size()), place(nodes.size());
+  for (size_t i = 0; i < order.size(); i++) order[i] = (int)i;
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+    return nodes[a].reach > nodes[b].reach || (nodes[a].reach == nodes[b].reach && nodes[a].depth < nodes[b].depth);
+  });
+  int count = std::min((int)order.size(), (int)g.limit);
+  for (int i = 0; i < count; i++) {
+    const auto& node = nodes[order[i]];
+    place[order[i]] = i;
+    tokens[i] = node.token;
+    parents[i] = node.parent < 0 ? -1 : place[node.parent];
+    depths[i] = node.depth;
+    from[i] = node.from;
+    reaches[i] = node.reach;
+  }
+  std::copy(grown.from_ids.begin(), grown.from_ids.end(), ids);
+  std::copy(grown.from_log_p.begin(), grown.from_log_p.end(), log_p);
+  return count;
+}
+
+// The best shape of a call, as pass_core/decoding/budget.py has it: how many of the drafts are verified, and how many
+// look-ahead rows the root and each of them carry (chains: [drafts + 1]). seconds: [rows_limit + 1], in tokens.
+int pass_plan(const double* reaches, const int32_t* parents, int drafts, const double* gains, int steps, int rows_limit,
+              const double* seconds, double future, int patience, const int32_t* counts, int tried, int32_t* chains) {
+  std::vector<double> stops;
+  std::vector<std::pair<double, int>> worth;
+  std::vector<int> lengths(drafts + 1);
+  double best = -INFINITY;
+  int chosen = 0, falling = 0;
+  chains[0] = 0;
+  for (int turn = 0; turn < tried; turn++) {
+    int n = counts[turn];
+    stops.assign(n + 1, 0.0);
+    stops[0] = 1.0;
+    double value = 1.0;
+    for (int i = 0; i < n; i++) {
+      stops[i + 1] += reaches[i];
+      stops[parents[i] + 1] -= reaches[i];
+      value += reaches[i];
+    }
+    worth.clear();
+    for (int i = 0; i <= n; i++)
+      for (int j = 0; j < steps; j++) worth.push_back({std::max(stops[i], 0.0) * gains[j], i});
+    int room = std::max(0, std::min((int)worth.size(), rows_limit - 1 - n));
+    // By falling worth, earlier nodes and steps first: a row never stands before the one above it in its chain.
+    std::stable_sort(worth.begin(), worth.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+    double most = value - seconds[1 + n], later = 0.0;
+    int taken = 0;
+    for (int i = 0; i < room; i++) {
+      later += worth[i].first;
+      double with = value - seconds[2 + n + i] + future * later;
+      if (with > most) {
+        most = with;
+        taken = i + 1;
+      }
+    }
+    falling = most <= best ? falling + 1 : 0;
+    if (falling == patience) break;
+    if (most > best) {
+      best = most;
+      chosen = n;
+      std::fill(lengths.begin(), lengths.end(), 0);
+      for (int i = 0; i < taken && worth[i].first > 0.0; i++) lengths[worth[i].second]++;
+      std::copy(lengths.begin(), lengths.begin() + n + 1, chains);
+    }
+  }
+  return chosen;
 }
 }

@@ -131,12 +131,18 @@ class NativeRuntime:
         self._frequencies = rotary.inv_freq.float().cpu().numpy()
         self._rope_scale = float(getattr(rotary, "attention_scaling", 1.0))
         self._embedding = model.input_embedding.weight.detach()
+        self._output = model.head.weight.detach()
         self._lookahead: LookaheadEmbeddings | None = None
         self.handle: int = self._build(config)
 
     @property
     def description(self) -> str:
         return f"native bfloat16, {self.threads} threads"
+
+    @property
+    def embeddings(self) -> tuple[int, int]:
+        """Addresses of the model's own input and output embeddings, bfloat16 [vocabulary, hidden] each."""
+        return self._embedding.data_ptr(), self._output.data_ptr()
 
     def _build(self, config: Any) -> int:
         model, lib = self.model, self.lib
@@ -304,10 +310,14 @@ class NativeSamplerHead:
         )
         if not self._handle:
             raise MemoryError("There is not enough memory for the sampler head. Switch it off.")
-        self._table = runtime.model.input_embedding.weight.detach()
-        self._head = runtime.model.head.weight.detach()
         self._addresses = (ctypes.c_void_p(runtime.handle), ctypes.c_void_p(self._handle))
-        self._weights = (ctypes.c_void_p(self._table.data_ptr()), ctypes.c_void_p(self._head.data_ptr()))
+        self._weights = tuple(ctypes.c_void_p(address) for address in runtime.embeddings)
+
+    @property
+    def handle(self) -> int:
+        """The library's own object."""
+        assert self._handle is not None
+        return self._handle
 
     def prepare(self, states: torch.Tensor, steps: Sequence[int]) -> torch.Tensor:
         states = states.contiguous()

@@ -14,6 +14,18 @@ from pass_core.runtime.native.build import library
 _BLOCK = 128  # of the library: it reads a row in whole blocks
 
 
+def selects(logits: torch.Tensor, count: int) -> bool:
+    """Whether the library can select the `count` largest of rows of these logits."""
+    vocabulary = logits.shape[1]
+    return (
+        logits.device.type == "cpu"
+        and logits.dtype is torch.float32
+        and not vocabulary % _BLOCK
+        and (vocabulary == 1 or logits.stride(1) == 1)
+        and 0 < count <= vocabulary // _BLOCK
+    )
+
+
 def native_top(
     logits: torch.Tensor, count: int, rows: Sequence[int]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]] | None:
@@ -23,18 +35,10 @@ def native_top(
         ids and values, [len(rows), count] each; None where the library does not apply (another device or dtype, a
         vocabulary that is no multiple of 128 or below 128 times `count`, NaN, no compiler).
     """
-    vocabulary = logits.shape[1]
-    if (
-        logits.device.type != "cpu"
-        or logits.dtype is not torch.float32
-        or vocabulary % _BLOCK
-        or (vocabulary > 1 and logits.stride(1) != 1)
-        or not 0 < count <= vocabulary // _BLOCK
-    ):
-        return None
     lib = library()
-    if lib is None:
+    if lib is None or not selects(logits, count):
         return None
+    vocabulary = logits.shape[1]
     which = np.asarray(rows, dtype=np.int32)
     if which.size and not 0 <= int(which.min()) <= int(which.max()) < logits.shape[0]:
         raise IndexError(f"rows {list(rows)} are not all among the {logits.shape[0]} rows of logits")
