@@ -14,7 +14,8 @@ from pathlib import Path
 
 from pass_core.models.storage import cache_folder
 
-_SOURCE = Path(__file__).with_name("llama.cpp")
+_FOLDER = Path(__file__).parent
+_SOURCE = _FOLDER / "api.cpp"
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread", "-Wno-psabi")
 _TIMEOUT = 120.0
 log = logging.getLogger(__name__)
@@ -52,9 +53,10 @@ def _target(compiler: str) -> Path:
     """Where the library of this source, compiler and processor is kept."""
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=_TIMEOUT, check=True).stdout
     digest = hashlib.sha256()
-    for part in (_SOURCE.read_bytes(), version, " ".join(_FLAGS).encode(), _processor().encode()):
+    sources = [path.read_bytes() for path in sorted((_SOURCE, *_FOLDER.glob("*.h")))]
+    for part in (*sources, version, " ".join(_FLAGS).encode(), _processor().encode()):
         digest.update(hashlib.sha256(part).digest())
-    return cache_folder() / "native" / f"llama-{digest.hexdigest()[:16]}.so"
+    return cache_folder() / "native" / f"native-{digest.hexdigest()[:16]}.so"
 
 
 def _processor() -> str:

@@ -108,7 +108,7 @@ class NativeCache:
 
 
 class NativeRuntime:
-    """See llama.cpp beside this file: results of a row do not depend on the other rows of its call.
+    """See forward.h beside this file: results of a row do not depend on the other rows of its call.
 
     Args:
         threads: computing threads; by default as many as PyTorch uses.

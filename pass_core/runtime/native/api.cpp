@@ -1,0 +1,407 @@
+// What Python calls: a Llama-shaped decoder in bfloat16 for CPUs, its draft head, and trees of drafts.
+
+#include <cstdint>
+
+#include "drafting.h"
+#include "forward.h"
+#include "top.h"
+
+extern "C" {
+
+struct PassShape {
+  int32_t hidden, layers, heads, kv_heads, head_dim, inner, vocabulary, threads;
+  float epsilon;
+};
+
+// table: bfloat16 [vocabulary, hidden] input embeddings; the caller keeps them as long as the model lives.
+void* pass_new(const PassShape* s, const float* final_norm, const uint16_t* table) {
+  Model* m = new (std::nothrow) Model(std::max(1, s->threads));
+  if (!m) return nullptr;
+  m->hidden = s->hidden;
+  m->layers = s->layers;
+  m->heads = s->heads;
+  m->kv_heads = s->kv_heads;
+  m->head_dim = s->head_dim;
+  m->inner = s->inner;
+  m->vocabulary = s->vocabulary;
+  m->epsilon = s->epsilon;
+  m->blocks = std::vector<Layer>(s->layers);
+  m->final_norm = copy(final_norm, s->hidden);
+  m->table = table;
+  return m;
+}
+
+void pass_free(void* model) {
+  ((Model*)model)->team.stop();  // before anything that a late thread may still look at goes away
+  delete (Model*)model;
+}
+
+// Row-major bfloat16 [outputs, inputs]; biases and norms float32, or null where the model has none.
+int pass_set_layer(void* model, int index, const uint16_t* q, const uint16_t* k, const uint16_t* v, const uint16_t* o,
+                   const uint16_t* gate, const uint16_t* up, const uint16_t* down, const float* input_norm,
+                   const float* post_norm, const float* qkv_bias, const float* q_norm, const float* k_norm) {
+  Model& m = *(Model*)model;
+  Layer& l = m.blocks[index];
+  int d = m.head_dim, h = m.hidden, q_rows = m.heads * d, kv_rows = m.kv_heads * d;
+  Arena* a = &m.arena;
+  if (!l.qkv.reserve(q_rows + 2 * kv_rows, h, a) || !l.output.reserve(h, q_rows, a) ||
+      !l.gate_up.reserve(2 * m.inner, h, a) || !l.down.reserve(h, m.inner, a))
+    return 1;
+  l.qkv.put(q, q_rows);
+  l.qkv.put(k, kv_rows, q_rows);
+  l.qkv.put(v, kv_rows, q_rows + kv_rows);
+  l.output.put(o, h);
+  for (int b = 0; b < m.inner / 16; b++) {
+    l.gate_up.put(gate + (size_t)b * 16 * h, 16, b * 32);
+    l.gate_up.put(up + (size_t)b * 16 * h, 16, b * 32 + 16);
+  }
+  l.down.put(down, h);
+  l.input_norm = copy(input_norm, h);
+  l.post_norm = copy(post_norm, h);
+  l.qkv_bias = copy(qkv_bias, q_rows + 2 * kv_rows);
+  l.q_norm = copy(q_norm, d);
+  l.k_norm = copy(k_norm, d);
+  return 0;
+}
+
+int pass_set_head(void* model, const uint16_t* weight) {
+  Model& m = *(Model*)model;
+  if (!m.head.reserve(m.vocabulary, m.hidden, &m.arena)) return 1;
+  m.head.put(weight, m.vocabulary);
+  return 0;
+}
+
+// vectors: float32 [steps, hidden], the inputs of look-ahead rows, or null; deep: float32 [layers, steps, hidden] or null.
+void pass_set_lookahead(void* model, const float* vectors, const float* deep, int steps) {
+  Model& m = *(Model*)model;
+  m.lookahead_steps = steps;
+  m.lookahead = copy(vectors, vectors ? (size_t)steps * m.hidden : 0);
+  m.deep = copy(deep, deep ? (size_t)m.layers * steps * m.hidden : 0);
+}
+
+// down: bfloat16 [rank, inputs], up: bfloat16 [outputs, rank]; rank 0 removes the adapter.
+int pass_set_adapter(void* model, int layer, int linear, const uint16_t* down, const uint16_t* up, int rank,
+                     int inputs, int outputs) {
+  Adapter& a = ((Model*)model)->blocks[layer].adapters[linear];
+  if (rank == 0) {
+    a.down.panels = 0;
+    return 0;
+  }
+  int width = (rank + 15) / 16 * 16;
+  if (!a.down.reserve(width, inputs) || !a.up.reserve(outputs, width)) return 1;
+  std::memset(a.down.memory.data, 0, a.down.memory.bytes);
+  std::memset(a.up.memory.data, 0, a.up.memory.bytes);
+  a.down.put(down, rank);
+  std::vector<uint16_t> padded((size_t)outputs * width, 0);
+  for (int o = 0; o < outputs; o++) std::memcpy(&padded[(size_t)o * width], up + (size_t)o * rank, rank * 2);
+  a.up.put(padded.data(), outputs);
+  return 0;
+}
+
+void* pass_cache_new(void* model, int capacity) {
+  Model& m = *(Model*)model;
+  Cache* c = new (std::nothrow) Cache{m.layers, m.kv_heads, m.head_dim, (capacity + 31) / 16 * 16, {}, {}};
+  if (!c) return nullptr;
+  size_t bytes = (size_t)c->layers * c->kv_heads * c->head_elements() * 2;
+  if (!c->keys.reserve(bytes) || !c->values.reserve(bytes)) {
+    delete c;
+    return nullptr;
+  }
+  return c;
+}
+
+void pass_cache_free(void* cache) { delete (Cache*)cache; }
+
+int64_t pass_cache_bytes(void* cache) { return (int64_t)(((Cache*)cache)->keys.bytes + ((Cache*)cache)->values.bytes); }
+
+// ids: [tokens] token rows, before the look-ahead rows; parents, steps: [rows]; hidden: float32 [rows, hidden], final norm
+// applied. Returns 1 without memory, 2 when the rows do not fit the cache.
+int pass_forward(void* model, void* cache, int length, int rows, int tokens, const int64_t* ids, const float* cosine,
+                 const float* sine, const int32_t* parents, const int32_t* steps, float* hidden) {
+  Model& m = *(Model*)model;
+  Cache& c = *(Cache*)cache;
+  if (length + rows > c.capacity) return 2;
+  size_t q = (size_t)m.heads * m.head_dim, ld = pair_stride(rows);
+  if (!m.residual.reserve((size_t)rows * m.hidden * 4) || !m.queries.reserve(rows * q * 2) ||
+      !m.attended.reserve(ld * q * 2) || !m.inner_rows.reserve(ld * m.inner * 2))
+    return 1;
+  float* residual = m.residual.as<float>();
+  for (int r = 0; r < rows; r++) {
+    float* row = residual + (size_t)r * m.hidden;
+    if (r >= tokens) {
+      std::memcpy(row, m.lookahead.data() + (size_t)steps[r] * m.hidden, (size_t)m.hidden * 4);
+      continue;
+    }
+    const uint16_t* embedding = m.table + (size_t)ids[r] * m.hidden;
+    for (int i = 0; i < m.hidden; i++) row[i] = from_bf16(embedding[i]);
+  }
+  Call call{m, c, length, rows, tokens, ld, cosine, sine, parents, steps};
+  m.team.run(m.layers * PHASES_PER_LAYER + 1, [call, hidden](Job& job, int t) { forward_thread(job, call, t, hidden); });
+  return 0;
+}
+
+// hidden: float32 [rows, hidden]; logits: float32 [rows, vocabulary rounded up to 16].
+int pass_head(void* model, const float* hidden, int rows, float* logits) {
+  Model& m = *(Model*)model;
+  size_t ld = pair_stride(rows);
+  if (!m.logits_in.reserve(ld * m.hidden * 2)) return 1;
+  uint32_t* x = m.logits_in.as<uint32_t>();
+  for (int r = 0; r < rows; r++)
+    for (int i = 0; i < m.hidden; i += 16)
+      store_pairs(x + i / 2 * ld + r, ld, load_f32(hidden + (size_t)r * m.hidden + i));
+  size_t width = (size_t)m.head.panels * 16;
+  m.team.run(1, [&m, x, ld, rows, logits, width](Job& job, int t) {
+    job.phase(0, t, m.head.panels, 96, [&](int first, int last) {
+      product(m.head.panel(first), (size_t)m.head.pairs * 32, last - first, x, ld, rows,
+              m.head.pairs, logits + (size_t)first * 16, width);
+    });
+  });
+  return 0;
+}
+
+// The `count` largest of each row logits[which[r] * stride ..] of `vocabulary` (a multiple of 128, at least 128 times
+// `count`), largest first, ties by lower id. Returns 1 where a row has not that many comparable numbers (NaN).
+int pass_top(const float* logits, int64_t stride, const int32_t* which, int rows, int vocabulary, int count,
+             int64_t* ids, float* values) {
+  TopScratch scratch;
+  for (int r = 0; r < rows; r++)
+    if (!top_of_row(logits + (int64_t)which[r] * stride, vocabulary, count, ids + (size_t)r * count,
+                    values + (size_t)r * count, scratch))
+      return 1;
+  return 0;
+}
+
+// Move slots length + rows[i] to length + i, in order (rows[i] >= i and rising).
+void pass_commit(void* cache, int length, const int32_t* rows, int count) {
+  Cache& c = *(Cache*)cache;
+  for (int i = 0; i < count; i++) {
+    if (rows[i] == i) continue;
+    for (int l = 0; l < c.layers; l++)
+      for (int h = 0; h < c.kv_heads; h++) {
+        uint16_t *k = c.key_head(l, h), *v = c.value_head(l, h);
+        for (int d = 0; d < c.head_dim; d++) {
+          k[c.key_at(length + i, d)] = k[c.key_at(length + rows[i], d)];
+          v[c.value_at(length + i, d)] = v[c.value_at(length + rows[i], d)];
+        }
+      }
+  }
+}
+
+// from_hidden, from_token: bfloat16 [inner, hidden]; out: bfloat16 [hidden, inner]; step: float32 [steps, inner].
+void* pass_sampler_new(int hidden, int inner, int steps, const uint16_t* from_hidden, const uint16_t* from_token,
+                       const uint16_t* out, const float* step) {
+  Sampler* s = new (std::nothrow) Sampler();
+  if (!s) return nullptr;
+  s->hidden = hidden;
+  s->inner = inner;
+  s->steps = steps;
+  if (!s->from_hidden.reserve(inner, hidden) || !s->from_token.reserve(inner, hidden) ||
+      !s->out.reserve(hidden, inner)) {
+    delete s;
+    return nullptr;
+  }
+  s->from_hidden.put(from_hidden, inner);
+  s->from_token.put(from_token, inner);
+  s->out.put(out, hidden);
+  s->step = copy(step, (size_t)steps * inner);
+  return s;
+}
+
+void pass_sampler_free(void* sampler) { delete (Sampler*)sampler; }
+
+// prepared: float32 [rows, inner]: what depends on the look-ahead state and step alone.
+int pass_sampler_prepare(void* model, void* sampler, const float* states, const int32_t* steps, int rows,
+                         float* prepared) {
+  Team& team = ((Model*)model)->team;
+  Sampler& s = *(Sampler*)sampler;
+  if (!s.in_rows.reserve((size_t)rows * s.hidden * 2)) return 1;
+  uint16_t* x = s.in_rows.as<uint16_t>();
+  rms_rows(states, rows, s.hidden, x);
+  std::vector<int32_t> which(steps, steps + rows);
+  team.run(1, [&s, &team, x, which, rows, prepared](Job& job, int t) {
+    job.phase(0, t, s.from_hidden.panels, team.grain(s.from_hidden.panels), [&](int first, int last) {
+      product_rows(s.from_hidden.panel(first), (size_t)s.from_hidden.pairs * 32, last - first, (const uint32_t*)x,
+              s.hidden / 2, rows, s.from_hidden.pairs, prepared + first * 16, s.inner);
+      for (int r = 0; r < rows; r++)
+        for (int i = first * 16; i < last * 16; i++)
+          prepared[(size_t)r * s.inner + i] += s.step[(size_t)which[r] * s.inner + i];
+    });
+  });
+  return 0;
+}
+
+// Logits of the candidates `ids` for each token that may stand before: float32 [rows, count].
+// table: bfloat16 [vocabulary, hidden] input embeddings; head: bfloat16 [vocabulary, hidden] output embeddings.
+int pass_sampler_score(void* model, void* sampler, const float* state, const float* prepared, const uint16_t* table,
+                       const uint16_t* head, const int64_t* tokens, int rows, const int64_t* ids, int count,
+                       float* scores) {
+  Team& team = ((Model*)model)->team;
+  Sampler& s = *(Sampler*)sampler;
+  auto work = scoring(s, head, rows);
+  if (!work) return 1;
+  work->state = state;
+  work->prepared = prepared;
+  work->ids = ids;
+  work->count = count;
+  work->scores = scores;
+  for (int r = 0; r < rows; r++) embed(s, table, tokens[r], s.in_rows.as<uint16_t>() + (size_t)r * s.hidden);
+  int inner_panels = s.from_token.panels, outer_panels = s.out.panels;
+  team.run(3, [=, &team](Job& job, int t) {
+    job.phase(0, t, inner_panels, team.grain(inner_panels), [&](int a, int b) { work->inner(a, b); });
+    job.phase(1, t, outer_panels, team.grain(outer_panels), [&](int a, int b) { work->outer(a, b); });
+    job.phase(2, t, count, team.grain(count), [&](int a, int b) { work->score(a, b); });
+  });
+  return 0;
+}
+
+// Grow a tree of drafts, level by level, from the look-ahead rows at[0..depth-1] of one call: `states` float32
+// [rows, hidden], `logits` [rows, stride], `steps` their look-ahead steps. The best `limit` drafts come out by falling
+// reach, parents (-1: the root) first; from[i] is the distribution, of kept ids and log probabilities each, that draft i
+// was drawn from. sampler may be null. Returns the number of drafts, -1 without memory, -2 for logits that do not compare.
+int pass_grow(void* model, void* sampler, const PassGrowth* request, const float* states, const float* logits,
+              int64_t stride, const int32_t* at, const int32_t* steps, const double* shares, const uint16_t* table,
+              const uint16_t* head, int64_t* tokens, int32_t* parents, int32_t* depths, int32_t* from, double* reaches,
+              int64_t* ids, double* log_p) {
+  Model& m = *(Model*)model;
+  Sampler* s = (Sampler*)sampler;
+  Team& team = m.team;
+  auto growth = std::make_shared<Growth>();
+  Growth& grown = *growth;
+  grown.g = *request;
+  grown.shares = shares;
+  const PassGrowth g = *request;
+  grown.ended = g.depth;
+  grown.beam = {-1};
+  grown.ids.resize((size_t)g.depth * g.candidates);
+  grown.values.resize((size_t)g.depth * g.candidates);
+  grown.rescored.resize((size_t)g.width * g.candidates);
+  std::shared_ptr<Scoring> work;
+  float* prepared = nullptr;
+  if (s) {
+    work = scoring(*s, head, g.width);
+    if (!work || !s->prepared.reserve((size_t)g.depth * s->inner * 4 + (size_t)g.depth * s->hidden * 2)) return -1;
+    prepared = s->prepared.as<float>();
+    uint16_t* x = (uint16_t*)(prepared + (size_t)g.depth * s->inner);
+    for (int d = 0; d < g.depth; d++) rms_rows(states + (size_t)at[d] * s->hidden, 1, s->hidden, x + (size_t)d * s->hidden);
+    work->count = g.candidates;
+    work->scores = grown.rescored.data();
+    work->rows = 1;
+    embed(*s, table, g.root, s->in_rows.as<uint16_t>());
+  }
+  int vocabulary = m.vocabulary, inner_panels = s ? s->from_token.panels : 0, outer_panels = s ? s->out.panels : 0;
+  team.run(2 + 4 * g.depth, [=, &team](Job& job, int t) {
+    job.phase(0, t, g.depth, 1, [&](int d, int) {
+      TopScratch scratch;
+      size_t row = (size_t)d * g.candidates;
+      if (!top_of_row(logits + (int64_t)at[d] * stride, vocabulary, g.candidates, &growth->ids[row], &growth->values[row],
+                      scratch))
+        growth->failed = true;
+    });
+    job.phase(1, t, inner_panels, team.grain(std::max(1, inner_panels)), [&](int a, int b) {
+      const uint16_t* x = (const uint16_t*)(prepared + (size_t)g.depth * s->inner);
+      product_rows(s->from_hidden.panel(a), (size_t)s->from_hidden.pairs * 32, b - a, (const uint32_t*)x, s->hidden / 2,
+                   g.depth, s->from_hidden.pairs, prepared + a * 16, s->inner);
+      for (int d = 0; d < g.depth; d++)
+        for (int i = a * 16; i < b * 16; i++)
+          prepared[(size_t)d * s->inner + i] += s->step[(size_t)steps[d] * s->inner + i];
+    });
+    for (int d = 0; d < g.depth; d++) {
+      // What one chunk wrote is seen by all once the phase is over; a level that is not grown has no chunks.
+      bool grows = d < growth->ended && !growth->failed;
+      int inner = grows ? inner_panels : 0, outer = grows ? outer_panels : 0, scored = grows && s ? g.candidates : 0;
+      int phase = 2 + 4 * d;
+      job.phase(phase, t, inner, team.grain(std::max(1, inner_panels)), [&](int a, int b) {
+        Scoring level = *work;
+        level.prepared = prepared + (size_t)d * s->inner;
+        level.inner(a, b);
+      });
+      job.phase(phase + 1, t, outer, team.grain(std::max(1, outer_panels)), [&](int a, int b) {
+        Scoring level = *work;
+        level.state = states + (size_t)at[d] * s->hidden;
+        level.outer(a, b);
+      });
+      job.phase(phase + 2, t, scored, team.grain(g.candidates), [&](int a, int b) {
+        Scoring level = *work;
+        level.ids = &growth->ids[(size_t)d * g.candidates];
+        level.score(a, b);
+      });
+      job.phase(phase + 3, t, grows ? 1 : 0, 1, [&](int, int) {
+        growth->level(d, s != nullptr);
+        if (!s) return;
+        work->rows = (int)growth->beam.size();
+        for (int b = 0; b < work->rows; b++)
+          embed(*s, table, growth->token(growth->beam[b]), s->in_rows.as<uint16_t>() + (size_t)b * s->hidden);
+      });
+    }
+  });
+  if (grown.failed) return -2;
+  const auto& nodes = grown.nodes;
+  std::vector<int> order(nodes.size()), place(nodes.size());
+  for (size_t i = 0; i < order.size(); i++) order[i] = (int)i;
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+    return nodes[a].reach > nodes[b].reach || (nodes[a].reach == nodes[b].reach && nodes[a].depth < nodes[b].depth);
+  });
+  int count = std::min((int)order.size(), (int)g.limit);
+  for (int i = 0; i < count; i++) {
+    const auto& node = nodes[order[i]];
+    place[order[i]] = i;
+    tokens[i] = node.token;
+    parents[i] = node.parent < 0 ? -1 : place[node.parent];
+    depths[i] = node.depth;
+    from[i] = node.from;
+    reaches[i] = node.reach;
+  }
+  std::copy(grown.from_ids.begin(), grown.from_ids.end(), ids);
+  std::copy(grown.from_log_p.begin(), grown.from_log_p.end(), log_p);
+  return count;
+}
+
+// The best shape of a call, as pass_core/decoding/budget.py has it: how many of the drafts are verified, and how many
+// look-ahead rows the root and each of them carry (chains: [drafts + 1]). seconds: [rows_limit + 1], in tokens.
+int pass_plan(const double* reaches, const int32_t* parents, int drafts, const double* gains, int steps, int rows_limit,
+              const double* seconds, double future, int patience, const int32_t* counts, int tried, int32_t* chains) {
+  std::vector<double> stops;
+  std::vector<std::pair<double, int>> worth;
+  std::vector<int> lengths(drafts + 1);
+  double best = -INFINITY;
+  int chosen = 0, falling = 0;
+  chains[0] = 0;
+  for (int turn = 0; turn < tried; turn++) {
+    int n = counts[turn];
+    stops.assign(n + 1, 0.0);
+    stops[0] = 1.0;
+    double value = 1.0;
+    for (int i = 0; i < n; i++) {
+      stops[i + 1] += reaches[i];
+      stops[parents[i] + 1] -= reaches[i];
+      value += reaches[i];
+    }
+    worth.clear();
+    for (int i = 0; i <= n; i++)
+      for (int j = 0; j < steps; j++) worth.push_back({std::max(stops[i], 0.0) * gains[j], i});
+    int room = std::max(0, std::min((int)worth.size(), rows_limit - 1 - n));
+    // By falling worth, earlier nodes and steps first: a row never stands before the one above it in its chain.
+    std::stable_sort(worth.begin(), worth.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+    double most = value - seconds[1 + n], later = 0.0;
+    int taken = 0;
+    for (int i = 0; i < room; i++) {
+      later += worth[i].first;
+      double with = value - seconds[2 + n + i] + future * later;
+      if (with > most) {
+        most = with;
+        taken = i + 1;
+      }
+    }
+    falling = most <= best ? falling + 1 : 0;
+    if (falling == patience) break;
+    if (most > best) {
+      best = most;
+      chosen = n;
+      std::fill(lengths.begin(), lengths.end(), 0);
+      for (int i = 0; i < taken && worth[i].first > 0.0; i++) lengths[worth[i].second]++;
+      std::copy(lengths.begin(), lengths.begin() + n + 1, chains);
+    }
+  }
+  return chosen;
+}
+}

@@ -1,0 +1,180 @@
+// Drafts: the coherent-draft head, and trees that grow from it level by level.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "kernel.h"
+#include "top.h"
+
+// What a tree of drafts is grown from; see pass_core/runtime/native/grower.py.
+struct PassGrowth {
+  uint64_t noise;  // hash of seed and stream
+  int64_t position, root;
+  double temperature, spread, least, unlikely;
+  int32_t depth, kept, candidates, branches, width, limit, noisy;
+};
+
+namespace {
+
+// The coherent-draft head: z = silu(W_in [rms(h); rms(e)] + step), h' = h + W_out z.
+struct Sampler {
+  int hidden, inner, steps;
+  Packed from_hidden, from_token, out;
+  std::vector<float> step;
+  Buffer in_rows, inner_rows, state_rows, wide, prepared;
+};
+
+void rms_rows(const float* x, int rows, int n, uint16_t* out) {
+  for (int r = 0; r < rows; r++) {
+    float total = 0;
+    for (int i = 0; i < n; i++) total += x[(size_t)r * n + i] * x[(size_t)r * n + i];
+    float scale = 1.0f / std::sqrt(total / n + 1e-6f);
+    for (int i = 0; i < n; i++) out[(size_t)r * n + i] = to_bf16(x[(size_t)r * n + i] * scale);
+  }
+}
+
+// One evaluation of the head: scores of `count` candidates for each of `rows` tokens that may stand before.
+struct Scoring {
+  Sampler& s;
+  const uint16_t *x, *head;  // [rows, hidden] normalised embeddings of the tokens before; output embeddings
+  uint16_t *z, *y;
+  float *wide, *corrected;
+  const float *state, *prepared;
+  const int64_t* ids;
+  int rows, count;
+  float* scores;
+
+  void inner(int first, int last) const {
+    int h = s.hidden, n = s.inner;
+    product_rows(s.from_token.panel(first), (size_t)s.from_token.pairs * 32, last - first, (const uint32_t*)x, h / 2,
+                 rows, s.from_token.pairs, wide + first * 16, n);
+    for (int r = 0; r < rows; r++)
+      for (int i = first * 16; i < last * 16; i += 16)
+        store_bf16(z + (size_t)r * n + i, silu16(load_f32(wide + (size_t)r * n + i) + load_f32(prepared + i)));
+  }
+  void outer(int first, int last) const {
+    int h = s.hidden, n = s.inner;
+    product_rows(s.out.panel(first), (size_t)s.out.pairs * 32, last - first, (const uint32_t*)z, n / 2, rows,
+                 s.out.pairs, corrected + first * 16, h);
+    for (int r = 0; r < rows; r++)
+      for (int i = first * 16; i < last * 16; i += 16)
+        store_bf16(y + (size_t)r * h + i, load_f32(state + i) + load_f32(corrected + (size_t)r * h + i));
+  }
+  void score(int first, int last) const {
+    int h = s.hidden;
+    for (int c = first; c < last; c++) {
+      const uint32_t* w = (const uint32_t*)(head + (size_t)ids[c] * h);
+      for (int r = 0; r < rows; r++) {
+        const uint32_t* state_row = (const uint32_t*)(y + (size_t)r * h);
+        f32x16 sum{};
+        for (int i = 0; i < h / 2; i += 16) {
+          u32x16 a = load_u32(w + i), b = load_u32(state_row + i);
+          sum += (f32x16)(a << 16) * (f32x16)(b << 16);
+          sum += (f32x16)(a & 0xffff0000u) * (f32x16)(b & 0xffff0000u);
+        }
+        float total = 0;
+        for (int i = 0; i < 16; i++) total += sum[i];
+        scores[(size_t)r * count + c] = total;
+      }
+    }
+  }
+};
+
+// Room for `rows` tokens; null without memory.
+std::shared_ptr<Scoring> scoring(Sampler& s, const uint16_t* head, int rows) {
+  int h = s.hidden, n = s.inner;
+  if (!s.in_rows.reserve((size_t)rows * h * 2) || !s.inner_rows.reserve((size_t)rows * n * 2) ||
+      !s.state_rows.reserve((size_t)rows * h * 2) || !s.wide.reserve((size_t)rows * (n + h) * 4))
+    return nullptr;
+  float* wide = s.wide.as<float>();
+  return std::make_shared<Scoring>(Scoring{s, s.in_rows.as<uint16_t>(), head, s.inner_rows.as<uint16_t>(),
+                                           s.state_rows.as<uint16_t>(), wide, wide + (size_t)rows * n, nullptr, nullptr,
+                                           nullptr, rows, 0, nullptr});
+}
+
+void embed(const Sampler& s, const uint16_t* table, int64_t token, uint16_t* out) {
+  std::vector<float> wide(s.hidden);
+  for (int i = 0; i < s.hidden; i++) wide[i] = from_bf16(table[(size_t)token * s.hidden + i]);
+  rms_rows(wide.data(), 1, s.hidden, out);
+}
+
+inline uint64_t mix(uint64_t h) {  // as pass_core/noise.py has it
+  h = (h ^ (h >> 30)) * 0xBF58476D1CE4E5B9ull;
+  h = (h ^ (h >> 27)) * 0x94D049BB133111EBull;
+  return h ^ (h >> 31);
+}
+
+inline double gumbel(uint64_t noise, int64_t position, int64_t token) {
+  uint64_t h = mix(mix(noise ^ ((uint64_t)position * 0xD1B54A32D192ED03ull)) ^ ((uint64_t)token * 0x8CB92BA72F3D8DD7ull));
+  return -std::log(-std::log(((double)(h >> 12) + 0.5) * 0x1p-52));
+}
+
+struct Growth {
+  PassGrowth g;
+  struct Node {
+    int64_t token;
+    int32_t parent, depth, from;
+    double reach;
+  };
+  const double* shares;
+  std::vector<Node> nodes;
+  std::vector<int> beam;         // of the level above, -1 for the root
+  std::vector<int64_t> ids;      // [depth, candidates] of the plain look-ahead logits
+  std::vector<float> values;     // the same candidates' plain logits
+  std::vector<float> rescored;   // [width, candidates] of the present level
+  std::vector<int64_t> from_ids;    // [distribution, kept]
+  std::vector<double> from_log_p;
+  std::atomic<int> ended{0};  // levels from here on are not grown
+  std::atomic<bool> failed{false};
+
+  double reach(int node) const { return node < 0 ? 1.0 : nodes[node].reach; }
+  int64_t token(int node) const { return node < 0 ? g.root : nodes[node].token; }
+
+  // The best `branches` candidates below each node of the beam, then the next beam.
+  void level(int d, bool coherent) {
+    std::vector<std::pair<float, int32_t>> order(g.candidates);
+    std::vector<std::pair<double, int>> drawn(g.kept);
+    size_t first = nodes.size();
+    const int64_t* plain = ids.data() + (size_t)d * g.candidates;
+    for (size_t b = 0; b < beam.size(); b++) {
+      const float* scores = coherent ? rescored.data() + b * g.candidates : values.data() + (size_t)d * g.candidates;
+      for (int c = 0; c < g.candidates; c++) order[c] = {scores[c], (int32_t)plain[c]};
+      std::partial_sort(order.begin(), order.begin() + g.kept, order.end(), before);
+      double total = 0.0, temperature = std::max(g.temperature, 1e-30);
+      size_t at = from_ids.size();
+      for (int c = 0; c < g.kept; c++) {
+        double x = ((double)order[c].first - (double)order[0].first) / temperature;
+        from_ids.push_back(order[c].second);
+        from_log_p.push_back(x);
+        total += std::exp(x);
+      }
+      double shift = std::log(total);
+      for (int c = 0; c < g.kept; c++) {
+        double& log_p = from_log_p[at + c];
+        log_p -= shift;
+        drawn[c] = {log_p + (g.noisy ? gumbel(g.noise, g.position + d, from_ids[at + c]) : 0.0), c};
+      }
+      int count = std::min(g.branches, g.kept);
+      std::stable_sort(drawn.begin(), drawn.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+      double weights = 0.0;
+      for (int c = 0; c < count; c++) weights += std::exp((drawn[c].first - drawn[0].first) / g.spread);
+      double share = std::min(1.0, shares[d]) / weights * reach(beam[b]);
+      for (int c = 0; c < count; c++) {
+        double reached = share * std::exp((drawn[c].first - drawn[0].first) / g.spread);
+        if (reached < g.least) break;
+        nodes.push_back({from_ids[at + drawn[c].second], beam[b], d + 1, (int32_t)(at / g.kept), reached});
+      }
+    }
+    std::vector<int> added(nodes.size() - first);
+    for (size_t i = 0; i < added.size(); i++) added[i] = (int)(first + i);
+    std::stable_sort(added.begin(), added.end(), [&](int a, int b) { return nodes[a].reach > nodes[b].reach; });
+    added.resize(std::min(added.size(), (size_t)g.width));
+    beam = added;
+    double all = 0.0;
+    for (int node : beam) all += nodes[node].reach;
+    if (beam.empty() || all < g.unlikely) ended = d + 1;
+  }
+};
+
+}  // namespace
