@@ -31,9 +31,8 @@ from pass_core.sampling import Distribution, RowDistributions
 MOST_ROWS = 48
 ONE_HEAD_PASS = 24
 PROBE_EVERY = 24
-# Now and then a call is kept small, to know what such a call costs by now.
-SMALL_CALLS = (8, 12, 4)
-SMALL_EVERY = 16
+# Sizes of calls whose cost is looked at again now and then: what auto weighs against each other.
+TRIED_SIZES = (8, 12, 4, 1)
 
 
 @dataclass(slots=True)
@@ -58,14 +57,12 @@ class FusedStepper(Stepper):
         self._lookup = NgramLookup()
         self._plain_steps = 0
         self._rate = 0.0
-        self._steps = 0
 
     def forget(self) -> None:
         self._pending = None
 
     def step(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule) -> StepOutcome:
         started = time.perf_counter()
-        self._steps += 1
         depth = min(settings.k, state.remaining - 1)
         proposals, match = self._grow(state, settings, rule, depth)
         shape, reason = self._shape(state, settings, proposals)
@@ -176,10 +173,8 @@ class FusedStepper(Stepper):
         if settings.row_budget is None and not settings.auto and full.rows <= MAX_ROWS:
             return full, ""
         cost = cost_for(self._model) if settings.auto else None
-        limit = _row_limit(settings)
-        turn, rest = divmod(self._steps, SMALL_EVERY)
-        if settings.auto and rest == 0:
-            limit = min(limit, SMALL_CALLS[turn % len(SMALL_CALLS)])
+        trial = cost.stale(TRIED_SIZES) if cost is not None and reaches else None
+        limit = min(_row_limit(settings), trial or MAX_ROWS)
         # After many plain calls, draft once all the same: the text may have become easier to guess.
         probing = self._plain_steps >= PROBE_EVERY
         shape = plan(
@@ -187,13 +182,15 @@ class FusedStepper(Stepper):
             proposals.parents,
             self._acceptance.chain(steps),
             limit,
-            None if probing else cost,
+            None if probing or trial else cost,
             self._rate or (1.0 / cost(1) if cost else 0.0),
         )
         if not settings.auto:
             return shape, ""
         plain = shape.rows == 1
         self._plain_steps = self._plain_steps + 1 if plain else 0
+        if trial is not None:
+            return shape, f"{shape.rows} rows, to see what such a call costs now"
         if plain:
             return shape, "plain call: drafting would cost more than it is expected to bring"
         return shape, (

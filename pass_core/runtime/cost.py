@@ -20,7 +20,9 @@ from pass_core.runtime.rows import Rows, RowsBuilder, chain_rows
 
 ROWS = (1, 2, 4, 8, 12, 14, 16, 24, 32, 48)
 SETTLED = 3  # rounds without a faster call end the measurement
-_FOLLOW = 0.1  # weight of one observed call
+_FOLLOW, _FOLLOW_STALE = 0.1, 0.5  # weight of one observed call, and of the first one for a while
+_STALE = 10.0  # seconds
+_USUAL = 48  # rows that a table has at least
 _DISTURBED = 1.5  # no call counts as slower than this, relative to what was expected
 
 
@@ -34,33 +36,47 @@ class CostModel:
 
     seconds: Mapping[int, float]
     _now: dict[int, float] = field(default_factory=dict[int, float], repr=False, compare=False)
-    _tables: dict[int, np.ndarray] = field(default_factory=dict[int, np.ndarray], repr=False, compare=False)
+    _seen: dict[int, float] = field(default_factory=dict[int, float], repr=False, compare=False)
+    _asked: dict[int, float] = field(default_factory=dict[int, float], repr=False, compare=False)
+    _table: list[np.ndarray] = field(default_factory=list[np.ndarray], repr=False, compare=False)
 
     def observe(self, rows: int, seconds: float) -> None:
         """Follow what calls cost now: a shared machine's memory is half as fast an hour later, which makes few rows
         dearer and many rows hardly."""
-        known = self._now or dict(self.seconds)
-        nearest = min(known, key=lambda r: abs(r - rows))
-        expected = self(rows)
-        there = known[nearest] * min(seconds / expected, _DISTURBED)
-        self._now.update({**known, nearest: known[nearest] + _FOLLOW * (there - known[nearest])})
-        self._tables.clear()
+        if not self._now:
+            self._now.update(self.seconds)
+        nearest = min(self._now, key=lambda r: abs(r - rows))
+        known, now = self._now[nearest], time.monotonic()
+        weight = _FOLLOW if now - self._seen.get(nearest, -_STALE) < _STALE else _FOLLOW_STALE
+        self._now[nearest] = known + weight * (known * min(seconds / self(rows), _DISTURBED) - known)
+        self._seen[nearest] = now
+        self._table.clear()
+
+    def stale(self, sizes: Sequence[int]) -> int | None:
+        """The first of these sizes whose cost nobody has observed, or asked for here, for some seconds, if any."""
+        now = time.monotonic()
+        for rows in sizes:
+            nearest = min(self.seconds, key=lambda r: abs(r - rows))
+            if now - max(self._seen.get(nearest, -_STALE), self._asked.get(rows, -_STALE)) >= _STALE:
+                self._asked[rows] = now
+                return rows
+        return None
 
     def table(self, most: int) -> np.ndarray:
         """[most + 1] seconds of calls with 0..most rows (entry 0 is that of one row); never falling with rows."""
-        found = self._tables.get(most)
-        if found is None:
+        found = self._table[0] if self._table else None
+        if found is None or found.size <= most:
             at = self._now or self.seconds
             rows = sorted(at)
             # What disturbs a measurement only adds to it: a smaller call never costs more than a larger one did.
             known = np.minimum.accumulate([at[r] for r in reversed(rows)])[::-1]
-            wanted = np.arange(most + 1)
+            wanted = np.arange(max(most, _USUAL) + 1)
             found = np.interp(wanted, rows, known)
             if len(rows) > 1:
                 slope = max(0.0, (known[-1] - known[-2]) / (rows[-1] - rows[-2]))
                 found = np.where(wanted > rows[-1], known[-1] + slope * (wanted - rows[-1]), found)
-            self._tables[most] = found
-        return found
+            self._table[:] = [found]
+        return found[: most + 1]
 
     def __call__(self, rows: int) -> float:
         return float(self.table(max(rows, 1))[rows])

@@ -89,6 +89,7 @@ def test_a_model_keeps_its_table() -> None:
 
 def test_observed_calls_move_the_table_near_them_and_a_disturbed_one_hardly() -> None:
     cost = CostModel({1: 1.0, 8: 2.0, 16: 4.0})
+    cost.observe(8, 2.0)
     before = cost.table(16).copy()
     for _ in range(60):
         cost.observe(15, 3.0)
@@ -106,3 +107,16 @@ def test_a_faster_large_call_shows_that_smaller_ones_are_fast_too() -> None:
     for _ in range(80):
         cost.observe(16, 1.0)
     assert cost(1) == pytest.approx(1.0, rel=0.02)
+
+
+def test_sizes_not_seen_for_a_while_are_tried_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("pass_core.runtime.cost.time.monotonic", lambda: clock[0])
+    cost = CostModel({1: 1.0, 8: 2.0, 16: 4.0})
+    cost.observe(16, 4.0)
+    assert [cost.stale((16, 8, 1)) for _ in range(3)] == [8, 1, None]
+    clock[0] += 60
+    assert [cost.stale((16, 8, 1)) for _ in range(4)] == [16, 8, 1, None]
+    # What was not seen for a while is believed at once, or nearly.
+    cost.observe(8, 1.0)
+    assert cost(8) == pytest.approx(1.5)
