@@ -122,8 +122,8 @@ class Program:
         if arguments.model is not None or arguments.unattended:
             source = arguments.model
             choice = replace(choice, source=str(Path(source).resolve()) if source and Path(source).exists() else source)
-        if arguments.device != "auto" or arguments.dtype != "auto":
-            choice = replace(choice, device=arguments.device, dtype=arguments.dtype)
+        if (arguments.device, arguments.dtype, arguments.quantize) != ("auto", "auto", "none"):
+            choice = replace(choice, device=arguments.device, dtype=arguments.dtype, quantize=arguments.quantize)
         self.loader.choice_changed.connect(self._remember_choice)
         self.loader.lookahead_chosen.connect(lambda path: save_lookahead(self.context, path))
         lookahead = arguments.embeddings

@@ -17,6 +17,7 @@ class Arguments:
     model: str | None
     device: str
     dtype: str
+    quantize: str
     embeddings: str | None
     prompt: str | None
     chat: bool
@@ -55,6 +56,9 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     what.add_argument("--model", help="known name, Hugging Face id, folder or GGUF file (default: the embedded model)")
     what.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     what.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    what.add_argument(
+        "--quantize", default="none", choices=("none", "int8", "int4"), help="the layers' weights as small integers"
+    )
     what.add_argument("--embeddings", metavar="FILE", help="look-ahead embeddings (default: the best shipped file)")
     how = p.add_argument_group("how to generate")
     how.add_argument("--prompt", help="text to continue")

@@ -48,6 +48,7 @@ def save_choice(context: AppContext, choice: ModelChoice, recent: list[str]) -> 
     context.preferences.set("model/source", choice.source or "")
     context.preferences.set("model/device", choice.device)
     context.preferences.set("model/dtype", choice.dtype)
+    context.preferences.set("model/quantize", choice.quantize)
     context.preferences.set("model/recent", recent)
 
 
@@ -68,4 +69,9 @@ def load_lookahead_choice(context: AppContext, choice: ModelChoice) -> str | Non
 def load_choice(context: AppContext) -> ModelChoice:
     """The remembered model, or the default one."""
     p = context.preferences
-    return ModelChoice(p.get("model/source", "") or None, p.get("model/device", "auto"), p.get("model/dtype", "auto"))
+    return ModelChoice(
+        p.get("model/source", "") or None,
+        p.get("model/device", "auto"),
+        p.get("model/dtype", "auto"),
+        p.get("model/quantize", "none"),
+    )

@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.context import AppContext, ErrorReport
-from app.engine.loader import Loader, ModelChoice
+from app.engine.loader import Loader
 from app.pages.generate import GeneratePage
 from app.theme.apply import ThemeMode
 from app.theme.icons import set_icon
@@ -268,7 +268,7 @@ class MainWindow(QMainWindow):
         what, path = kind
         if what == "model":
             card = self.generate.model_card
-            self.generate.load(ModelChoice(path, card.device, card.dtype))
+            self.generate.load(card.choice_of(path))
         else:
             self._loader.load_lookahead(path)
 

@@ -23,11 +23,12 @@ KEEP_WHILE_LOADING_BYTES = 2_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """What to load: source (None: the default model), device and dtype as `load_model` takes them."""
+    """What to load: source (None: the default model), device, dtype and quantisation as `load_model` takes them."""
 
     source: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+    quantize: str = "none"
 
 
 class Loader(QObject):
@@ -124,6 +125,7 @@ class Loader(QObject):
                 choice.source,
                 device=choice.device,
                 dtype=choice.dtype,  # type: ignore[arg-type]
+                quantize=choice.quantize,  # type: ignore[arg-type]
                 progress=control.progress,
                 cancel=control.cancel,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 DEVICES = (("auto", "Automatic"), ("cpu", "CPU"), ("cuda", "CUDA"), ("mps", "Apple GPU (MPS)"))
 DTYPES = (("auto", "Automatic"), ("float32", "float32 (exact)"), ("bfloat16", "bfloat16"), ("float16", "float16"))
+QUANTIZATIONS = (("none", "As they are"), ("int8", "int8 (torchao)"), ("int4", "int4 (bitsandbytes, CUDA)"))
 
 
 class ModelCard(Card):
@@ -49,7 +51,7 @@ class ModelCard(Card):
         self.warning.hide()
         self.strip = ProgressStrip(theme)
         self.strip.cancelled.connect(self.cancel_requested)
-        self._tune = tool_button("ph.sliders-horizontal", "Device and number format", theme)
+        self._tune = tool_button("ph.sliders-horizontal", "Device, number format and weights", theme)
         self._tune.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self._unload = tool_button("ph.eject", "Unload the model and free its memory", theme)
         self._unload.clicked.connect(self.unload_requested)
@@ -70,18 +72,15 @@ class ModelCard(Card):
         self.show_model(None)
         self.show_lookahead(None)
 
-    @property
-    def device(self) -> str:
-        return self._choice.device
-
-    @property
-    def dtype(self) -> str:
-        return self._choice.dtype
+    def choice_of(self, source: str | None) -> ModelChoice:
+        """Another model on the device and in the format chosen here."""
+        return replace(self._choice, source=source)
 
     def set_choice(self, choice: ModelChoice) -> None:
         """What is loaded, or being loaded."""
         self._choice = choice
-        for group, value in ((self._device_group, choice.device), (self._dtype_group, choice.dtype)):
+        values = (choice.device, choice.dtype, choice.quantize)
+        for group, value in zip(self._groups, values, strict=True):
             for action in group.actions():
                 action.setChecked(action.data() == value)
         self.picker.set_label(choice_name(choice.source))
@@ -99,8 +98,9 @@ class ModelCard(Card):
             return
         self.picker.set_label(model.name)
         dtype = str(model.dtype).removeprefix("torch.")
+        weights = f"{model.quantization} weights · " if model.quantization else ""
         self.facts.set_full_text(
-            f"{count_text(model.parameter_count)} parameters · {dtype} · {model.device} · "
+            f"{count_text(model.parameter_count)} parameters · {weights}{dtype} · {model.device} · "
             f"{bytes_text(model.weight_bytes())}"
         )
         if not model.capabilities.supports_pass:
@@ -159,7 +159,7 @@ class ModelCard(Card):
 
     def _ask(self, source: str) -> None:
         default = source == default_model().id
-        self.load_requested.emit(ModelChoice(None if default else source, self.device, self.dtype))
+        self.load_requested.emit(self.choice_of(None if default else source))
 
     def _fill_menu(self) -> None:
         menu = self.picker.menu()
@@ -182,16 +182,15 @@ class ModelCard(Card):
 
     def _choices_menu(self) -> QMenu:
         menu = QMenu(self)
-        self._device_group, self._dtype_group = QActionGroup(self), QActionGroup(self)
-        for title, group, options in (
-            ("Device", self._device_group, DEVICES),
-            ("Number format", self._dtype_group, DTYPES),
-        ):
+        self._groups: list[QActionGroup] = []
+        for title, options in (("Device", DEVICES), ("Number format", DTYPES), ("Weights", QUANTIZATIONS)):
+            group = QActionGroup(self)
+            self._groups.append(group)
             menu_heading(menu, title)
             for value, text in options:
                 action = QAction(text, menu, checkable=True)
                 action.setData(value)
-                action.setChecked(value == "auto")
+                action.setChecked(value == options[0][0])
                 group.addAction(action)
                 menu.addAction(action)
             group.triggered.connect(self._retune)
@@ -199,8 +198,7 @@ class ModelCard(Card):
         return menu
 
     def _retune(self) -> None:
-        device, dtype = (g.checkedAction().data() for g in (self._device_group, self._dtype_group))
-        self.load_requested.emit(ModelChoice(self._choice.source, device, dtype))
+        self.load_requested.emit(ModelChoice(self._choice.source, *(g.checkedAction().data() for g in self._groups)))
 
 
 def choice_name(source: str | None) -> str:

@@ -128,11 +128,11 @@ def test_choices_survive(context: AppContext, tmp_path: Path) -> None:
     )
     context.set_setup(setup)
     save_setup(context)
-    save_choice(context, ModelChoice("some/model", "cpu", "float32"), [])
+    save_choice(context, ModelChoice("some/model", "cpu", "float32", "int8"), [])
     context.preferences.save()
     context.preferences = Preferences(tmp_path / "settings.ini")
     assert load_setup(context, GenerationSetup()) == setup
-    assert load_choice(context) == ModelChoice("some/model", "cpu", "float32")
+    assert load_choice(context) == ModelChoice("some/model", "cpu", "float32", "int8")
     context.preferences.set("generate/settings", {"k": "many"})
     assert load_setup(context, GenerationSetup()).settings == DecodingSettings()
 
