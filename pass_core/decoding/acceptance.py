@@ -39,11 +39,13 @@ class AcceptanceModel:
 
     `share[d]` is the probability that the true token of depth d is among the draft's best candidates; within them
     a softmax of the perturbed scores tells them apart. `hit[d]` is the probability that some draft of depth d is
-    accepted once the walk gets there.
+    accepted once the walk gets there, and `step[j]` the same for drafts made from look-ahead row LA_{j+1}, whatever
+    their depth.
     """
 
     share: list[_Ratio] = field(default_factory=list[_Ratio])
     hit: list[_Ratio] = field(default_factory=list[_Ratio])
+    step: list[_Ratio] = field(default_factory=list[_Ratio])
     lookup: dict[int, _Ratio] = field(default_factory=dict[int, _Ratio])
 
     def __post_init__(self) -> None:
@@ -54,6 +56,7 @@ class AcceptanceModel:
         while len(self.hit) < depth:
             prior = _PRIOR[min(len(self.hit), len(_PRIOR) - 1)]
             self.hit.append(_Ratio(prior * _PRIOR_WEIGHT, _PRIOR_WEIGHT))
+            self.step.append(_Ratio(prior * _PRIOR_WEIGHT, _PRIOR_WEIGHT))
             self.share.append(_Ratio(min(1.0, 1.5 * prior) * _PRIOR_WEIGHT, _PRIOR_WEIGHT))
 
     def candidates(self, depth: int, scores: Sequence[float], spread: float = SPREAD) -> list[float]:
@@ -74,12 +77,22 @@ class AcceptanceModel:
         self._grow(depth)
         return np.cumprod([self.hit[d].value() for d in range(depth)]).tolist()
 
+    def hits(self, count: int) -> list[float]:
+        """Probability that a draft made from LA_1..LA_count is accepted once the walk gets to it."""
+        self._grow(count)
+        return [self.step[j].value() for j in range(count)]
+
     def lookup_hit(self, match: int) -> float:
         """Acceptance probability of a prompt-lookup token whose n-gram match had this length."""
         return self.lookup[match].value()
 
-    def learn(self, tree: DraftTree, match: int) -> None:
-        """Take in a verified tree; `match` is the n-gram length behind its lookup drafts."""
+    def learn(self, tree: DraftTree, match: int, steps: Sequence[int]) -> None:
+        """Take in a verified tree.
+
+        Args:
+            match: the n-gram length behind its lookup drafts.
+            steps: 0-based look-ahead step behind its look-ahead drafts of depth 1, 2, ...
+        """
         by_parent: dict[int, list[int]] = {}
         for index, draft in enumerate(tree.drafts):
             if draft.status is not DraftStatus.UNREACHED:
@@ -96,6 +109,9 @@ class AcceptanceModel:
                 expected = sum(tree.drafts[c].reach for c in ours) / max(above * share, 1e-9)
                 got = any(tree.drafts[c].status is DraftStatus.ACCEPTED for c in ours)
                 self.share[depth - 1].add(float(got), min(expected, 1.0))
+                step = steps[depth - 1]
+                self._grow(step + 1)
+                self.step[step].add(float(got), 1.0)
             for c in children:
                 if tree.drafts[c].source is DraftSource.LOOKUP:
                     self.lookup[match].add(float(tree.drafts[c].status is DraftStatus.ACCEPTED), 1.0)

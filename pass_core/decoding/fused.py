@@ -64,6 +64,7 @@ class FusedStepper(Stepper):
     def step(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule) -> StepOutcome:
         started = time.perf_counter()
         depth = min(settings.k, state.remaining - 1)
+        steps = self._pending.steps if self._pending is not None else []
         proposals, match = self._grow(state, settings, rule, depth)
         shape, reason = self._shape(state, settings, proposals)
         tree = proposals.first(shape.drafts)
@@ -87,7 +88,7 @@ class FusedStepper(Stepper):
         targets = RowDistributions(logits, settings.sampling)
         walk = verify_tree(tree, targets, rule, state.seed, state.position)
         state.cache.commit([nodes[0], *(nodes[i + 1] for i in walk.path)])
-        self._acceptance.learn(tree, match)
+        self._acceptance.learn(tree, match, steps)
         self._keep(state, walk, hidden, logits if together else None, chains)
         self._learn_cost(len(rows), took, len(walk.emitted), time.perf_counter() - started - took)
         return StepOutcome(walk.emitted, tree, reason)
@@ -180,7 +181,7 @@ class FusedStepper(Stepper):
         shape = plan(
             reaches,
             proposals.parents,
-            self._acceptance.chain(steps),
+            self._acceptance.hits(steps),
             limit,
             None if probing or trial else cost,
             self._rate or (1.0 / cost(1) if cost else 0.0),

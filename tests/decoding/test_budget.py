@@ -1,4 +1,4 @@
-"""Row budgets: the shape of a call follows from reach, gains and measured cost."""
+"""Row budgets: the shape of a call follows from reach, hits and measured cost."""
 
 from __future__ import annotations
 
@@ -38,6 +38,17 @@ def test_look_ahead_rows_go_where_the_walk_will_stop() -> None:
     assert shape == Plan(1, (0, 3))
 
 
+def test_one_chain_serves_the_nodes_below_its_own() -> None:
+    """Where the walk stops at the draft, the root's LA_2 guesses what the draft's own LA_1 would."""
+    shape = plan([0.5], [-1], [0.6, 0.55, 0.5], 4, FLAT, rate=100.0)
+    assert shape == Plan(1, (2, 0))
+
+
+def test_a_chain_that_guesses_much_better_is_worth_its_own_rows() -> None:
+    shape = plan([0.5], [-1], [0.6, 0.1, 0.1], 4, FLAT, rate=100.0)
+    assert shape == Plan(1, (1, 1))
+
+
 def test_a_limit_of_one_row_is_plain_decoding() -> None:
     assert plan([0.9], [-1], [0.9], 1, None, 0.0) == Plan(0, (0,))
 
@@ -48,7 +59,7 @@ def test_a_limit_of_one_row_is_plain_decoding() -> None:
     st.integers(1, 40),
     st.integers(0, 2**31),
 )
-def test_every_shape_keeps_to_the_limit(shares: list[float], gains: list[float], limit: int, seed: int) -> None:
+def test_every_shape_keeps_to_the_limit(shares: list[float], hits: list[float], limit: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     parents = [int(rng.integers(-1, i)) for i in range(len(shares))]
     reaches: list[float] = []
@@ -58,13 +69,13 @@ def test_every_shape_keeps_to_the_limit(shares: list[float], gains: list[float],
     order = sorted(range(len(reaches)), key=lambda i: (-reaches[i], i))
     place = {-1: -1, **{old: new for new, old in enumerate(order)}}
     reaches, parents = [reaches[i] for i in order], [place[parents[i]] for i in order]
-    shape = plan(reaches, parents, np.cumprod(gains).tolist(), limit, None, 0.0)
+    shape = plan(reaches, parents, hits, limit, None, 0.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pass_core.decoding.budget.native_shape", lambda *_: None)
-        assert shape == plan(reaches, parents, np.cumprod(gains).tolist(), limit, None, 0.0)
+        assert shape == plan(reaches, parents, hits, limit, None, 0.0)
     assert 1 <= shape.rows <= limit
     assert len(shape.chains) == shape.drafts + 1
-    assert all(0 <= c <= len(gains) for c in shape.chains)
+    assert all(0 <= c <= len(hits) for c in shape.chains)
 
 
 @pytest.mark.skipif(library() is None, reason="no C++ compiler on this machine")
@@ -82,8 +93,8 @@ def test_the_compiled_search_chooses_what_the_other_does(cost: CostModel, monkey
             reaches: list[float] = []
             for parent in parents:
                 reaches.append((reaches[parent] if parent >= 0 else 1.0) * float(rng.uniform(0.05, 0.3)))
-            gains = np.cumprod(rng.uniform(0.2, 0.9, int(rng.integers(0, 6)))).tolist()
-            shapes.append(plan(reaches, parents, gains, int(rng.integers(1, 48)), cost, float(rng.uniform(2, 200))))
+            hits = rng.uniform(0.2, 0.9, int(rng.integers(0, 6))).tolist()
+            shapes.append(plan(reaches, parents, hits, int(rng.integers(1, 48)), cost, float(rng.uniform(2, 200))))
     assert shapes[:60] == shapes[60:]
     assert len({s.rows for s in shapes}) > 1
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "chains.h"
 #include "drafting.h"
 #include "forward.h"
 #include "top.h"
@@ -358,38 +359,23 @@ int pass_grow(void* model, void* sampler, const PassGrowth* request, const float
 
 // The best shape of a call, as pass_core/decoding/budget.py has it: how many of the drafts are verified, and how many
 // look-ahead rows the root and each of them carry (chains: [drafts + 1]). seconds: [rows_limit + 1], in tokens.
-int pass_plan(const double* reaches, const int32_t* parents, int drafts, const double* gains, int steps, int rows_limit,
-              const double* seconds, double future, int patience, const int32_t* counts, int tried, int32_t* chains) {
-  std::vector<double> stops;
-  std::vector<std::pair<double, int>> worth;
-  std::vector<int> lengths(drafts + 1);
+int pass_plan(const double* reaches, const int32_t* parents, int drafts, const double* hits, int steps, int rows_limit,
+              const double* seconds, double future, int patience, const int32_t* counts, int tried, int32_t* lengths) {
   double best = -INFINITY;
   int chosen = 0, falling = 0;
-  chains[0] = 0;
+  lengths[0] = 0;
   for (int turn = 0; turn < tried; turn++) {
     int n = counts[turn];
-    stops.assign(n + 1, 0.0);
-    stops[0] = 1.0;
-    double value = 1.0;
-    for (int i = 0; i < n; i++) {
-      stops[i + 1] += reaches[i];
-      stops[parents[i] + 1] -= reaches[i];
-      value += reaches[i];
-    }
-    worth.clear();
-    for (int i = 0; i <= n; i++)
-      for (int j = 0; j < steps; j++) worth.push_back({std::max(stops[i], 0.0) * gains[j], i});
-    int room = std::max(0, std::min((int)worth.size(), rows_limit - 1 - n));
-    // By falling worth, earlier nodes and steps first: a row never stands before the one above it in its chain.
-    std::stable_sort(worth.begin(), worth.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
-    double most = value - seconds[1 + n], later = 0.0;
-    int taken = 0;
-    for (int i = 0; i < room; i++) {
-      later += worth[i].first;
-      double with = value - seconds[2 + n + i] + future * later;
+    Chains chains(reaches, parents, n, hits, steps);
+    double present = 1.0;
+    for (int i = 0; i < n; i++) present += reaches[i];
+    double most = present - seconds[1 + n];
+    std::vector<int> shape = chains.lengths;
+    for (int rows = 2 + n; rows <= rows_limit && chains.extend(); rows++) {
+      double with = present - seconds[rows] + future * chains.promised;
       if (with > most) {
         most = with;
-        taken = i + 1;
+        shape = chains.lengths;
       }
     }
     falling = most <= best ? falling + 1 : 0;
@@ -397,9 +383,7 @@ int pass_plan(const double* reaches, const int32_t* parents, int drafts, const d
     if (most > best) {
       best = most;
       chosen = n;
-      std::fill(lengths.begin(), lengths.end(), 0);
-      for (int i = 0; i < taken && worth[i].first > 0.0; i++) lengths[worth[i].second]++;
-      std::copy(lengths.begin(), lengths.begin() + n + 1, chains);
+      std::copy(shape.begin(), shape.end(), lengths);
     }
   }
   return chosen;

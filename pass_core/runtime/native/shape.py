@@ -14,7 +14,7 @@ from pass_core.runtime.native.build import library
 def native_shape(
     reaches: Sequence[float],
     parents: Sequence[int],
-    gains: Sequence[float],
+    hits: Sequence[float],
     counts: Sequence[int],
     rows_limit: int,
     seconds: npt.NDArray[np.float64],
@@ -37,18 +37,18 @@ def native_shape(
     arrays = (
         np.array(reaches, dtype=np.float64),
         np.array(parents, dtype=np.int32),
-        np.array(gains, dtype=np.float64),
+        np.array(hits, dtype=np.float64),
         np.ascontiguousarray(seconds, dtype=np.float64),
         np.array(counts, dtype=np.int32),
         chains,
     )
-    reach, parent, gain, cost, tried, out = (ctypes.c_void_p(a.ctypes.data) for a in arrays)
+    reach, parent, hit, cost, tried, out = (ctypes.c_void_p(a.ctypes.data) for a in arrays)
     drafts: int = lib.pass_plan(
         reach,
         parent,
         len(reaches),
-        gain,
-        len(gains),
+        hit,
+        len(hits),
         rows_limit,
         cost,
         ctypes.c_double(future),
