@@ -102,7 +102,7 @@ class DraftNode:
         p_target: probability under the target distribution at its place, None when unreached
             by the walk and not computed.
         p_draft: probability under the draft distribution it came from (1 for a copied draft, which nothing was drawn
-            for).
+            for; in trees at temperature 0 the draft distribution is that of temperature 1, which ranks siblings).
         noise: coupled rule: its Gumbel noise, None otherwise.
         uniform: rejection rule: the uniform number drawn for it, None otherwise.
         source: look-ahead or prompt lookup.
