@@ -200,3 +200,10 @@ def test_other_shapes_say_why_they_run_elsewhere(family: str, reason: str) -> No
     other = tiny.FAMILIES[family]()
     other.model.to(torch.bfloat16)
     assert reason in why_not(other)
+
+
+def test_reading_a_buffer_reads_all_of_it() -> None:
+    runtime = NativeRuntime(bfloat16_model("llama"), threads=2)
+    buffer = torch.ones(128 * 5001)
+    buffer[-1] = 7.0
+    assert runtime.read(buffer) == buffer.numel() + 6

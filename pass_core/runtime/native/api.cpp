@@ -160,6 +160,37 @@ int pass_head(void* model, const float* hidden, int rows, float* logits) {
   return 0;
 }
 
+// Read `lines` of 64 bytes once, every thread its own run of them, as the kernel does: what the memory can give. Returns
+// their sum as numbers, so that no compiler leaves the reading out.
+float pass_read(void* model, const float* data, int64_t lines) {
+  Model& m = *(Model*)model;
+  static constexpr int64_t BLOCK = 4096;
+  int blocks = (int)((lines + BLOCK - 1) / BLOCK);
+  std::vector<float> sums(blocks);
+  float* out = sums.data();
+  m.team.run(1, [data, lines, blocks, out](Job& job, int t) {
+    job.phase(0, t, blocks, 1, [&](int first, int last) {
+      for (int b = first; b < last; b++) {
+        const float* at = data + b * BLOCK * 16;
+        int64_t count = std::min(BLOCK, lines - b * BLOCK);
+        f32x16 sum[8] = {};
+        for (int64_t i = 0; i + 8 <= count; i += 8)
+          for (int j = 0; j < 8; j++) {
+            __builtin_prefetch(at + (i + j) * 16 + 192 * 16);
+            sum[j] += load_f32(at + (i + j) * 16);
+          }
+        for (int j = 1; j < 8; j++) sum[0] += sum[j];
+        float total = 0;
+        for (int j = 0; j < 16; j++) total += sum[0][j];
+        out[b] = total;
+      }
+    });
+  });
+  float total = 0;
+  for (float s : sums) total += s;
+  return total;
+}
+
 // The `count` largest of each row logits[which[r] * stride ..] of `vocabulary` (a multiple of 128, at least 128 times
 // `count`), largest first, ties by lower id. Returns 1 where a row has not that many comparable numbers (NaN).
 int pass_top(const float* logits, int64_t stride, const int32_t* which, int rows, int vocabulary, int count,

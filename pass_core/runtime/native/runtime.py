@@ -279,6 +279,14 @@ class NativeRuntime:
             return TorchSamplerHead(weights, self._embedding.float(), copy.deepcopy(self.model.head).float())
         return NativeSamplerHead(self, weights)
 
+    def read(self, buffer: torch.Tensor) -> float:
+        """Read a float32 buffer (a multiple of 512 bytes) once, as weights are read, and return its sum: to measure the
+        memory."""
+        self.lib.pass_read.restype = ctypes.c_float
+        lines = buffer.numel() // 16
+        address = ctypes.c_void_p(buffer.data_ptr())
+        return float(self.lib.pass_read(ctypes.c_void_p(self.handle), address, ctypes.c_int64(lines)))
+
     def synchronize(self) -> None:
         """Nothing to wait for: calls return when they are done."""
 
