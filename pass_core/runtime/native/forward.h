@@ -330,19 +330,19 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
     job.phase(phase + 2, t, n * m.heads, std::max(m.team.grain(n * m.heads), std::min(8, n * m.heads / m.team.size() + 1)),
               [&](int first, int last) { attend(c, l, first, last, scores, ordered, p, ahead); });
 
-    auto add_to_residual = [&](int first, int last) {
-      int width = (last - first) * 16;
-      for (int r = 0; r < n; r++)
-        for (int i = 0; i < width; i++) residual[(size_t)r * h + first * 16 + i] += wide[(size_t)r * width + i];
+    // A linear layer whose outputs are added to the residual stream.
+    auto onto_residual = [&](int index, const Packed& weights, const Adapter& adapter, const uint32_t* rows) {
+      for (auto& one : low) one.ready = false;
+      job.phase(index, t, h / 16, out_grain, [&](int first, int last) {
+        int width = (last - first) * 16;
+        product(weights.panel(first), (size_t)weights.pairs * 32, last - first, rows, c.ld, n, weights.pairs, wide,
+                width);
+        adapt(c, adapter, low[0], rows, first, last - first, wide, width);
+        for (int r = 0; r < n; r++)
+          for (int i = 0; i < width; i++) residual[(size_t)r * h + first * 16 + i] += wide[(size_t)r * width + i];
+      });
     };
-    for (auto& one : low) one.ready = false;
-    job.phase(phase + 3, t, h / 16, out_grain, [&](int first, int last) {
-      int width = (last - first) * 16;
-      product(layer.output.panel(first), (size_t)layer.output.pairs * 32, last - first, attended,
-              c.ld, n, layer.output.pairs, wide, width);
-      adapt(c, layer.adapters[O], low[0], attended, first, last - first, wide, width);
-      add_to_residual(first, last);
-    });
+    onto_residual(phase + 3, layer.output, layer.adapters[O], attended);
 
     normed = false;
     // Gate and up panels stand beside each other for the product, and in two halves for the adapters.
@@ -370,14 +370,7 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
         }
     });
 
-    for (auto& one : low) one.ready = false;
-    job.phase(phase + 5, t, h / 16, out_grain, [&](int first, int last) {
-      int width = (last - first) * 16;
-      product(layer.down.panel(first), (size_t)layer.down.pairs * 32, last - first, inner_rows,
-              c.ld, n, layer.down.pairs, wide, width);
-      adapt(c, layer.adapters[DOWN], low[0], inner_rows, first, last - first, wide, width);
-      add_to_residual(first, last);
-    });
+    onto_residual(phase + 5, layer.down, layer.adapters[DOWN], inner_rows);
   }
   job.phase(m.layers * PHASES_PER_LAYER, t, n, m.team.grain(n), [&](int first, int last) {
     for (int r = first; r < last; r++)
