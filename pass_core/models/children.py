@@ -21,6 +21,7 @@ from pass_core.models.errors import BY_NAME, ModelError
 from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
 
 _POLL_SECONDS = 0.1
+_SAYING = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -149,8 +150,10 @@ def _parse(line: str) -> dict[str, Any]:
 
 
 def say(**message: Any) -> None:
-    """Write one message to the parent."""
-    print(json.dumps(message), flush=True)
+    """Write one message to the parent, whole, from any thread."""
+    with _SAYING:
+        sys.stdout.write(json.dumps(message) + "\n")
+        sys.stdout.flush()
 
 
 def fail(error: BaseException) -> NoReturn:

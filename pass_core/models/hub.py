@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,10 @@ def _download(repo: str) -> str:
     cache.mkdir(parents=True, exist_ok=True)
     require_space(cache, total, f"Downloading {repo}")
 
+    counting = threading.Lock()
+
     class Bar(tqdm):  # pyright: ignore[reportUntypedBaseClass]
-        """Reports written bytes instead of drawing."""
+        """Reports written bytes instead of drawing; several files arrive at once, each in a thread of the hub's."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs.pop("name", None)
@@ -91,12 +94,15 @@ def _download(repo: str) -> str:
             self._done = 0.0
 
         def update(self, n: float | None = 1) -> bool | None:
-            self._done += n or 0
-            if self._bytes:
-                children.say(stage=stage, done=min(self._done, total), total=total, unit="B")
+            with counting:
+                self._done += n or 0
+                if self._bytes:
+                    children.say(stage=stage, done=min(self._done, total), total=total, unit="B")
             return None
 
-    return snapshot_download(repo, allow_patterns=patterns, ignore_patterns=["*/*"], tqdm_class=Bar)
+    folder = snapshot_download(repo, allow_patterns=patterns, ignore_patterns=["*/*"], tqdm_class=Bar)
+    children.say(stage=stage, done=total, total=total, unit="B")  # also for files that another try had left
+    return folder
 
 
 def _is_transport_error(error: BaseException) -> bool:

@@ -143,9 +143,10 @@ def test_a_repository_is_downloaded_once_and_loads_without_the_network(server: H
     assert model.fingerprint == original.fingerprint
     ids = torch.arange(20)[None]
     torch.testing.assert_close(model.model(ids).logits, original.model(ids).logits)
-    last = [p for p in seen if p.stage == "Downloading some/model"][-1]
-    assert last.unit == "B"
-    assert last.done == last.total
+    downloading = [p for p in seen if p.stage == "Downloading some/model"]
+    assert all(p.unit == "B" for p in downloading)
+    assert [p.done for p in downloading] == sorted(p.done for p in downloading)
+    assert downloading[-1].done == downloading[-1].total
     asked = {path.rpartition("/")[2] for path in server.requests if "/resolve/" in path}
     assert "model.safetensors" in asked
     assert not asked & {"model.onnx", "consolidated.safetensors", "README.md"}
