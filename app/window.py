@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.context import AppContext, ErrorReport
-from app.engine.loader import Loader
+from app.engine.loader import LOADING, Loader
 from app.pages.generate import GeneratePage
 from app.theme.apply import ThemeMode
 from app.theme.icons import set_icon
@@ -29,6 +29,7 @@ from app.widgets.banner import Banner
 from app.widgets.embedding_card import SUFFIXES
 from app.widgets.log import LogDialog, LogKeeper
 from app.widgets.status import StatusLine
+from app.widgets.text_format import sentence_case
 
 TITLE = "PASS Playground"
 DEFAULT_SIZE = QSize(1280, 800)
@@ -128,7 +129,7 @@ class MainWindow(QMainWindow):
 
     def _loading_changed(self, title: str) -> None:
         if title:
-            self.status.set_state("Loading the model…", "busy")
+            self.status.set_state("Loading the model…" if title == LOADING else sentence_case(title) + "…", "busy")
 
     def _load_failed(self, sentence: str) -> None:
         if sentence:

@@ -87,7 +87,8 @@ class TrainingSummary:
     """What the trainer recorded.
 
     `acceptance` is the held-out acceptance by draft position (one chain, coupled rule), `accepted_per_iteration`
-    the mean number of drafts accepted in a chain of `acceptance`'s length; `command` reproduces the file.
+    the mean number of drafts accepted in a chain of `acceptance`'s length; `command` reproduces the file. `bigrams`
+    tells whether the model's own bigrams helped the drafts of these figures.
     """
 
     steps: int = 0
@@ -98,6 +99,7 @@ class TrainingSummary:
     accepted_per_iteration: float = 0.0
     temperature: float = 0.8
     top_k: int = 10
+    bigrams: bool = False
 
     @classmethod
     def from_json(cls, text: str) -> TrainingSummary:

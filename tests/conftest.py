@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 
 # Before anything imports Qt or torch.
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -45,6 +46,13 @@ def _costs_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pass_core.runtime.cost.cache_folder", lambda: folder)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _bigrams_apart(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test reads a model's bigrams anew: which drafts it sees must not depend on the tests before."""
+    folder = tmp_path_factory.getbasetemp() / "bigrams" / uuid.uuid4().hex  # made when somebody writes there
+    monkeypatch.setattr("pass_core.runtime.bigram_reader.cache_folder", lambda: folder)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pass_core.lookahead import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
-TITLE = "loading a model"
+LOADING = "loading a model"
+BIGRAMS = "reading the model's bigrams"
 KEEP_WHILE_LOADING_BYTES = 2_000_000_000
 
 
@@ -73,8 +74,7 @@ class Loader(QObject):
             self._next = (choice, lookahead)
             self.cancel()
             return
-        self._active = True
-        self._set_loading(TITLE)
+        self._begin(LOADING)
         spawn(self._load_until_last(choice, lookahead), self._unexpected)
 
     def cancel(self) -> None:
@@ -95,6 +95,14 @@ class Loader(QObject):
         """Load a look-ahead file for the loaded model; "" is the training-free mean embedding."""
         spawn(self._load_lookahead(path), self._unexpected)
 
+    def read_bigrams(self) -> None:
+        """Read the model's bigrams, which a load may have been too busy for, or been stopped from."""
+        lookahead = self._context.lookahead
+        if lookahead is not None and self._context.busy_with:
+            self._context.report_error(f"The model is busy with {self._context.busy_with}. Wait for it, or stop it.")
+        elif lookahead is not None and not self._active:
+            spawn(self._read_bigrams_again(lookahead), self._unexpected)
+
     def use_default_lookahead(self) -> None:
         """Take the best shipped file again."""
         spawn(self._default_lookahead(), self._unexpected)
@@ -103,11 +111,18 @@ class Loader(QObject):
         try:
             await self._load(choice, lookahead)
         finally:
-            self._active = False
-            self._set_loading("")
-            if self._next is not None:
-                following, self._next = self._next, None
-                self.load(*following)
+            self._end()
+
+    def _begin(self, title: str) -> None:
+        self._active = True
+        self._set_loading(title)
+
+    def _end(self) -> None:
+        self._active = False
+        self._set_loading("")
+        if self._next is not None:
+            following, self._next = self._next, None
+            self.load(*following)
 
     async def _load(self, choice: ModelChoice, lookahead: str | None) -> None:
         context = self._context
@@ -218,14 +233,48 @@ class Loader(QObject):
             self._context.report_error(plain_sentence(error, "The look-ahead embeddings could not be loaded"), error)
             self._context.set_lookahead(self._context.lookahead)
             return False
+        await self._read_bigrams(lookahead)
         if self._context.model is model:
             self._context.set_lookahead(lookahead)
         return True
 
+    async def _read_bigrams_again(self, lookahead: LookaheadEmbeddings) -> None:
+        model = self._context.model
+        await self._read_bigrams(lookahead)
+        if self._context.model is model and self._context.lookahead is lookahead:
+            self._context.set_lookahead(lookahead)  # who shows it shows the bigrams, too
+
+    async def _read_bigrams(self, lookahead: LookaheadEmbeddings) -> None:
+        """Make the model's bigrams ready where this file is drafted with them; without them it drafts, too."""
+        model = self._context.model
+        if model is None or lookahead.sampler is not None:
+            return
+
+        def work(control: JobControl) -> None:
+            from pass_core.decoding.loop import prepare_drafts
+
+            prepare_drafts(model, lookahead, control.progress, control.cancel)
+
+        alone = not self._active
+        if alone:
+            self._begin(BIGRAMS)
+        try:
+            self._job = self._context.jobs.start(BIGRAMS, work, exclusive=True)
+            self._job.progress.connect(self._relay)
+            await self._job.result()
+        except (Cancelled, JobRefused):
+            pass
+        except Exception as error:
+            self._context.report_error(plain_sentence(error, "The model's bigrams could not be read"), error)
+        finally:
+            self._job = None
+            if alone:
+                self._end()
+
     async def _run(self, work: Any) -> Any:
         if self._next is not None:
             raise Cancelled("replaced by a newer choice")
-        self._job = self._context.jobs.start(TITLE, work, exclusive=True)
+        self._job = self._context.jobs.start(LOADING, work, exclusive=True)
         self._job.progress.connect(self._relay)
         try:
             return await self._job.result()

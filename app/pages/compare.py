@@ -17,7 +17,7 @@ from app.compare.race import Race, RaceBar
 from app.compare.runner import ComparisonRunner, Order, PaneChoice, Plan
 from app.compare.verdict_strip import VerdictStrip
 from app.context import AppContext, ChatTemplateError, GenerationSetup
-from app.engine.jobs import JobControl
+from app.engine.jobs import Job, JobControl
 from app.engine.session import RunRefused
 from app.theme.icons import set_icon
 from app.widgets.basic import Card, ElidedLabel, guard_wheel, label, row
@@ -112,6 +112,7 @@ class ComparePage(QWidget):
         self._context = context
         self._setup: GenerationSetup | None = None
         self._preparing = False
+        self._preparation: Job | None = None
         self.runner = ComparisonRunner(context, self)
         self.panes = (ComparePane(0, READY[0][1], context), ComparePane(1, READY[0][2], context))
         self.strip = VerdictStrip(context.theme)
@@ -159,15 +160,20 @@ class ComparePage(QWidget):
         self._preparing = True
         self._show_state()
         loaded = context.lookahead
-        job = context.jobs.start(
-            "reading look-ahead files", lambda control: _lookaheads(control, model, loaded, wishes)
+        job = self._preparation = context.jobs.start(
+            "reading look-ahead files", lambda control: _lookaheads(control, model, loaded, wishes), exclusive=True
         )
-        job.succeeded.connect(lambda found: self._begin(wishes, found))
+        job.progress.connect(lambda progress: self._show_state(f"{progress.stage}…"))
+        # Once the job is done the model is free again, and not before.
+        job.succeeded.connect(lambda found: job.done.connect(lambda: self._begin(wishes, found)))
         job.failed.connect(self._not_prepared)
         job.cancelled.connect(lambda: self._not_prepared(None))
+        self._show_state()
 
     def stop(self) -> None:
-        """Give up the comparison that runs."""
+        """Give up the comparison that runs, or is prepared."""
+        if self._preparing and self._preparation is not None:
+            self._preparation.cancel()
         self.runner.stop()
 
     def compare_lookahead(self, left: str, right: str) -> None:
@@ -190,7 +196,7 @@ class ComparePage(QWidget):
 
     def _begin(self, wishes: list[PaneWish], found: list[LookaheadEmbeddings | None]) -> None:
         context = self._context
-        self._preparing = False
+        self._preparing, self._preparation = False, None
         self._setup = setup = context.setup  # what is shown now; a slider may have moved while files were read
         try:
             prompt = context.render_prompt(setup.prompt_text, chat=setup.chat)
@@ -227,7 +233,7 @@ class ComparePage(QWidget):
         self._show_state()
 
     def _not_prepared(self, error: BaseException | None) -> None:
-        self._preparing = False
+        self._preparing, self._preparation = False, None
         self._show_state()
         if error is not None:
             from app.engine.loader import plain_sentence
@@ -352,8 +358,8 @@ class ComparePage(QWidget):
         free = not busy and not self._context.busy_with and self._context.model is not None
         self.compare_action.setEnabled(free)
         self.compare_button.setEnabled(free)
-        self.stop_action.setEnabled(self.runner.running)
-        self.stop_button.setEnabled(self.runner.running)
+        self.stop_action.setEnabled(busy)
+        self.stop_button.setEnabled(busy)
         self.race_action.setEnabled(not busy and self.race.duration > 0)
         self.stage.setText(stage or ("Reading look-ahead files…" if self._preparing else ""))
         for widget in (self.order, self.rounds, self.ready, self.race_bar):
@@ -498,6 +504,7 @@ def _lookaheads(
     control: Any, model: LanguageModel, loaded: LookaheadEmbeddings | None, wishes: list[PaneWish]
 ) -> list[LookaheadEmbeddings | None]:
     """Read what the panes want (in a background thread); a file that does not fit raises its plain error."""
+    from pass_core.decoding.loop import prepare_drafts
     from pass_core.lookahead import load_lookahead
     from pass_core.models.shipped import untrained_lookahead
 
@@ -514,4 +521,9 @@ def _lookaheads(
         )
         return lookahead
 
-    return [read(w) for w in wishes]
+    found = [read(w) for w in wishes]
+    for wish, lookahead in zip(wishes, found, strict=True):
+        if lookahead is not None:
+            disabled = wish.settings.disabled_parts
+            prepare_drafts(model, lookahead, control.progress, control.cancel, disabled=disabled)
+    return found

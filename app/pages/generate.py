@@ -68,7 +68,7 @@ class GeneratePage(QWidget):
     def run(self) -> None:
         """Start a run with the present choices; waits for a model that is being loaded."""
         context = self._context
-        if context.model is None and self._loader.loading:
+        if self._loader.loading and (context.model is None or context.jobs.exclusive_title):
             self._pending_run = True
             self._show_run_button()
             self.text.set_empty_state("Starting as soon as the model has loaded", "Esc takes it back.")
@@ -215,7 +215,8 @@ class GeneratePage(QWidget):
         self._show_empty_state()
 
     def _lookahead_changed(self, lookahead: LookaheadEmbeddings | None) -> None:
-        self.embedding_card.show_lookahead(lookahead)
+        model = self._context.model
+        self.embedding_card.show_lookahead(lookahead, model.bigrams if model is not None else None)
         self.model_card.show_lookahead(lookahead)
         if lookahead is None:
             return
@@ -412,6 +413,7 @@ class GeneratePage(QWidget):
         self.model_card.unload_requested.connect(loader.unload)
         self.model_card.cancel_requested.connect(loader.cancel)
         self.embedding_card.file_requested.connect(loader.load_lookahead)
+        self.embedding_card.bigrams_requested.connect(loader.read_bigrams)
         self.embedding_card.parts_changed.connect(self._parts_changed)
         self.prompt.changed.connect(self._prompt_changed)
         self.controls.changed.connect(self._publish)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSize, QStandardPaths, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
-from PySide6.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QSizePolicy, QWidget
+from PySide6.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
 from app.theme.apply import ThemeManager, sans
 from app.widgets.basic import Card, label, menu_heading, row, set_tone, tool_button
@@ -17,6 +17,7 @@ from app.widgets.text_format import bytes_text, count_text
 from pass_core.decoding.settings import LookaheadPart
 
 if TYPE_CHECKING:
+    from pass_core.bigrams import Bigrams
     from pass_core.lookahead import LookaheadEmbeddings
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".npy", ".npz")
@@ -25,6 +26,8 @@ PART_TIPS = {
     "deep": "One vector per layer and look-ahead step, added to look-ahead rows.",
     "adapter": "Low-rank updates of the linear layers, for look-ahead rows only.",
     "sampler": "A small head that makes each draft fit the token before it.",
+    "bigrams": "The model's own expectation after one token alone: makes each draft fit the token before it.\n"
+    "Read from the model once, nothing is trained. Not used while a sampler does the same.",
 }
 
 
@@ -77,10 +80,12 @@ class EmbeddingCard(Card):
 
     Signals:
         file_requested(str): a path; "" is the untrained mean embedding.
+        bigrams_requested(): read the model's own bigrams.
         parts_changed(frozenset[LookaheadPart]): the parts switched off.
     """
 
     file_requested = Signal(str)
+    bigrams_requested = Signal()
     parts_changed = Signal(object)
 
     def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
@@ -104,6 +109,7 @@ class EmbeddingCard(Card):
         self._grid.setColumnStretch(0, 1)
         self.body.addWidget(self._parts)
         self.checks: dict[LookaheadPart, QCheckBox] = {}
+        self._needless = False
         self._promise = label("", "faint", wrap=True)
         self.bars = AcceptanceBars(theme)
         self.body.addWidget(self._promise)
@@ -126,9 +132,10 @@ class EmbeddingCard(Card):
             check.blockSignals(True)
             check.setChecked(part not in parts)
             check.blockSignals(False)
+        self._show_needed()
 
-    def show_lookahead(self, lookahead: LookaheadEmbeddings | None) -> None:
-        """Show what is loaded."""
+    def show_lookahead(self, lookahead: LookaheadEmbeddings | None, bigrams: Bigrams | None = None) -> None:
+        """Show what is loaded, and the model's own bigrams where they were read."""
         self._clear_parts()
         self.picker.setEnabled(lookahead is not None)
         self._open.setEnabled(lookahead is not None)
@@ -156,11 +163,15 @@ class EmbeddingCard(Card):
             else "No trained file for this model: drafts are poor, the text stays exact. Train one on the Train page."
         )
         self._fill_parts(lookahead)
+        if bigrams is not None or lookahead.sampler is None:
+            self._add_bigrams(bigrams, lookahead)
         training = lookahead.training
         if training is not None and training.acceptance:
             self.bars.set_values(training.acceptance)
+            helped = " with the model's bigrams" if training.bigrams else ""
             self._promise.setText(
-                f"Held-out acceptance by position · {training.accepted_per_iteration:.2f} drafts kept per iteration"
+                f"Held-out acceptance by position · {training.accepted_per_iteration:.2f} drafts kept per "
+                f"iteration{helped}"
             )
             self._promise.setToolTip(
                 f"Measured at temperature {training.temperature:g}, top-k {training.top_k}\n"
@@ -177,25 +188,51 @@ class EmbeddingCard(Card):
         dialog.open()
 
     def _fill_parts(self, lookahead: LookaheadEmbeddings) -> None:
-        for line, part in enumerate(lookahead.parts()):
-            check = QCheckBox(part.name)
-            check.setToolTip(PART_TIPS.get(part.name, ""))
+        for part in lookahead.parts():
+            check = self._add_part(part.name)
+            self._add_beside(check, _size(f"{count_text(part.parameters)} · {bytes_text(part.bytes)}"))
+
+    def _add_bigrams(self, bigrams: Bigrams | None, lookahead: LookaheadEmbeddings) -> None:
+        check = self._add_part(LookaheadPart.BIGRAMS.value)
+        self._needless = lookahead.sampler is not None  # unless the sampler is switched off
+        if bigrams is not None:
+            self._add_beside(check, _size(bytes_text(bigrams.nbytes)))
+        else:
+            check.setEnabled(False)
+            read = QPushButton("Read…")
+            read.setProperty("role", "chip")
+            read.setToolTip("Some seconds for a small model, once for each model")
+            read.clicked.connect(self.bigrams_requested)
+            self._add_beside(check, read)
+        self._show_needed()
+
+    def _show_needed(self) -> None:
+        """Bigrams wait while a sampler does their work."""
+        check = self.checks.get(LookaheadPart.BIGRAMS)
+        if check is not None and self._needless:
+            check.setEnabled(LookaheadPart.SAMPLER in self._disabled)
+
+    def _add_part(self, name: str) -> QCheckBox:
+        check = QCheckBox(name)
+        check.setToolTip(PART_TIPS.get(name, ""))
+        if name == "embeddings":
             check.setChecked(True)
-            if part.name == "embeddings":
-                check.setEnabled(False)
-            else:
-                kind = LookaheadPart(part.name)
-                check.setChecked(kind not in self._disabled)
-                check.toggled.connect(self._toggled)
-                self.checks[kind] = check
-            size = label(f"{count_text(part.parameters)} · {bytes_text(part.bytes)}", "faint")
-            size.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-            size.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-            self._grid.addWidget(check, line, 0)
-            self._grid.addWidget(size, line, 1)
+            check.setEnabled(False)
+        else:
+            part = LookaheadPart(name)
+            check.setChecked(part not in self._disabled)
+            check.toggled.connect(self._toggled)
+            self.checks[part] = check
+        return check
+
+    def _add_beside(self, check: QCheckBox, widget: QWidget) -> None:
+        line = self._grid.rowCount()
+        self._grid.addWidget(check, line, 0)
+        self._grid.addWidget(widget, line, 1, Qt.AlignmentFlag.AlignRight)
 
     def _clear_parts(self) -> None:
         self.checks.clear()
+        self._needless = False
         while (item := self._grid.takeAt(0)) is not None:
             widget = item.widget()
             if widget is not None:
@@ -205,6 +242,7 @@ class EmbeddingCard(Card):
     def _toggled(self) -> None:
         kept = self._disabled - set(self.checks)
         self._disabled = frozenset(kept | {p for p, c in self.checks.items() if not c.isChecked()})
+        self._show_needed()
         self.parts_changed.emit(self._disabled)
 
     def _fill_menu(self) -> None:
@@ -217,6 +255,13 @@ class EmbeddingCard(Card):
         menu.addSeparator()
         menu.addAction("Mean embedding (untrained)", lambda: self.file_requested.emit(""))
         menu.addAction("Open file…", self.choose_file)
+
+
+def _size(text: str) -> QLabel:
+    size = label(text, "faint")
+    size.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+    size.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+    return size
 
 
 def training_state(lookahead: LookaheadEmbeddings) -> tuple[str, str]:

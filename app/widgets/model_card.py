@@ -10,13 +10,13 @@ from PySide6.QtCore import QStandardPaths, Signal
 from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QFileDialog, QInputDialog, QMenu, QToolButton, QWidget
 
-from app.engine.loader import ModelChoice
+from app.engine.loader import LOADING, ModelChoice
 from app.theme.apply import ThemeManager
 from app.widgets.basic import Card, ElidedLabel, label, menu_heading, row, set_tone, tool_button
 from app.widgets.embedding_card import training_state
 from app.widgets.picker import Picker
 from app.widgets.progress_strip import ProgressStrip
-from app.widgets.text_format import bytes_text, count_text
+from app.widgets.text_format import bytes_text, count_text, sentence_case
 from pass_core.models.catalog import default_model, known_models
 from pass_core.progress import Progress
 
@@ -121,7 +121,8 @@ class ModelCard(Card):
         """A load began (or, with "", ended)."""
         if title:
             self.facts.hide()
-            self.strip.begin(f"Loading {choice_name(self._choice.source)}…")
+            named = f"Loading {choice_name(self._choice.source)}…"
+            self.strip.begin(named if title == LOADING else sentence_case(title) + "…")
         else:
             self.strip.end()
             self.facts.show()

@@ -38,6 +38,11 @@ def visible(text: str) -> str:
     return "".join(out)
 
 
+def sentence_case(text: str) -> str:
+    """The text with a capital first letter."""
+    return text[:1].upper() + text[1:]
+
+
 def bytes_text(count: float) -> str:
     """1234567 -> "1.2 MB" (decimal units, as file managers show them)."""
     for unit in ("B", "kB", "MB", "GB"):

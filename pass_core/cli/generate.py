@@ -9,13 +9,13 @@ import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pass_core.cli.console import INTERRUPTED, note, progress_display, read_standard_input, stderr_console
+from pass_core.cli.measuring import EMBEDDING_HELP, load_embeddings
 from pass_core.cli.token_text import PlainText, StyledText
 from pass_core.decoding.settings import (
     MAX_TEMPERATURE,
@@ -62,10 +62,7 @@ def generate(
         str | None, typer.Option(help="The text to continue; “-” or a pipe reads standard input.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Catalog name, Hugging Face id, folder or GGUF file.")] = None,
-    embeddings: Annotated[
-        str,
-        typer.Option(help="Look-ahead file; or “best” (shipped), “plain” (shipped, embeddings only), “untrained”."),
-    ] = "best",
+    embeddings: Annotated[str, typer.Option(help=EMBEDDING_HELP)] = "best",
     strategy: Annotated[Strategy | None, typer.Option(help="How tokens are produced.", show_default="pass")] = None,
     verification: Annotated[Verification, typer.Option(help="Rule that accepts drafts.")] = Verification.COUPLED,
     k: Annotated[int, typer.Option("--k", "-k", help="Look-ahead steps in use; 0 is plain decoding.")] = 5,
@@ -84,7 +81,7 @@ def generate(
     ] = True,
     row_budget: Annotated[int | None, typer.Option(help="The most rows one call may carry (pass only).")] = None,
     disable_part: Annotated[
-        list[LookaheadPart] | None, typer.Option(help="Ignore this part of the look-ahead file (may be repeated).")
+        list[LookaheadPart] | None, typer.Option(help="Draft without this part (may be repeated).")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 … or mps.")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the weights.")] = Dtype.auto,
@@ -112,7 +109,7 @@ def generate(
     with _interrupt_sets(cancel):
         language_model = _load(model, device, dtype, quantize, cancel, quiet)
         settings = _possible(settings, strategy is not None, language_model, quiet)
-        lookahead = _lookahead(embeddings, language_model, settings, quiet)
+        lookahead = _lookahead(embeddings, language_model, settings, quiet, cancel)
         _Run(language_model, lookahead, settings, conditions, seed, chat, typed).show(cancel, as_json, quiet)
     if cancel.cancelled:
         raise typer.Exit(INTERRUPTED)
@@ -251,21 +248,11 @@ def _possible(settings: DecodingSettings, chosen: bool, model: LanguageModel, qu
 
 
 def _lookahead(
-    choice: str, model: LanguageModel, settings: DecodingSettings, quiet: bool
+    choice: str, model: LanguageModel, settings: DecodingSettings, quiet: bool, cancel: CancelToken
 ) -> LookaheadEmbeddings | None:
-    from pass_core.lookahead import load_lookahead
-    from pass_core.models.shipped import default_lookahead, untrained_lookahead
-
     if not settings.strategy.uses_lookahead or settings.k == 0 or not model.capabilities.supports_pass:
         return None
-    if choice == "untrained":
-        return untrained_lookahead(model)
-    if choice in ("best", "plain"):
-        lookahead = default_lookahead(model, prefer="best" if choice == "best" else "embeddings")
-        if not lookahead.trained and not quiet:
-            note(f"No trained look-ahead embeddings for {model.name}: using the {lookahead.origin}.")
-    else:
-        lookahead = load_lookahead(Path(choice).expanduser())
+    _, lookahead = load_embeddings(choice, model, quiet, cancel, settings.disabled_parts)
     if settings.k > lookahead.count and not settings.prompt_lookup and not quiet:
         note(f"k = {settings.k} is more than the embeddings have (L = {lookahead.count}): using {lookahead.count}.")
     return lookahead

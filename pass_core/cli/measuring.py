@@ -18,6 +18,7 @@ from pass_core.cli.console import note, progress_display
 from pass_core.progress import CancelToken
 
 if TYPE_CHECKING:
+    from pass_core.decoding.settings import LookaheadPart
     from pass_core.lookahead import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
@@ -36,8 +37,23 @@ def load_for_measuring(
         return load_model(model, progress=progress, cancel=cancel, **options)
 
 
-def load_embeddings(choice: str, model: LanguageModel, quiet: bool = False) -> tuple[str, LookaheadEmbeddings]:
-    """Look-ahead embeddings and the label they get in tables."""
+def load_embeddings(
+    choice: str,
+    model: LanguageModel,
+    quiet: bool = False,
+    cancel: CancelToken | None = None,
+    disabled: frozenset[LookaheadPart] = frozenset(),
+) -> tuple[str, LookaheadEmbeddings]:
+    """Look-ahead embeddings, ready for drafting without the `disabled` parts, and the label they get in tables."""
+    from pass_core.decoding.loop import prepare_drafts
+
+    label, lookahead = _find_embeddings(choice, model, quiet)
+    with progress_display(quiet) as progress:
+        prepare_drafts(model, lookahead, progress, cancel, disabled=disabled)
+    return label, lookahead
+
+
+def _find_embeddings(choice: str, model: LanguageModel, quiet: bool) -> tuple[str, LookaheadEmbeddings]:
     from pass_core.lookahead import load_lookahead
     from pass_core.models.shipped import default_lookahead, untrained_lookahead
 

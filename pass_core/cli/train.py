@@ -58,6 +58,10 @@ def train(
     surprise: Annotated[
         float, typer.Option(help="How much more often chains start before tokens hard to guess, 0 to 1.")
     ] = _DEFAULT.surprise,
+    bigrams: Annotated[
+        bool,
+        typer.Option("--bigrams/--no-bigrams", help="Without a sampler: score drafts with the model's bigrams."),
+    ] = _DEFAULT.bigrams,
     evaluate_every: Annotated[int, typer.Option(help="Steps between evaluations.")] = _DEFAULT.evaluate_every,
     contexts: Annotated[int, typer.Option(help="Held-out places an evaluation tries.")] = _DEFAULT.evaluate_contexts,
     patience: Annotated[int, typer.Option(help="End after so many evaluations without a better one; 0: never.")] = 0,
@@ -98,6 +102,7 @@ def train(
         sampler_lr=sampler_lr,
         acceptance_share=acceptance_share,
         surprise=surprise,
+        bigrams=bigrams,
         temperature=temperature,
         top_k=top_k,
         seed=seed,
@@ -108,6 +113,7 @@ def train(
     from pass_core.lookahead import load_lookahead
     from pass_core.models.loading import load_model
     from pass_core.models.storage import cache_folder
+    from pass_core.runtime.bigram_reader import bigrams_for
     from pass_core.training.processes import Processes
     from pass_core.training.selfwritten import SelfPlan, make_corpus
     from pass_core.training.trainer import Trainer, TrainingOptions, measure_file
@@ -132,10 +138,12 @@ def train(
             progress=progress,
             cancel=cancel,
         )
+        measured = None if evaluate is None else load_lookahead(evaluate)
+        if bigrams and (not config.with_sampler if measured is None else measured.sampler is None):
+            bigrams_for(language_model, progress, cancel)
     lines = _Lines(quiet)
-    if evaluate is not None:
+    if measured is not None:
         with _interrupt_sets(cancel):
-            measured = load_lookahead(evaluate)
             for walk, title in ((False, "At evenly spread places"), (True, "At the places that decoding meets")):
                 acceptance = measure_file(language_model, measured, corpus, config, walk=walk)
                 lines.result(acceptance, title)

@@ -1,4 +1,4 @@
-"""Drafts from look-ahead rows: distributions per depth, made coherent by the sampler head where there is one."""
+"""Drafts from look-ahead rows: distributions per depth, made coherent by a draft head where there is one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 from pass_core.decoding.settings import SamplingSettings
 from pass_core.runtime.base import Runtime
-from pass_core.runtime.sampler_head import SamplerHead
+from pass_core.runtime.draft_heads import DraftHead
 from pass_core.sampling import Distribution, candidate_distributions, distributions, top_candidates
 
-SAMPLER_CANDIDATES = 128
+HEAD_CANDIDATES = 128
 
 
 class LookaheadDrafts:
@@ -31,11 +31,11 @@ class LookaheadDrafts:
         hidden: torch.Tensor,
         at: Sequence[int],
         steps: Sequence[int],
-        sampler: SamplerHead | None = None,
+        head: DraftHead | None = None,
         logits: torch.Tensor | None = None,
     ) -> None:
         self.runtime = runtime
-        self.sampler = sampler
+        self.head = head
         self.steps = list(steps)
         self.at = list(at)
         self.hidden = hidden
@@ -53,7 +53,7 @@ class LookaheadDrafts:
     @property
     def coherent(self) -> bool:
         """Whether a draft's distribution depends on the token before it."""
-        return self.sampler is not None
+        return self.head is not None
 
     @property
     def logits(self) -> torch.Tensor:
@@ -66,7 +66,7 @@ class LookaheadDrafts:
     def distributions(self, depth: int, before: Sequence[int], sampling: SamplingSettings) -> list[Distribution]:
         """The draft distributions at `depth` (1-based), one for each token in `before` that could precede it."""
         logits = self.logits
-        if self.sampler is None:
+        if self.head is None:
             plain = self._plain.get(sampling)
             if plain is None:
                 plain = self._plain[sampling] = distributions(logits, sampling, self.at)
@@ -74,13 +74,13 @@ class LookaheadDrafts:
         # Only the depths that are asked for: most trees end long before the chain does.
         ids = self._candidates.get(depth)
         if ids is None:
-            ids = np.sort(top_candidates(logits, SAMPLER_CANDIDATES, self.at[depth - 1 : depth])[0][0])
+            ids = np.sort(top_candidates(logits, HEAD_CANDIDATES, self.at[depth - 1 : depth])[0][0])
             self._candidates[depth] = ids
         states = self._states()
         if self._prepared is None:
-            self._prepared = self.sampler.prepare(states, self.steps)
+            self._prepared = self.head.prepare(states, self.steps)
         tokens = np.asarray(before, dtype=np.int64)
-        scores = self.sampler.scores(states[depth - 1], self._prepared[depth - 1], tokens, ids)
+        scores = self.head.scores(states[depth - 1], self._prepared[depth - 1], tokens, ids)
         return candidate_distributions(ids, scores, sampling)
 
     def _states(self) -> torch.Tensor:

@@ -105,7 +105,7 @@ class FusedStepper(Stepper):
                 pending.hidden,
                 pending.at[:depth],
                 pending.steps[:depth],
-                state.sampler,
+                state.head,
                 pending.logits,
             )
         found: list[int] = []

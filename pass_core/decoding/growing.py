@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pass_core.decoding.acceptance import SPREAD, AcceptanceModel
-from pass_core.decoding.drafting import SAMPLER_CANDIDATES, LookaheadDrafts
+from pass_core.decoding.drafting import HEAD_CANDIDATES, LookaheadDrafts
 from pass_core.decoding.events import DraftSource
 from pass_core.decoding.settings import DecodingSettings, SamplingSettings
 from pass_core.decoding.tree import ROOT, Draft, DraftTree
@@ -77,7 +77,7 @@ def grow_tree(
             noisy=not greedy,
             temperature=sampling.temperature,
             kept=kept,
-            candidates=SAMPLER_CANDIDATES if drafts.coherent else kept,
+            candidates=HEAD_CANDIDATES if drafts.coherent else kept,
             branches=branches,
             width=width,
             shares=acceptance.shares(depth),
@@ -88,7 +88,7 @@ def grow_tree(
         )
         logits = drafts.logits
         grown = grow(
-            drafts.runtime, drafts.sampler, drafts.hidden, logits, drafts.at[:depth], drafts.steps[:depth], growth
+            drafts.runtime, drafts.head, drafts.hidden, logits, drafts.at[:depth], drafts.steps[:depth], growth
         )
         if grown is not None:
             return Proposals(grown.reaches, grown.parents, lambda n: _tree(grown, n))
@@ -133,7 +133,7 @@ def _kept(sampling: SamplingSettings, coherent: bool) -> int | None:
         return 1
     if not coherent:
         return sampling.top_k or None
-    return min(sampling.top_k or SAMPLER_CANDIDATES, SAMPLER_CANDIDATES)
+    return min(sampling.top_k or HEAD_CANDIDATES, HEAD_CANDIDATES)
 
 
 def _tree(grown: Grown, count: int) -> DraftTree:

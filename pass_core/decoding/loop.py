@@ -19,8 +19,10 @@ from pass_core.decoding.two_call import TwoCallStepper
 from pass_core.decoding.verification import VerificationRule, rule_for
 from pass_core.lookahead import LookaheadEmbeddings, mean_embedding
 from pass_core.models.language_model import LanguageModel
-from pass_core.progress import Progress, ProgressCallback
+from pass_core.progress import CancelToken, Progress, ProgressCallback
+from pass_core.runtime.bigram_reader import bigrams_for, ready_bigrams
 from pass_core.runtime.cost import cost_for
+from pass_core.runtime.draft_heads import DraftHead
 from pass_core.runtime.factory import runtime_for
 from pass_core.runtime.rows import chain_rows
 from pass_core.runtime.static.runtime import StaticRuntime
@@ -97,6 +99,26 @@ def prepare(model: LanguageModel, progress: ProgressCallback | None = None) -> N
     finally:
         if isinstance(runtime, StaticRuntime):
             runtime.on_capture = None
+
+
+def prepare_drafts(
+    model: LanguageModel,
+    lookahead: LookaheadEmbeddings,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+    *,
+    disabled: frozenset[LookaheadPart] = frozenset(),
+) -> None:
+    """Make ready what drafts of these embeddings take from the model itself: its bigrams, where there is no sampler.
+
+    They are read once for each model and kept in the user's cache; a run does without those that were never read.
+
+    Raises:
+        Cancelled: before they were.
+    """
+    wanted = LookaheadPart.BIGRAMS not in disabled and lookahead.without(disabled).sampler is None
+    if wanted and model.capabilities.supports_pass:
+        bigrams_for(model, progress, cancel)
 
 
 def prompt_ids(model: LanguageModel, prompt: str | Sequence[int]) -> list[int]:
@@ -233,14 +255,21 @@ class _Run:
             active = self.lookahead.without(settings.disabled_parts)
             self.state.lookahead = active
             self.state.runtime.use_lookahead(active)
-            weights = active.sampler
-            self.state.sampler = self.state.runtime.sampler_head(weights) if weights is not None else None
+            self.state.head = self._head(active, settings.disabled_parts)
             for stepper in self.steppers.values():
                 stepper.forget()
         deeper = settings.prompt_lookup and settings.strategy is Strategy.FUSED  # its drafts need no look-ahead row
         if settings.k > self.lookahead.count and not deeper:
             return replace(settings, k=self.lookahead.count)
         return settings
+
+    def _head(self, lookahead: LookaheadEmbeddings, disabled: frozenset[LookaheadPart]) -> DraftHead | None:
+        """What scores drafts by the token before them: the file's sampler, else the model's own bigrams if read."""
+        runtime = self.state.runtime
+        if lookahead.sampler is not None:
+            return runtime.sampler_head(lookahead.sampler)
+        bigrams = None if LookaheadPart.BIGRAMS in disabled else ready_bigrams(self.model)
+        return None if bigrams is None else runtime.bigram_head(bigrams)
 
     def _prefill(self) -> PrefillInfo | None:
         """Cache everything but the last token; None when cancelled on the way."""

@@ -36,11 +36,13 @@ class Verification(StrEnum):
 
 
 class LookaheadPart(StrEnum):
-    """The trained parts a look-ahead file may carry besides the embeddings themselves."""
+    """What drafts may be made with besides the embeddings themselves: the file's parts, and the model's own bigrams
+    where the file has no sampler (`pass_core.bigrams`)."""
 
     DEEP = "deep"
     ADAPTER = "adapter"
     SAMPLER = "sampler"
+    BIGRAMS = "bigrams"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class DecodingSettings:
             plain calls; off means always draft k deep within `row_budget`.
         row_budget: fused only: the most rows one call may carry; None lets the engine choose.
         prompt_lookup: fused only: merge n-gram matches from the text so far into the tree.
-        disabled_parts: parts of the look-ahead file that are ignored, to see what each brings.
+        disabled_parts: what is left out of drafting, to see what each part brings.
     """
 
     strategy: Strategy = Strategy.FUSED

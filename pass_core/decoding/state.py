@@ -12,8 +12,8 @@ from pass_core.decoding.tree import DraftTree, Emitted
 from pass_core.decoding.verification import VerificationRule
 from pass_core.lookahead import LookaheadEmbeddings
 from pass_core.runtime.base import Cache, Runtime
+from pass_core.runtime.draft_heads import DraftHead
 from pass_core.runtime.rows import Rows
-from pass_core.runtime.sampler_head import SamplerHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class DecodeState:
         tokens: prompt and emitted tokens; the last one is the root, whose keys and values are not cached yet.
         remaining: how many tokens may still be emitted (length and context limits together).
         lookahead: the embeddings in force, parts switched off already left out.
+        head: what scores drafts by the token before them: the file's sampler, else the model's own bigrams.
     """
 
     runtime: Runtime
@@ -41,7 +42,7 @@ class DecodeState:
     seed: int
     context_length: int
     lookahead: LookaheadEmbeddings | None = None
-    sampler: SamplerHead | None = None
+    head: DraftHead | None = None
     remaining: int = 0
     calls: int = 0
     rows: list[int] = field(default_factory=list[int])

@@ -40,7 +40,7 @@ class TwoCallStepper(Stepper):
         if not chain or self._ends_text(first) or self._cancelled():
             return StepOutcome(emitted, DraftTree())
 
-        drafts = LookaheadDrafts(state.runtime, hidden, chain, range(count), state.sampler)
+        drafts = LookaheadDrafts(state.runtime, hidden, chain, range(count), state.head)
         tree = draft_chain(drafts, first, state.position + 1, state.seed, settings, rule, count)
         rows = RowsBuilder()
         at = rows.add_token(first)

@@ -39,8 +39,8 @@ class LanguageModel:
         source: where it was loaded from (catalog id, hub id or path), enough to load it again.
         model: a transformers causal LM in eval mode on `device`, all parameters frozen.
         tokenizer: its transformers tokenizer; None only in engine tests with raw ids.
-        runtime, detokenizer, cost: made on first use by `runtime.factory`, `decoding.emission` and `runtime.cost`, and
-            kept with the model.
+        runtime, detokenizer, cost, bigrams: made on first use by `runtime.factory`, `decoding.emission`, `runtime.cost`
+            and `runtime.bigram_reader`, and kept with the model.
         fingerprint: 16 hex digits that identify the weights, the same for every dtype, device and quantisation.
         quantization: "int8" or "int4" where the layers' weights were quantised while loading, else "".
     """
@@ -56,6 +56,7 @@ class LanguageModel:
     runtime: Any = field(default=None, repr=False)
     detokenizer: Any = field(default=None, repr=False)
     cost: Any = field(default=None, repr=False)
+    bigrams: Any = field(default=None, repr=False)
 
     @property
     def device(self) -> torch.device:

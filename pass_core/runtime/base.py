@@ -7,9 +7,10 @@ from typing import Protocol
 
 import torch
 
+from pass_core.bigrams import Bigrams
 from pass_core.lookahead import LookaheadEmbeddings, SamplerWeights
+from pass_core.runtime.draft_heads import DraftHead
 from pass_core.runtime.rows import Rows
-from pass_core.runtime.sampler_head import SamplerHead
 
 
 class Cache(Protocol):
@@ -54,8 +55,12 @@ class Runtime(Protocol):
         """Vocabulary logits, float32 [m, vocabulary], of [m, hidden] hidden states."""
         ...
 
-    def sampler_head(self, weights: SamplerWeights) -> SamplerHead:
+    def sampler_head(self, weights: SamplerWeights) -> DraftHead:
         """The coherent-draft head on this runtime's device."""
+        ...
+
+    def bigram_head(self, bigrams: Bigrams) -> DraftHead:
+        """The model's own bigrams as a draft head on this runtime's device."""
         ...
 
     def synchronize(self) -> None:

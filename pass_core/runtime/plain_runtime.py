@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from transformers.cache_utils import DynamicCache
 
+from pass_core.bigrams import Bigrams
 from pass_core.lookahead import LookaheadEmbeddings, SamplerWeights
 from pass_core.models.cache_argument import cache_argument
 from pass_core.models.capabilities import recurrent_parts
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Cache
+from pass_core.runtime.draft_heads import TorchBigramHead, TorchSamplerHead
 from pass_core.runtime.rows import Rows
-from pass_core.runtime.sampler_head import TorchSamplerHead
 
 _STATE_SPACE = frozenset({"mamba", "mamba2", "falcon_mamba"})  # their states take no mask
 
@@ -110,6 +111,9 @@ class PlainRuntime:
 
     def sampler_head(self, weights: SamplerWeights) -> TorchSamplerHead:
         return TorchSamplerHead(weights, self.model.input_embedding.weight, self.model.head)
+
+    def bigram_head(self, bigrams: Bigrams) -> TorchBigramHead:
+        return TorchBigramHead(bigrams, self._device, self.model.head)
 
     def synchronize(self) -> None:
         if self._device.type == "cuda":

@@ -8,16 +8,17 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from pass_core.bigrams import Bigrams
 from pass_core.lookahead import LookaheadEmbeddings, SamplerWeights
 from pass_core.models.cache_argument import cache_argument
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.placement import devices_of, execution_device, is_spread
 from pass_core.runtime.base import Cache
 from pass_core.runtime.cache import KVCache
+from pass_core.runtime.draft_heads import TorchBigramHead, TorchSamplerHead
 from pass_core.runtime.lookahead_parts import LookaheadParts
 from pass_core.runtime.packed import pack_linears
 from pass_core.runtime.rows import Rows
-from pass_core.runtime.sampler_head import TorchSamplerHead
 
 
 class TorchRuntime:
@@ -111,6 +112,9 @@ class TorchRuntime:
 
     def sampler_head(self, weights: SamplerWeights) -> TorchSamplerHead:
         return TorchSamplerHead(weights, self.model.input_embedding.weight, self.model.head)
+
+    def bigram_head(self, bigrams: Bigrams) -> TorchBigramHead:
+        return TorchBigramHead(bigrams, self._device, self.model.head)
 
     def _cap(self, logits: torch.Tensor) -> torch.Tensor:
         if self._logits_scaling:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from pass_core.decoding.drafting import SAMPLER_CANDIDATES
+from pass_core.decoding.drafting import HEAD_CANDIDATES
 from pass_core.models.language_model import LanguageModel
 from pass_core.training.chains import Chains
 from pass_core.training.forward import lookahead_forward
@@ -147,10 +147,10 @@ def try_chains(
         p_log = p_log - p_log.logsumexp(-1, keepdim=True)
         p_ids = data.targets.ids[b, at][:, : settings.top_k]
         logits = scores(model, hidden[b])
-        if parts.sampler is not None:
-            parent = model.input_embedding(data.prefix.ids[b, at])
-            coherent = scores(model, parts.sampler(hidden[b], parent, chains.depth[b]))
-            candidates = logits.topk(min(SAMPLER_CANDIDATES, logits.shape[-1]), -1).indices
+        fitted = parts.fitted(model, hidden[b], data.prefix.ids[b, at], chains.depth[b])
+        if fitted is not None:
+            coherent = scores(model, fitted)
+            candidates = logits.topk(min(HEAD_CANDIDATES, logits.shape[-1]), -1).indices
             logits = torch.full_like(logits, float("-inf")).scatter_(1, candidates, coherent.gather(1, candidates))
         q_ids, q_log = process(logits, settings.temperature, settings.top_k)
         chosen = data.prefix.ids[b, at + 1]

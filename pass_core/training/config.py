@@ -46,6 +46,7 @@ class TrainingConfig:
         plain_weight: weight of the plain draft loss beside the coherent one (with the sampler head).
         acceptance_share: part of the run, at its end, in which the loss is the acceptance itself (1 - total variation
             of the processed distributions) beside the divergence.
+        bigrams: without a sampler, train and measure with the model's own bigrams, as decoding drafts.
         temperature, top_k: the sampling settings of that loss and of the held-out acceptance.
         seed: of initial values, data order and chain positions.
         evaluate_every: steps between held-out evaluations (0: only at the end).
@@ -74,6 +75,7 @@ class TrainingConfig:
     acceptance_share: float = 0.25
     acceptance_weight: float = 0.8
     plain_weight: float = 0.5
+    bigrams: bool = True
     temperature: float = 0.8
     top_k: int = 10
     seed: int = 0
@@ -113,6 +115,11 @@ class TrainingConfig:
         return self.kind in (TrainingKind.ADAPTER, TrainingKind.ALL)
 
     @property
+    def uses_bigrams(self) -> bool:
+        """Whether the model's own bigrams take part."""
+        return self.bigrams and not self.with_sampler
+
+    @property
     def sampler(self) -> bool:
         """Whether the coherent-draft head is trained."""
         return self.with_sampler
@@ -125,6 +132,7 @@ class TrainingConfig:
     def from_json(cls, raw: dict[str, Any]) -> TrainingConfig:
         """Read what `to_json` wrote; unknown keys of a later version are ignored."""
         known = {k: raw[k] for k in cls.__dataclass_fields__ if k in raw}
+        known.setdefault("bigrams", False)  # runs of before there were any go on as they began
         if "targets" in known:
             known["targets"] = tuple(known["targets"])
         if "kind" in known:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pass_core.bigrams import Bigrams
 from pass_core.lookahead import AdapterWeights, LookaheadEmbeddings, PartMismatch, SamplerWeights, TrainingSummary
 from pass_core.models.language_model import LanguageModel
 from pass_core.training.config import TrainingConfig, TrainingError
@@ -64,7 +65,10 @@ class LookaheadParts(nn.Module):
         deep: [layers, L, hidden] or None.
         adapter_names: linear modules (below the base model) that have an adapter, in the order of `adapters`.
         sampler: the coherent-draft head or None.
+        bigrams: the model's own, with which drafts are scored where there is no sampler; nothing of them learns.
     """
+
+    bigrams: Bigrams | None = None
 
     def __init__(
         self,
@@ -84,6 +88,17 @@ class LookaheadParts(nn.Module):
     def count(self) -> int:
         """L, the number of look-ahead steps."""
         return int(self.embeddings.shape[0])
+
+    def fitted(
+        self, model: LanguageModel, hidden: torch.Tensor, before: torch.Tensor, depth: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Look-ahead states [rows, hidden] fitted to the tokens before the drafted ones, ids [rows], as decoding does
+        it (depth: 0-based steps [rows]); None without a sampler and bigrams."""
+        if self.sampler is not None:
+            return self.sampler(hidden, model.input_embedding(before), depth)
+        if self.bigrams is not None:
+            return hidden + self.bigrams.after(before).to(hidden)
+        return None
 
     def groups(self, config: TrainingConfig) -> list[dict[str, Any]]:
         """AdamW parameter groups, each with its part's learning rate as `lr` and `base_lr`, and no weight decay."""
@@ -182,15 +197,17 @@ def new_parts(model: LanguageModel, config: TrainingConfig, init: LookaheadEmbed
     return parts.to(model.device)
 
 
-def parts_of(model: LanguageModel, lookahead: LookaheadEmbeddings) -> LookaheadParts:
-    """A look-ahead file's content as parts, on the model's device."""
+def parts_of(model: LanguageModel, lookahead: LookaheadEmbeddings, bigrams: Bigrams | None = None) -> LookaheadParts:
+    """A look-ahead file's content as parts, on the model's device, and the model's bigrams to use with them."""
     head = lookahead.sampler
-    return LookaheadParts(
+    parts = LookaheadParts(
         lookahead.embeddings.float(),
         None if lookahead.deep is None else lookahead.deep.float(),
         {name: (a.down.float(), a.up.float()) for name, a in lookahead.adapters.items()},
         None if head is None else (head.w_in.float(), head.step.float(), head.w_out.float()),
     ).to(model.device)
+    parts.bigrams = None if bigrams is None else bigrams.to(model.device)
+    return parts
 
 
 def _load(parts: LookaheadParts, init: LookaheadEmbeddings) -> None:

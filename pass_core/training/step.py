@@ -99,13 +99,13 @@ def batch_loss(
         targets = Targets(batch.targets.ids[b, at], batch.targets.log_probs[b, at])
         vocabulary = choose_vocabulary(targets, frequent, model.vocabulary_size, generators[b])
         weight = valid.float() / valid.sum().clamp_min(1)
-        logits = scores(model, hidden[b], vocabulary.ids)
-        plain = (divergence(logits, targets, vocabulary) * weight).sum()
-        loss, coherent = plain, plain.new_zeros(())
+        fitted = parts.fitted(model, hidden[b], batch.prefix.ids[b, at], joined.depth[b])
+        logits = scores(model, hidden[b] if fitted is None else fitted, vocabulary.ids)
+        loss = plain = (divergence(logits, targets, vocabulary) * weight).sum()
+        coherent = plain.new_zeros(())
         if parts.sampler is not None:
-            parent = model.input_embedding(batch.prefix.ids[b, at])
-            logits = scores(model, parts.sampler(hidden[b], parent, joined.depth[b]), vocabulary.ids)
-            coherent = (divergence(logits, targets, vocabulary) * weight).sum()
+            coherent = plain
+            plain = (divergence(scores(model, hidden[b], vocabulary.ids), targets, vocabulary) * weight).sum()
             loss = config.plain_weight * plain + coherent
         shared = overlap(logits, targets, vocabulary, config.temperature, config.top_k)
         accepted = expected_accepted(shared, joined.depth[b], valid, config.survival)

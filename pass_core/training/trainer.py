@@ -32,6 +32,7 @@ import torch
 from pass_core.lookahead import LookaheadEmbeddings, TrainingSummary
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken
+from pass_core.runtime.bigram_reader import bigrams_for
 from pass_core.training.acceptance import Acceptance, ChainSettings, HeldOut, measure, measure_decoding
 from pass_core.training.chains import place_chains
 from pass_core.training.checkpoint import RunState, data_digest, load_checkpoint, save_checkpoint
@@ -138,6 +139,8 @@ class Trainer:
         self.best = _Best()
         self._recent: deque[float] = deque(maxlen=20)
         self.parts = new_parts(model, config, options.init)
+        if config.uses_bigrams:
+            self.parts.bigrams = bigrams_for(model).to(model.device)
         self.optimizer = torch.optim.AdamW(self.parts.groups(config), betas=(0.9, 0.98))
         counts = torch.bincount(torch.cat(self.sequences), minlength=model.vocabulary_size)
         self.frequent = counts.topk(min(FREQUENT, model.vocabulary_size)).indices.to(model.device)
@@ -319,6 +322,7 @@ class Trainer:
             accepted_per_iteration=acceptance.accepted_per_iteration if acceptance else 0.0,
             temperature=self.config.temperature,
             top_k=self.config.top_k,
+            bigrams=self.config.uses_bigrams,
         )
         return self.parts.to_lookahead(self.model, summary, self.options.dtype)
 
@@ -381,7 +385,7 @@ def preview(model: LanguageModel, config: TrainingConfig, *, sequences: int, mem
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, model.vocabulary_size, (config.length,), generator=generator)
     probe = Corpus([ids], [HeldOut(ids, 1, "prose")], "probe")
-    one = replace(config, batch=1, minutes=0.0)
+    one = replace(config, batch=1, minutes=0.0, bigrams=False)  # which take a moment to read, and no time in a step
     trainer = Trainer(model, probe, one, TrainingOptions(out=Path("unused.safetensors"), memory=memory))
     with frozen(model):
         trainer.gradient_step()  # warms up
@@ -402,7 +406,8 @@ def measure_file(
     """
     Trainer.check_file(model, lookahead)
     held = corpus.held_out
-    parts, settings = parts_of(model, lookahead), _settings(config, lookahead.count)
+    bigrams = bigrams_for(model) if config.bigrams and lookahead.sampler is None else None
+    parts, settings = parts_of(model, lookahead, bigrams), _settings(config, lookahead.count)
     store = PrefixStore(model, [h.ids for h in held], 0)
     with frozen(model):
         if walk:

@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from pass_core.bigrams import Bigrams
 from pass_core.decoding.events import StepEvent, StopReason
 from pass_core.decoding.loop import decode
 from pass_core.decoding.settings import DecodingSettings, LookaheadPart, SamplingSettings, StopConditions, Strategy
 from pass_core.decoding.summary import Summary, summarize
 from pass_core.lookahead import AdapterWeights, LookaheadEmbeddings, SamplerWeights
 from pass_core.models.language_model import LanguageModel
+from pass_core.runtime.draft_heads import DraftHead
 from pass_core.runtime.rows import Rows, chain_rows
-from pass_core.runtime.sampler_head import SamplerHead
 from pass_core.runtime.torch_runtime import TorchRuntime
 
-ALL_PARTS = frozenset(LookaheadPart)
+ALL_PARTS = frozenset({LookaheadPart.DEEP, LookaheadPart.ADAPTER, LookaheadPart.SAMPLER})
+"""What a look-ahead file can hold besides its embeddings."""
 OURS = [s for s in Strategy if s is not Strategy.PROMPT_LOOKUP]
 """The strategies that run on our runtimes (and on the fake ones below)."""
 
@@ -108,6 +110,11 @@ def random_lookahead(
     )
 
 
+def random_bigrams(model: LanguageModel, known: int, seed: int = 0) -> Bigrams:
+    """Random vectors for the first `known` tokens."""
+    return Bigrams(torch.randn(known, model.hidden_size, generator=torch.Generator().manual_seed(seed)).bfloat16())
+
+
 class TokenCache:
     """A cache that remembers token ids instead of keys and values."""
 
@@ -182,8 +189,11 @@ class MemoRuntime:
             self._logits[key] = self._inner.logits(hidden)
         return self._logits[key]
 
-    def sampler_head(self, weights: SamplerWeights) -> SamplerHead:
+    def sampler_head(self, weights: SamplerWeights) -> DraftHead:
         return self._inner.sampler_head(weights)
+
+    def bigram_head(self, bigrams: Bigrams) -> DraftHead:
+        return self._inner.bigram_head(bigrams)
 
     def synchronize(self) -> None:
         return None
@@ -230,7 +240,10 @@ class TableRuntime:
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return hidden
 
-    def sampler_head(self, weights: SamplerWeights) -> SamplerHead:
+    def sampler_head(self, weights: SamplerWeights) -> DraftHead:
+        raise NotImplementedError("tables have no hidden states to correct")
+
+    def bigram_head(self, bigrams: Bigrams) -> DraftHead:
         raise NotImplementedError("tables have no hidden states to correct")
 
     def synchronize(self) -> None:

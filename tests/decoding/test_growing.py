@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from pass_core.bigrams import Bigrams
 from pass_core.decoding import growing
 from pass_core.decoding.acceptance import AcceptanceModel
 from pass_core.decoding.drafting import LookaheadDrafts
@@ -16,9 +17,9 @@ from pass_core.decoding.tree import DraftTree
 from pass_core.decoding.verification import CoupledRule
 from pass_core.lookahead import SamplerWeights
 from pass_core.models.language_model import LanguageModel
+from pass_core.runtime.draft_heads import DraftHead
 from pass_core.runtime.native.build import library
 from pass_core.runtime.native.runtime import NativeRuntime
-from pass_core.runtime.sampler_head import SamplerHead
 from pass_core.sampling import Distribution
 from tests import tiny
 
@@ -41,7 +42,7 @@ def runtime(model: LanguageModel) -> NativeRuntime:
     return NativeRuntime(model, threads=2)
 
 
-def head(runtime: NativeRuntime) -> SamplerHead:
+def head(runtime: NativeRuntime) -> DraftHead:
     g = torch.Generator().manual_seed(2)
     hidden = runtime.model.hidden_size
     return runtime.sampler_head(
@@ -53,7 +54,16 @@ def head(runtime: NativeRuntime) -> SamplerHead:
     )
 
 
-def drafts(runtime: NativeRuntime, sampler: SamplerHead | None, *, known: bool = True) -> LookaheadDrafts:
+def bigrams(runtime: NativeRuntime) -> DraftHead:
+    """Vectors for a part of the vocabulary only."""
+    g = torch.Generator().manual_seed(3)
+    return runtime.bigram_head(Bigrams(torch.randn(VOCABULARY // 2, runtime.model.hidden_size, generator=g).bfloat16()))
+
+
+HEADS = {"sampler": head, "bigrams": bigrams, "none": lambda _: None}
+
+
+def drafts(runtime: NativeRuntime, sampler: DraftHead | None, *, known: bool = True) -> LookaheadDrafts:
     """Rows 5, 2, 3 and 0 of a call of seven."""
     hidden = torch.randn(7, runtime.model.hidden_size, generator=torch.Generator().manual_seed(1)).contiguous()
     logits = runtime.logits(hidden) if known else None
@@ -78,7 +88,7 @@ AUTO = DecodingSettings(auto=True)
 
 @compiled
 @pytest.mark.parametrize("known", [True, False], ids=["logits known", "logits not known"])
-@pytest.mark.parametrize("coherent", [True, False], ids=["with sampler", "plain"])
+@pytest.mark.parametrize("kind", HEADS)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -94,9 +104,9 @@ AUTO = DecodingSettings(auto=True)
     ids=["auto", "budget", "chain", "greedy", "greedy chain", "hot", "no top-k", "top-k 120"],
 )
 def test_the_library_grows_the_same_tree(
-    runtime: NativeRuntime, settings: DecodingSettings, coherent: bool, known: bool, monkeypatch: pytest.MonkeyPatch
+    runtime: NativeRuntime, settings: DecodingSettings, kind: str, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sampler = head(runtime) if coherent else None
+    coherent, sampler = kind != "none", HEADS[kind](runtime)
     calls: list[bool] = []
     inner = growing.grow
 

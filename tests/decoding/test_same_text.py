@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pass_core.bigrams import Bigrams
+from pass_core.decoding.loop import prepare_drafts
 from pass_core.decoding.settings import LookaheadPart, StopConditions, Strategy, Verification
+from pass_core.lookahead import LookaheadEmbeddings
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.shipped import default_lookahead
 from pass_core.runtime.cost import CostModel
 from tests import tiny
-from tests.decoding.engine import ALL_PARTS, random_lookahead, run
+from tests.decoding.engine import ALL_PARTS, random_bigrams, random_lookahead, run
 
 # Few tokens, so that even drafts from random weights are often accepted.
 VOCABULARY = 12
@@ -132,20 +135,84 @@ def test_untrained_fallback_embeddings_serve_without_a_file() -> None:
         assert got.steps[0].settings.k == 5
 
 
-@pytest.mark.parametrize("part", LookaheadPart)
+@pytest.mark.parametrize("rule", Verification)
+def test_greedy_text_is_the_same_with_the_models_own_bigrams(
+    model: LanguageModel, rule: Verification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = run(model, PROMPT, temperature=0.0)
+    lookahead = random_lookahead(model, LENGTH)
+    monkeypatch.setattr(model, "bigrams", random_bigrams(model, VOCABULARY - 3))
+    for strategy in PASS:
+        for k in (1, LENGTH):
+            got = run(model, PROMPT, strategy, temperature=0.0, k=k, verification=rule, lookahead=lookahead)
+            assert got.ids == plain.ids, (strategy, k)
+
+
+def test_coupled_text_is_the_same_with_the_models_own_bigrams(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookahead = random_lookahead(model, LENGTH)
+    monkeypatch.setattr(model, "bigrams", random_bigrams(model, VOCABULARY - 3))
+    accepted = 0
+    for seed in range(3):
+        plain = run(model, PROMPT, seed=seed)
+        for strategy, options in (
+            (Strategy.TWO_CALL, {}),
+            (Strategy.FUSED, {}),
+            (Strategy.FUSED, {"row_budget": 16, "prompt_lookup": True}),
+        ):
+            got = run(model, PROMPT, strategy, seed=seed, k=LENGTH, lookahead=lookahead, **options)
+            assert got.ids == plain.ids, (seed, strategy, options)
+            accepted += got.summary.accepted
+    assert accepted > 0
+
+
+Drafts = list[list[tuple[int, float | None]]]
+
+
+def two_call_drafts(
+    model: LanguageModel, lookahead: LookaheadEmbeddings, disabled: frozenset[LookaheadPart] = frozenset()
+) -> Drafts:
+    got = run(model, PROMPT, Strategy.TWO_CALL, k=LENGTH, lookahead=lookahead, disabled_parts=disabled, temperature=1.0)
+    return [[(d.id, d.p_draft) for d in s.drafts] for s in got.steps]
+
+
+def test_bigrams_score_drafts_where_no_sampler_does() -> None:
+    model = tiny.tiny_llama(vocabulary=VOCABULARY)
+    bare, whole = random_lookahead(model, LENGTH), random_lookahead(model, LENGTH, ALL_PARTS)
+    without, with_sampler = two_call_drafts(model, bare), two_call_drafts(model, whole)
+    no_sampler = frozenset({LookaheadPart.SAMPLER})
+    sampler_off = two_call_drafts(model, whole, no_sampler)
+    model.bigrams = random_bigrams(model, VOCABULARY)
+    assert two_call_drafts(model, bare) != without
+    assert two_call_drafts(model, bare, frozenset({LookaheadPart.BIGRAMS})) == without
+    assert two_call_drafts(model, whole) == with_sampler
+    assert two_call_drafts(model, whole, no_sampler) != sampler_off
+    assert two_call_drafts(model, whole, no_sampler | {LookaheadPart.BIGRAMS}) == sampler_off
+    model.bigrams = Bigrams(torch.zeros(VOCABULARY, model.hidden_size, dtype=torch.bfloat16))
+    for ours, plain in zip(two_call_drafts(model, bare), without, strict=True):
+        assert [i for i, _ in ours] == [i for i, _ in plain]
+        assert [p for _, p in ours] == pytest.approx([p for _, p in plain], abs=1e-5)
+
+
+def test_preparing_drafts_reads_bigrams_only_where_they_are_used() -> None:
+    model = tiny.tiny_llama(vocabulary=VOCABULARY)
+    prepare_drafts(model, random_lookahead(model, LENGTH, ALL_PARTS))
+    prepare_drafts(model, random_lookahead(model, LENGTH), disabled=frozenset({LookaheadPart.BIGRAMS}))
+    assert model.bigrams is None
+    sampler_off = frozenset({LookaheadPart.SAMPLER})
+    prepare_drafts(model, random_lookahead(model, LENGTH, ALL_PARTS), disabled=sampler_off)
+    assert model.bigrams.known == VOCABULARY
+
+
+@pytest.mark.parametrize("part", sorted(ALL_PARTS))
 def test_disabled_parts_are_ignored(part: LookaheadPart) -> None:
     model = tiny.tiny_llama(vocabulary=VOCABULARY)
     whole = random_lookahead(model, LENGTH, ALL_PARTS)
     without = random_lookahead(model, LENGTH, ALL_PARTS).without(frozenset({part}))
 
-    def drafts(lookahead: object, disabled: frozenset[LookaheadPart]) -> list[list[tuple[int, float | None]]]:
-        got = run(
-            model, PROMPT, Strategy.TWO_CALL, k=LENGTH, lookahead=lookahead, disabled_parts=disabled, temperature=1.0
-        )
-        return [[(d.id, d.p_draft) for d in s.drafts] for s in got.steps]
-
-    assert drafts(whole, frozenset({part})) == drafts(without, frozenset())
-    assert drafts(whole, frozenset({part})) != drafts(whole, frozenset())
+    assert two_call_drafts(model, whole, frozenset({part})) == two_call_drafts(model, without)
+    assert two_call_drafts(model, whole, frozenset({part})) != two_call_drafts(model, whole)
 
 
 # --- the default model

@@ -10,12 +10,14 @@ from pass_core.decoding.loop import decode
 from pass_core.decoding.settings import DecodingSettings, StopConditions, Strategy
 from pass_core.lookahead import AdapterWeights, LookaheadEmbeddings, SamplerWeights
 from pass_core.models.language_model import LanguageModel
+from pass_core.runtime.draft_heads import TorchBigramHead, TorchSamplerHead
 from pass_core.runtime.native.build import library
+from pass_core.runtime.native.heads import NativeHead
 from pass_core.runtime.native.runtime import NativeRuntime, why_not
 from pass_core.runtime.rows import RowsBuilder, chain_rows
-from pass_core.runtime.sampler_head import TorchSamplerHead
 from pass_core.runtime.torch_runtime import TorchRuntime
 from tests import tiny
+from tests.decoding.engine import random_bigrams
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no C++ compiler on this machine")
 
@@ -151,16 +153,21 @@ def test_the_number_of_threads_changes_nothing(threads: int) -> None:
     assert torch.equal(*outputs)
 
 
-def test_the_sampler_head_agrees_with_the_one_in_pytorch() -> None:
+@pytest.mark.parametrize("kind", ["sampler", "bigrams"])
+def test_draft_heads_agree_with_those_in_pytorch(kind: str) -> None:
     model = bfloat16_model("llama")
-    weights = lookahead_for(model).sampler
-    assert weights is not None
     runtime = NativeRuntime(model, threads=2)
-    ours = runtime.sampler_head(weights)
     wide = model.input_embedding.weight.float()
     head = torch.nn.Linear(1, 1, bias=False)
     head.weight = torch.nn.Parameter(model.head.weight.float(), requires_grad=False)
-    reference = TorchSamplerHead(weights, wide, head)
+    if kind == "sampler":
+        weights = lookahead_for(model).sampler
+        assert weights is not None
+        ours, reference = runtime.sampler_head(weights), TorchSamplerHead(weights, wide, head)
+    else:
+        bigrams = random_bigrams(model, 8)  # token 8 has no vector
+        ours, reference = runtime.bigram_head(bigrams), TorchBigramHead(bigrams, model.device, head)
+    assert isinstance(ours, NativeHead)
     states = torch.randn(3, model.hidden_size, generator=torch.Generator().manual_seed(1))
     before, candidates = np.array([3, 8]), np.array([1, 4, 30, 60])
     a = ours.scores(states[1], ours.prepare(states, [0, 1, 3])[1], before, candidates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from pass_core.decoding.loop import decode
@@ -18,6 +19,7 @@ from pass_core.training.acceptance import (
 from pass_core.training.step import frozen
 from pass_core.training.store import PrefixStore
 from tests import tiny
+from tests.decoding.engine import random_bigrams
 from tests.training.runs import own_corpus
 from tests.training.test_step import shaken
 
@@ -54,10 +56,14 @@ def test_process_keeps_the_likeliest_and_sums_to_one() -> None:
     assert torch.equal(ids, logits.topk(6, -1).indices)
 
 
-def test_walked_acceptance_is_the_engines() -> None:
+@pytest.mark.parametrize("sampler", [True, False], ids=["sampler", "bigrams"])
+def test_walked_acceptance_is_the_engines(sampler: bool) -> None:
     """Walking along the text that two-call decoding wrote accepts as many drafts per chain as the engine did."""
     model = tiny.tiny_llama(vocabulary=16, peak=2.0)
     parts = shaken(model)
+    if not sampler:
+        parts.sampler = None
+        parts.bigrams = model.bigrams = random_bigrams(model, 12)
     lookahead = parts.to_lookahead(model)
     prefixes = torch.randint(0, 16, (50, 4), generator=torch.Generator().manual_seed(0))
     settings = DecodingSettings(strategy=Strategy.TWO_CALL, k=3, sampling=SamplingSettings(0.8, 10))

@@ -10,6 +10,7 @@ import torch
 
 from pass_core.models.language_model import LanguageModel
 from pass_core.training.chains import Chains, place_chains
+from pass_core.training.config import TrainingKind
 from pass_core.training.forward import Prefix, lookahead_forward, prefix_forward
 from pass_core.training.objective import Targets
 from pass_core.training.parts import LookaheadParts, new_parts
@@ -108,6 +109,24 @@ def test_learns_beyond_the_start(tmp_path: Path) -> None:
     assert finished.acceptance is not None
     assert finished.acceptance.accepted_per_iteration == max(seen)
     assert max(seen) > seen[0] + 0.15
+
+
+def test_without_a_sampler_drafts_are_trained_with_the_models_bigrams(tmp_path: Path) -> None:
+    model = tiny.tiny_llama(vocabulary=40)
+    config = small_config(kind=TrainingKind.EMBEDDINGS, with_sampler=False, steps=2)
+    losses: list[float] = []
+    for chosen in (config, replace(config, bigrams=False), small_config(steps=2)):
+        trainer = Trainer(model, own_corpus(model), chosen, options(tmp_path))
+        assert (trainer.parts.bigrams is not None) == chosen.uses_bigrams
+        assert not any("bigrams" in name for name in trainer.parts.state_dict())
+        with frozen(model):
+            losses.append(trainer.gradient_step()["loss"])
+    assert losses[0] != losses[1]
+    hidden = torch.randn(5, model.hidden_size, generator=torch.Generator().manual_seed(1))
+    before, depth = torch.tensor([3, 39, 0, 7, 7]), torch.zeros(5, dtype=torch.long)
+    fitted = Trainer(model, own_corpus(model), config, options(tmp_path)).parts.fitted(model, hidden, before, depth)
+    assert fitted is not None
+    assert torch.equal(fitted, hidden + model.bigrams.shifts[before].float())
 
 
 def _switches() -> tuple[object, object]:

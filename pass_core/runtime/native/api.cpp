@@ -222,7 +222,7 @@ void pass_commit(void* cache, int length, const int32_t* rows, int count) {
 // from_hidden, from_token: bfloat16 [inner, hidden]; out: bfloat16 [hidden, inner]; step: float32 [steps, inner].
 void* pass_sampler_new(int hidden, int inner, int steps, const uint16_t* from_hidden, const uint16_t* from_token,
                        const uint16_t* out, const float* step) {
-  Sampler* s = new (std::nothrow) Sampler();
+  Head* s = new (std::nothrow) Head();
   if (!s) return nullptr;
   s->hidden = hidden;
   s->inner = inner;
@@ -239,13 +239,24 @@ void* pass_sampler_new(int hidden, int inner, int steps, const uint16_t* from_hi
   return s;
 }
 
-void pass_sampler_free(void* sampler) { delete (Sampler*)sampler; }
+// shifts: bfloat16 [known, hidden], which stays the caller's.
+void* pass_bigrams_new(int hidden, int64_t known, const uint16_t* shifts) {
+  Head* s = new (std::nothrow) Head();
+  if (!s) return nullptr;
+  s->hidden = hidden;
+  s->known = known;
+  s->shifts = shifts;
+  return s;
+}
+
+void pass_head_free(void* head) { delete (Head*)head; }
 
 // prepared: float32 [rows, inner]: what depends on the look-ahead state and step alone.
-int pass_sampler_prepare(void* model, void* sampler, const float* states, const int32_t* steps, int rows,
+int pass_head_prepare(void* model, void* draft_head, const float* states, const int32_t* steps, int rows,
                          float* prepared) {
   Team& team = ((Model*)model)->team;
-  Sampler& s = *(Sampler*)sampler;
+  Head& s = *(Head*)draft_head;
+  if (s.shifts) return 0;
   if (!s.in_rows.reserve((size_t)rows * s.hidden * 2)) return 1;
   uint16_t* x = s.in_rows.as<uint16_t>();
   rms_rows(states, rows, s.hidden, x);
@@ -264,11 +275,11 @@ int pass_sampler_prepare(void* model, void* sampler, const float* states, const 
 
 // Logits of the candidates `ids` for each token that may stand before: float32 [rows, count].
 // table: bfloat16 [vocabulary, hidden] input embeddings; head: bfloat16 [vocabulary, hidden] output embeddings.
-int pass_sampler_score(void* model, void* sampler, const float* state, const float* prepared, const uint16_t* table,
+int pass_head_score(void* model, void* draft_head, const float* state, const float* prepared, const uint16_t* table,
                        const uint16_t* head, const int64_t* tokens, int rows, const int64_t* ids, int count,
                        float* scores) {
   Team& team = ((Model*)model)->team;
-  Sampler& s = *(Sampler*)sampler;
+  Head& s = *(Head*)draft_head;
   auto work = scoring(s, head, rows);
   if (!work) return 1;
   work->state = state;
@@ -277,9 +288,9 @@ int pass_sampler_score(void* model, void* sampler, const float* state, const flo
   work->count = count;
   work->scores = scores;
   for (int r = 0; r < rows; r++) embed(s, table, tokens[r], s.in_rows.as<uint16_t>() + (size_t)r * s.hidden);
-  int inner_panels = s.from_token.panels, outer_panels = s.out.panels;
+  int inner_panels = s.inner_panels(), outer_panels = s.outer_panels();
   team.run(3, [=, &team](Job& job, int t) {
-    job.phase(0, t, inner_panels, team.grain(inner_panels), [&](int a, int b) { work->inner(a, b); });
+    job.phase(0, t, inner_panels, team.grain(std::max(1, inner_panels)), [&](int a, int b) { work->inner(a, b); });
     job.phase(1, t, outer_panels, team.grain(outer_panels), [&](int a, int b) { work->outer(a, b); });
     job.phase(2, t, count, team.grain(count), [&](int a, int b) { work->score(a, b); });
   });
@@ -289,13 +300,13 @@ int pass_sampler_score(void* model, void* sampler, const float* state, const flo
 // Grow a tree of drafts, level by level, from the look-ahead rows at[0..depth-1] of one call: `states` float32
 // [rows, hidden], `logits` [rows, stride], `steps` their look-ahead steps. The best `limit` drafts come out by falling
 // reach, parents (-1: the root) first; from[i] is the distribution, of kept ids and log probabilities each, that draft i
-// was drawn from. sampler may be null. Returns the number of drafts, -1 without memory, -2 for logits that do not compare.
-int pass_grow(void* model, void* sampler, const PassGrowth* request, const float* states, const float* logits,
+// was drawn from. draft_head may be null. Returns the number of drafts, -1 without memory, -2 for logits that do not compare.
+int pass_grow(void* model, void* draft_head, const PassGrowth* request, const float* states, const float* logits,
               int64_t stride, const int32_t* at, const int32_t* steps, const double* shares, const uint16_t* table,
               const uint16_t* head, int64_t* tokens, int32_t* parents, int32_t* depths, int32_t* from, double* reaches,
               int64_t* ids, double* log_p) {
   Model& m = *(Model*)model;
-  Sampler* s = (Sampler*)sampler;
+  Head* s = (Head*)draft_head;
   Team& team = m.team;
   auto growth = std::make_shared<Growth>();
   Growth& grown = *growth;
@@ -314,13 +325,14 @@ int pass_grow(void* model, void* sampler, const PassGrowth* request, const float
     if (!work || !s->prepared.reserve((size_t)g.depth * s->inner * 4 + (size_t)g.depth * s->hidden * 2)) return -1;
     prepared = s->prepared.as<float>();
     uint16_t* x = (uint16_t*)(prepared + (size_t)g.depth * s->inner);
-    for (int d = 0; d < g.depth; d++) rms_rows(states + (size_t)at[d] * s->hidden, 1, s->hidden, x + (size_t)d * s->hidden);
+    for (int d = 0; d < g.depth && !s->shifts; d++)
+      rms_rows(states + (size_t)at[d] * s->hidden, 1, s->hidden, x + (size_t)d * s->hidden);
     work->count = g.candidates;
     work->scores = grown.rescored.data();
     work->rows = 1;
     embed(*s, table, g.root, s->in_rows.as<uint16_t>());
   }
-  int vocabulary = m.vocabulary, inner_panels = s ? s->from_token.panels : 0, outer_panels = s ? s->out.panels : 0;
+  int vocabulary = m.vocabulary, inner_panels = s ? s->inner_panels() : 0, outer_panels = s ? s->outer_panels() : 0;
   team.run(2 + 4 * g.depth, [=, &team](Job& job, int t) {
     job.phase(0, t, g.depth, 1, [&](int d, int) {
       TopScratch scratch;

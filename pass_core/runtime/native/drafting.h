@@ -1,4 +1,4 @@
-// Drafts: the coherent-draft head, and trees that grow from it level by level.
+// Drafts: heads that know the token before, and trees that grow from it level by level.
 #pragma once
 
 #include <atomic>
@@ -17,12 +17,18 @@ struct PassGrowth {
 
 namespace {
 
-// The coherent-draft head: z = silu(W_in [rms(h); rms(e)] + step), h' = h + W_out z.
-struct Sampler {
-  int hidden, inner, steps;
+// What corrects a look-ahead state h by the token before the drafted one. The coherent-draft head:
+// z = silu(W_in [rms(h); rms(e)] + step), h' = h + W_out z. Or the model's own bigrams: h' = h + shifts[token].
+struct Head {
+  int hidden = 0, inner = 0, steps = 0;
   Packed from_hidden, from_token, out;
   std::vector<float> step;
+  const uint16_t* shifts = nullptr;  // bfloat16 [known, hidden], the caller's; null for the coherent-draft head
+  int64_t known = 0;
   Buffer in_rows, inner_rows, state_rows, wide, prepared;
+
+  int inner_panels() const { return shifts ? 0 : from_token.panels; }
+  int outer_panels() const { return hidden / 16; }
 };
 
 void rms_rows(const float* x, int rows, int n, uint16_t* out) {
@@ -36,8 +42,8 @@ void rms_rows(const float* x, int rows, int n, uint16_t* out) {
 
 // One evaluation of the head: scores of `count` candidates for each of `rows` tokens that may stand before.
 struct Scoring {
-  Sampler& s;
-  const uint16_t *x, *head;  // [rows, hidden] normalised embeddings of the tokens before; output embeddings
+  Head& s;
+  const uint16_t *x, *head;  // [rows, hidden] normalised embeddings (or shifts) of the tokens before; output embeddings
   uint16_t *z, *y;
   float *wide, *corrected;
   const float *state, *prepared;
@@ -55,11 +61,14 @@ struct Scoring {
   }
   void outer(int first, int last) const {
     int h = s.hidden, n = s.inner;
-    product_rows(s.out.panel(first), (size_t)s.out.pairs * 32, last - first, (const uint32_t*)z, n / 2, rows,
-                 s.out.pairs, corrected + first * 16, h);
+    if (!s.shifts)
+      product_rows(s.out.panel(first), (size_t)s.out.pairs * 32, last - first, (const uint32_t*)z, n / 2, rows,
+                   s.out.pairs, corrected + first * 16, h);
     for (int r = 0; r < rows; r++)
-      for (int i = first * 16; i < last * 16; i += 16)
-        store_bf16(y + (size_t)r * h + i, load_f32(state + i) + load_f32(corrected + (size_t)r * h + i));
+      for (int i = first * 16; i < last * 16; i += 16) {
+        size_t at = (size_t)r * h + i;
+        store_bf16(y + at, load_f32(state + i) + (s.shifts ? load_bf16(x + at) : load_f32(corrected + at)));
+      }
   }
   void score(int first, int last) const {
     int h = s.hidden;
@@ -82,7 +91,7 @@ struct Scoring {
 };
 
 // Room for `rows` tokens; null without memory.
-std::shared_ptr<Scoring> scoring(Sampler& s, const uint16_t* head, int rows) {
+std::shared_ptr<Scoring> scoring(Head& s, const uint16_t* head, int rows) {
   int h = s.hidden, n = s.inner;
   if (!s.in_rows.reserve((size_t)rows * h * 2) || !s.inner_rows.reserve((size_t)rows * n * 2) ||
       !s.state_rows.reserve((size_t)rows * h * 2) || !s.wide.reserve((size_t)rows * (n + h) * 4))
@@ -93,7 +102,15 @@ std::shared_ptr<Scoring> scoring(Sampler& s, const uint16_t* head, int rows) {
                                            nullptr, rows, 0, nullptr});
 }
 
-void embed(const Sampler& s, const uint16_t* table, int64_t token, uint16_t* out) {
+// What a head takes from the token before.
+void embed(const Head& s, const uint16_t* table, int64_t token, uint16_t* out) {
+  if (s.shifts) {
+    if (token < s.known)
+      std::memcpy(out, s.shifts + (size_t)token * s.hidden, (size_t)s.hidden * 2);
+    else
+      std::memset(out, 0, (size_t)s.hidden * 2);
+    return;
+  }
   std::vector<float> wide(s.hidden);
   for (int i = 0; i < s.hidden; i++) wide[i] = from_bf16(table[(size_t)token * s.hidden + i]);
   rms_rows(wide.data(), 1, s.hidden, out);

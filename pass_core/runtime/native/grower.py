@@ -11,9 +11,10 @@ import numpy.typing as npt
 import torch
 
 from pass_core.noise import Stream, stream_hash
-from pass_core.runtime.native.runtime import NativeRuntime, NativeSamplerHead
+from pass_core.runtime.draft_heads import DraftHead
+from pass_core.runtime.native.heads import NativeHead
+from pass_core.runtime.native.runtime import NativeRuntime
 from pass_core.runtime.native.top import selects
-from pass_core.runtime.sampler_head import SamplerHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Growth:
         noisy: whether noise takes part in ranking drafts (not at temperature 0).
         root: the token before depth 1.
         temperature, kept: of the draft distributions; `kept` candidates have a probability.
-        candidates: likeliest plain look-ahead tokens that the sampler head re-scores (`kept` without one).
+        candidates: likeliest plain look-ahead tokens that the draft head re-scores (`kept` without one).
         branches, width: drafts below a node, and nodes of a level that are branched from.
         shares: by depth, the probability that the true token is among the branches.
         spread: temperature that turns perturbed scores into weights of siblings.
@@ -75,7 +76,7 @@ class _Request(ctypes.Structure):
 
 def grow(
     runtime: object,
-    sampler: SamplerHead | None,
+    head: DraftHead | None,
     hidden: torch.Tensor,
     logits: torch.Tensor,
     at: Sequence[int],
@@ -91,7 +92,7 @@ def grow(
     Returns:
         None where the library does not apply: another runtime, a head in PyTorch, logits that it cannot select from.
     """
-    if not isinstance(runtime, NativeRuntime) or not (sampler is None or isinstance(sampler, NativeSamplerHead)):
+    if not isinstance(runtime, NativeRuntime) or not (head is None or isinstance(head, NativeHead)):
         return None
     if growth.kept > growth.candidates or not selects(logits, growth.candidates):
         return None
@@ -122,10 +123,10 @@ def grow(
         growth.noisy,
     )
     address = ctypes.c_void_p
-    table, head = runtime.embeddings
+    table, output = runtime.embeddings
     count = runtime.lib.pass_grow(
         address(runtime.handle),
-        None if sampler is None else address(sampler.handle),
+        None if head is None else address(head.handle),
         ctypes.byref(request),
         address(hidden.data_ptr()),
         address(logits.data_ptr()),
@@ -134,7 +135,7 @@ def grow(
         address(places.ctypes.data + places.strides[0]),
         address(shares.ctypes.data),
         address(table),
-        address(head),
+        address(output),
         address(tokens.ctypes.data),
         address(numbers.ctypes.data),
         address(numbers.ctypes.data + numbers.strides[0]),

@@ -69,6 +69,11 @@ inline uint16_t to_bf16(float x) {
   std::memcpy(&bits, &x, 4);
   return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
+inline f32x16 load_bf16(const uint16_t* p) {
+  u16x16 v;
+  std::memcpy(&v, p, 32);
+  return (f32x16)(__builtin_convertvector(v, u32x16) << 16);
+}
 inline float from_bf16(uint16_t x) {
   uint32_t bits = (uint32_t)x << 16;
   float out;

@@ -10,13 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
+from pass_core.bigrams import Bigrams
 from pass_core.lookahead import AdapterWeights, LookaheadEmbeddings, SamplerWeights
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Cache
+from pass_core.runtime.draft_heads import DraftHead, TorchBigramHead, TorchSamplerHead
+from pass_core.runtime.native.arrays import floats, halves, pointer
 from pass_core.runtime.native.build import library
+from pass_core.runtime.native.heads import NativeBigramHead, NativeSamplerHead
 from pass_core.runtime.rows import Rows
-from pass_core.runtime.sampler_head import SamplerHead, TorchSamplerHead
 
 _FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 _STATIC_ROPE = frozenset({"default", "linear", "llama3", "yarn"})
@@ -90,7 +94,7 @@ class NativeCache:
 
     def commit(self, rows: Sequence[int]) -> None:
         at = np.fromiter(rows, dtype=np.int32)
-        self.lib.pass_commit(ctypes.c_void_p(self.handle), self.length, _pointer(at), at.size)
+        self.lib.pass_commit(ctypes.c_void_p(self.handle), self.length, pointer(at), at.size)
         self.length += at.size
 
     def truncate(self, length: int) -> None:
@@ -160,11 +164,11 @@ class NativeRuntime:
         )
         lib.pass_new.restype = ctypes.c_void_p
         final: Any = model.base.norm
-        norm = _floats(final.weight)
+        norm = floats(final.weight)
         table = self._embedding
         if not table.is_contiguous():
             raise RuntimeError("the input embeddings are not contiguous")
-        handle = lib.pass_new(ctypes.byref(shape), _pointer(norm), ctypes.c_void_p(table.data_ptr()))
+        handle = lib.pass_new(ctypes.byref(shape), pointer(norm), ctypes.c_void_p(table.data_ptr()))
         if not handle:
             raise MemoryError("There is not enough memory to pack the model's weights. Close other programs.")
         for index, layer in enumerate(layers):
@@ -172,25 +176,25 @@ class NativeRuntime:
             projections = (attention.q_proj, attention.k_proj, attention.v_proj)
             bias = None
             if projections[0].bias is not None:
-                bias = np.concatenate([_floats(p.bias) for p in projections])
-            norms = [_floats(layer.input_layernorm.weight), _floats(layer.post_attention_layernorm.weight)]
+                bias = np.concatenate([floats(p.bias) for p in projections])
+            norms = [floats(layer.input_layernorm.weight), floats(layer.post_attention_layernorm.weight)]
             head_norms = [
-                _floats(getattr(attention, n).weight) if hasattr(attention, n) else None for n in ("q_norm", "k_norm")
+                floats(getattr(attention, n).weight) if hasattr(attention, n) else None for n in ("q_norm", "k_norm")
             ]
             weights = [
-                _halves(m.weight) for m in (*projections, attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+                halves(m.weight) for m in (*projections, attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
             ]
             failed = lib.pass_set_layer(
                 ctypes.c_void_p(handle),
                 index,
-                *(_pointer(w) for w in weights),
-                *(_pointer(n) for n in norms),
-                _pointer(bias),
-                *(_pointer(n) for n in head_norms),
+                *(pointer(w) for w in weights),
+                *(pointer(n) for n in norms),
+                pointer(bias),
+                *(pointer(n) for n in head_norms),
             )
             if failed:
                 raise MemoryError("There is not enough memory to pack the model's weights. Close other programs.")
-        if lib.pass_set_head(ctypes.c_void_p(handle), _pointer(_halves(model.head.weight))):
+        if lib.pass_set_head(ctypes.c_void_p(handle), pointer(halves(model.head.weight))):
             raise MemoryError("There is not enough memory to pack the model's weights. Close other programs.")
         return handle
 
@@ -202,9 +206,9 @@ class NativeRuntime:
             return
         self._lookahead = lookahead
         handle = ctypes.c_void_p(self.handle)
-        vectors = None if lookahead is None else _floats(lookahead.embeddings.to(torch.bfloat16))
-        deep = None if lookahead is None or lookahead.deep is None else _floats(lookahead.deep)
-        self.lib.pass_set_lookahead(handle, _pointer(vectors), _pointer(deep), lookahead.count if lookahead else 0)
+        vectors = None if lookahead is None else floats(lookahead.embeddings.to(torch.bfloat16))
+        deep = None if lookahead is None or lookahead.deep is None else floats(lookahead.deep)
+        self.lib.pass_set_lookahead(handle, pointer(vectors), pointer(deep), lookahead.count if lookahead else 0)
         adapters = {} if lookahead is None else lookahead.adapters
         for index in range(len(self.model.layers)):
             for which, name in enumerate(_LINEARS):
@@ -215,9 +219,9 @@ class NativeRuntime:
         if adapter is None:
             self.lib.pass_set_adapter(handle, layer, linear, None, None, 0, 0, 0)
             return
-        down, up = _halves(adapter.down), _halves(adapter.up)
+        down, up = halves(adapter.down), halves(adapter.up)
         rank, inputs = down.shape
-        if self.lib.pass_set_adapter(handle, layer, linear, _pointer(down), _pointer(up), rank, inputs, up.shape[0]):
+        if self.lib.pass_set_adapter(handle, layer, linear, pointer(down), pointer(up), rank, inputs, up.shape[0]):
             raise MemoryError("There is not enough memory for the look-ahead adapters. Switch them off.")
 
     def forward(self, cache: Cache, rows: Rows) -> torch.Tensor:
@@ -246,11 +250,11 @@ class NativeRuntime:
             cache.length,
             rows.count,
             tokens,
-            _pointer(ids),
-            _pointer(cosine),
-            _pointer(sine),
-            _pointer(parents),
-            _pointer(steps),
+            pointer(ids),
+            pointer(cosine),
+            pointer(sine),
+            pointer(parents),
+            pointer(steps),
             ctypes.c_void_p(hidden.data_ptr()),
         )
         if failed == 2:
@@ -272,12 +276,19 @@ class NativeRuntime:
             raise MemoryError("There is not enough memory for this call. Choose a smaller row budget.")
         return out[:, : self._vocabulary]
 
-    def sampler_head(self, weights: SamplerWeights) -> SamplerHead:
-        inner, hidden = weights.w_in.shape[0], weights.w_out.shape[0]
-        if inner % 16 or hidden % 32:
-            # A copy: Module.float() would turn the model's own weights into float32.
-            return TorchSamplerHead(weights, self._embedding.float(), copy.deepcopy(self.model.head).float())
+    def sampler_head(self, weights: SamplerWeights) -> DraftHead:
+        if weights.w_in.shape[0] % 16 or self.model.hidden_size % 32:
+            return TorchSamplerHead(weights, self._embedding.float(), self._wide_head())
         return NativeSamplerHead(self, weights)
+
+    def bigram_head(self, bigrams: Bigrams) -> DraftHead:
+        if self.model.hidden_size % 32:
+            return TorchBigramHead(bigrams, self.model.device, self._wide_head())
+        return NativeBigramHead(self, bigrams)
+
+    def _wide_head(self) -> nn.Linear:
+        """The vocabulary head in float32; a copy, for Module.float() would change the model's own."""
+        return copy.deepcopy(self.model.head).float()
 
     def read(self, buffer: torch.Tensor) -> float:
         """Read a float32 buffer (a multiple of 512 bytes) once, as weights are read, and return its sum: to measure the
@@ -294,83 +305,3 @@ class NativeRuntime:
         handle = getattr(self, "handle", None)
         if handle:
             self.lib.pass_free(ctypes.c_void_p(handle))
-
-
-class NativeSamplerHead:
-    """The coherent-draft head in the compiled library; see `pass_core.runtime.sampler_head.SamplerHead`."""
-
-    def __init__(self, runtime: NativeRuntime, weights: SamplerWeights) -> None:
-        hidden, inner = weights.w_out.shape
-        self._runtime = runtime
-        self._inner = int(inner)
-        lib = runtime.lib
-        lib.pass_sampler_new.restype = ctypes.c_void_p
-        from_hidden, from_token = _halves(weights.w_in[:, :hidden]), _halves(weights.w_in[:, hidden:])
-        out, step = _halves(weights.w_out), _floats(weights.step)
-        self._handle: int | None = lib.pass_sampler_new(
-            int(hidden),
-            self._inner,
-            step.shape[0],
-            _pointer(from_hidden),
-            _pointer(from_token),
-            _pointer(out),
-            _pointer(step),
-        )
-        if not self._handle:
-            raise MemoryError("There is not enough memory for the sampler head. Switch it off.")
-        self._addresses = (ctypes.c_void_p(runtime.handle), ctypes.c_void_p(self._handle))
-        self._weights = tuple(ctypes.c_void_p(address) for address in runtime.embeddings)
-
-    @property
-    def handle(self) -> int:
-        """The library's own object."""
-        assert self._handle is not None
-        return self._handle
-
-    def prepare(self, states: torch.Tensor, steps: Sequence[int]) -> torch.Tensor:
-        states = states.contiguous()
-        at = np.asarray(steps, dtype=np.int32)
-        prepared = torch.empty(states.shape[0], self._inner, dtype=torch.float32)
-        self._runtime.lib.pass_sampler_prepare(
-            *self._addresses,
-            ctypes.c_void_p(states.data_ptr()),
-            _pointer(at),
-            states.shape[0],
-            ctypes.c_void_p(prepared.data_ptr()),
-        )
-        return prepared
-
-    def scores(
-        self, state: torch.Tensor, prepared: torch.Tensor, before: np.ndarray, candidates: np.ndarray
-    ) -> np.ndarray:
-        out = np.empty((before.size, candidates.size), dtype=np.float32)
-        self._runtime.lib.pass_sampler_score(
-            *self._addresses,
-            ctypes.c_void_p(state.data_ptr()),
-            ctypes.c_void_p(prepared.data_ptr()),
-            *self._weights,
-            _pointer(before),
-            before.size,
-            _pointer(candidates),
-            candidates.size,
-            _pointer(out),
-        )
-        return out
-
-    def __del__(self) -> None:
-        if getattr(self, "_handle", None):
-            self._runtime.lib.pass_sampler_free(ctypes.c_void_p(self._handle))
-            self._handle = None
-
-
-def _pointer(array: np.ndarray | None) -> ctypes.c_void_p | None:
-    return None if array is None else ctypes.c_void_p(array.ctypes.data)
-
-
-def _floats(tensor: torch.Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().float().cpu().numpy())
-
-
-def _halves(tensor: torch.Tensor) -> np.ndarray:
-    """The bits of a bfloat16 tensor as int16."""
-    return np.ascontiguousarray(tensor.detach().to(torch.bfloat16).contiguous().view(torch.int16).cpu().numpy())

@@ -1,4 +1,4 @@
-"""The coherent-draft head on a device: draft scores that know the token before the drafted one."""
+"""Draft heads on a device: draft scores that know the token before the drafted one."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from pass_core.bigrams import Bigrams
 from pass_core.lookahead import SamplerWeights
 from pass_core.models.placement import stored_parameter
 
 
-class SamplerHead(Protocol):
-    """z = silu(W_in [rms(h); rms(e)] + step_j), h' = h + W_out z (arXiv 2507.11851, "sampler module").
-
-    h is a look-ahead state after the final norm, e the embedding of the token before the drafted one.
-    """
+class DraftHead(Protocol):
+    """Corrects h, a look-ahead state after the final norm, by the token before the drafted one."""
 
     def prepare(self, states: torch.Tensor, steps: Sequence[int]) -> torch.Tensor:
         """[m, inner] what depends on the states [m, hidden] and their 0-based look-ahead steps alone."""
@@ -31,7 +29,9 @@ class SamplerHead(Protocol):
 
 
 class TorchSamplerHead:
-    """The head in PyTorch, on any device.
+    """The coherent-draft head in PyTorch, on any device (arXiv 2507.11851, "sampler module").
+
+    z = silu(W_in [rms(h); rms(e)] + step_j), h' = h + W_out z; e is the embedding of the token before.
 
     Args:
         table: input embeddings [vocabulary, hidden]; head: the vocabulary head.
@@ -56,17 +56,33 @@ class TorchSamplerHead:
             tokens = self._table[torch.from_numpy(before).to(self._table.device)]
             inner = nn.functional.silu(prepared + rms(tokens) @ self._from_token)
             # Where layers are spread over devices, states come from the last one, and the head may wait on another.
-            states = state.to(self._table.device) + inner @ self._out
-            weight, bias = (stored_parameter(self._head, name) for name in ("weight", "bias"))
-            assert weight is not None
-            at = torch.from_numpy(candidates).to(weight.device)
-            chosen = weight[at].to(states)
-            return (
-                nn.functional.linear(states, chosen, None if bias is None else bias[at].to(states))
-                .float()
-                .cpu()
-                .numpy()
-            )
+            return _logits(self._head, state.to(self._table.device) + inner @ self._out, candidates)
+
+
+class TorchBigramHead:
+    """The model's own bigrams as a head, in PyTorch, on any device: h' = h + the vector of the token before."""
+
+    def __init__(self, bigrams: Bigrams, device: torch.device, head: nn.Linear) -> None:
+        self._bigrams, self._head = bigrams.to(device), head
+
+    def prepare(self, states: torch.Tensor, steps: Sequence[int]) -> torch.Tensor:
+        return states[:, :0]
+
+    def scores(
+        self, state: torch.Tensor, prepared: torch.Tensor, before: np.ndarray, candidates: np.ndarray
+    ) -> np.ndarray:
+        with torch.inference_mode():
+            shifts = self._bigrams.after(torch.from_numpy(before))
+            return _logits(self._head, state.to(shifts.device) + shifts.to(state.dtype), candidates)
+
+
+def _logits(head: nn.Linear, states: torch.Tensor, candidates: np.ndarray) -> np.ndarray:
+    """Float32 logits [m, C] of candidate ids [C] for states [m, hidden]."""
+    weight, bias = (stored_parameter(head, name) for name in ("weight", "bias"))
+    assert weight is not None
+    at = torch.from_numpy(candidates).to(weight.device)
+    chosen = weight[at].to(states)
+    return nn.functional.linear(states, chosen, None if bias is None else bias[at].to(states)).float().cpu().numpy()
 
 
 def rms(x: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,82 @@
+"""Reads a model's own bigrams from it, once for each model, and keeps them in the user's cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pass_core.bigrams import Bigrams
+from pass_core.models.language_model import LanguageModel
+from pass_core.models.storage import cache_folder
+from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
+from pass_core.runtime.factory import runtime_for
+from pass_core.runtime.rows import Rows, chain_rows
+
+MOST_BYTES = 32 * 1024 * 1024
+ROWS = 240  # of one call
+_FORMAT = "1"
+
+
+def ready_bigrams(model: LanguageModel) -> Bigrams | None:
+    """The model's bigrams if they were read before, in this process or an earlier one."""
+    if model.bigrams is None and model.capabilities.supports_pass:
+        model.bigrams = _kept(model)
+    return model.bigrams
+
+
+def bigrams_for(
+    model: LanguageModel, progress: ProgressCallback | None = None, cancel: CancelToken | None = None
+) -> Bigrams:
+    """The model's bigrams, read from the model now unless they are kept (some seconds for a small model, once).
+
+    The lowest token ids, as many as `MOST_BYTES` holds. Nothing else may use the model meanwhile.
+
+    Raises:
+        Cancelled: between two calls; nothing is kept.
+    """
+    kept = ready_bigrams(model)
+    if kept is None:
+        read = Bigrams.of_states(_states(model, progress, cancel))
+        read.save(_path(model))
+        kept = model.bigrams = _kept(model) or read
+    return kept
+
+
+def _states(model: LanguageModel, progress: ProgressCallback | None, cancel: CancelToken | None) -> torch.Tensor:
+    """The model's final states [tokens, hidden] bfloat16 after the start token and each token."""
+    runtime = runtime_for(model)
+    count = min(model.vocabulary_size, max(1, MOST_BYTES // (2 * model.hidden_size)))
+    cache = runtime.new_cache(1 + ROWS)
+    start = _start(model)
+    if start is not None:
+        runtime.forward(cache, chain_rows(np.array([start])))
+        cache.commit([0])
+    reporter = ProgressReporter("Reading the model’s own bigrams", count, "tokens", progress, cancel)
+    states = torch.empty(count, model.hidden_size, dtype=torch.bfloat16)
+    for first in range(0, count, ROWS):
+        reporter.update(first)
+        tokens = np.arange(first, min(first + ROWS, count))
+        none = np.full(tokens.size, -1)
+        hidden = runtime.forward(cache, Rows(tokens, none, none, np.zeros_like(tokens)))
+        states[first : first + tokens.size] = hidden
+    reporter.update(count)
+    return states
+
+
+def _start(model: LanguageModel) -> int | None:
+    """The token that texts begin with, where the tokenizer has one: a model reads its first token unlike any other."""
+    for name in ("bos_token_id", "eos_token_id"):
+        token = getattr(model.tokenizer, name, None)
+        if token is not None and 0 <= int(token) < model.vocabulary_size:
+            return int(token)
+    return None
+
+
+def _kept(model: LanguageModel) -> Bigrams | None:
+    return Bigrams.load(_path(model), hidden_size=model.hidden_size, vocabulary_size=model.vocabulary_size)
+
+
+def _path(model: LanguageModel) -> Path:
+    return cache_folder() / "bigrams" / f"{_FORMAT}-{model.fingerprint}.safetensors"
