@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
+import pytest
 import torch
 from pytestqt.qtbot import QtBot
 
-from app.context import AppContext, ErrorReport
-from app.engine.loader import Loader, ModelChoice
+from app.context import AppContext, ErrorReport, GenerationSetup
+from app.engine.loader import BIGRAMS, Loader, ModelChoice
+from pass_core.decoding.settings import StopConditions
 from pass_core.lookahead import LookaheadEmbeddings, TrainingSummary
 from pass_core.models.language_model import LanguageModel
+from pass_core.progress import CancelToken
 
 
 def load(loader: Loader, context: AppContext, folder: Path, qtbot: QtBot) -> LanguageModel:
@@ -56,6 +60,80 @@ def test_a_trained_file_is_taken_and_a_wrong_one_refused(
     assert f"hidden size {model.hidden_size + 1}" in report.sentence
     assert "Traceback" in report.details
     assert context.lookahead.count == 3  # what was loaded stays
+
+
+def bare(model: LanguageModel, folder: Path) -> str:
+    """The path of a look-ahead file without a sampler."""
+    path = folder / "bare.safetensors"
+    LookaheadEmbeddings(
+        torch.zeros(3, model.hidden_size), base_model=model.name, base_fingerprint=model.fingerprint
+    ).save(path)
+    return str(path)
+
+
+def test_the_models_bigrams_are_read_with_a_file_that_drafts_with_them(
+    loader: Loader, context: AppContext, tiny_folder: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    stages: list[str] = []
+    loader.progress.connect(lambda progress: stages.append(progress.stage))
+    model = load(loader, context, tiny_folder, qtbot)
+    assert model.bigrams is not None
+    assert any("bigrams" in stage for stage in stages)
+    assert loader.loading == ""
+    stages.clear()
+    with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
+        loader.load_lookahead(bare(model, tmp_path))
+    assert stages == []  # read once for a model
+
+
+def test_reading_bigrams_can_be_cancelled_and_taken_up_again(
+    loader: Loader,
+    context: AppContext,
+    tiny_folder: Path,
+    tmp_path: Path,
+    qtbot: QtBot,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = load(loader, context, tiny_folder, qtbot)
+    model.bigrams = None
+    started = threading.Event()
+
+    def endless(model: object, progress: object, cancel: CancelToken) -> None:
+        started.set()
+        while True:
+            cancel.raise_if_cancelled()
+
+    monkeypatch.setattr("pass_core.decoding.loop.bigrams_for", endless)
+    loader.load_lookahead(bare(model, tmp_path))
+    qtbot.waitUntil(started.is_set, timeout=30_000)
+    assert loader.loading == context.busy_with == BIGRAMS
+    with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
+        loader.cancel()
+    assert context.lookahead is not None
+    assert context.lookahead.count == 3  # the file is in force without them
+    assert (loader.loading, context.busy_with, model.bigrams) == ("", "", None)
+    monkeypatch.undo()
+    with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
+        loader.read_bigrams()
+    assert model.bigrams is not None
+
+
+def test_a_file_chosen_during_a_generation_waits_for_no_bigrams(
+    loader: Loader, context: AppContext, tiny_folder: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    model = load(loader, context, tiny_folder, qtbot)
+    model.bigrams = None
+    with qtbot.waitSignal(context.session.run_started, timeout=30_000):
+        context.session.start(context.request(GenerationSetup(prompt_text="abc", stop=StopConditions(5000))))
+    with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
+        loader.load_lookahead(bare(model, tmp_path))
+    assert context.lookahead is not None
+    assert context.lookahead.count == 3
+    with qtbot.waitSignal(context.error_raised, timeout=10_000) as raised:
+        loader.read_bigrams()
+    assert "busy with a generation" in raised.args[0].sentence
+    with qtbot.waitSignal(context.session.run_finished, timeout=30_000):
+        context.session.stop()
 
 
 def test_a_folder_that_is_no_model_is_a_plain_sentence(
