@@ -88,8 +88,8 @@ int pass_set_adapter(void* model, int layer, int linear, const uint16_t* down, c
     a.down.panels = 0;
     return 0;
   }
-  int width = (rank + 15) / 16 * 16;
-  if (!a.down.reserve(width, inputs) || !a.up.reserve(outputs, width)) return 1;
+  int width = (rank + 1) / 2 * 2;
+  if (!a.down.reserve((rank + 15) / 16 * 16, inputs) || !a.up.reserve(outputs, width)) return 1;
   std::memset(a.down.memory.data, 0, a.down.memory.bytes);
   std::memset(a.up.memory.data, 0, a.up.memory.bytes);
   a.down.put(down, rank);

@@ -56,14 +56,18 @@ struct Cache {
 };
 
 inline float rms_scale(const float* x, int n, float epsilon) {
-  f32x16 sums{};
-  for (int i = 0; i < n; i += 16) {
+  f32x16 sums[4] = {};
+  int i = 0;
+  for (; i + 64 <= n; i += 64)
+    for (int j = 0; j < 4; j++) {
+      f32x16 v = load_f32(x + i + 16 * j);
+      sums[j] += v * v;
+    }
+  for (; i < n; i += 16) {
     f32x16 v = load_f32(x + i);
-    sums += v * v;
+    sums[0] += v * v;
   }
-  float total = 0;
-  for (int i = 0; i < 16; i++) total += sums[i];
-  return 1.0f / std::sqrt(total / n + epsilon);
+  return 1.0f / std::sqrt(sum16((sums[0] + sums[1]) + (sums[2] + sums[3])) / n + epsilon);
 }
 
 // x / sqrt(mean(x^2) + eps) * weight.
@@ -128,14 +132,22 @@ struct LowRank {
   }
 };
 
-// out[r, panels] += up (down x_r) for the look-ahead rows; `from` and `count` are panels of the full output.
+// out[r, panels] += up (down x_r) for the look-ahead rows; `from` and `count` are panels of the full output, `apart` how
+// many panels of `out` each is from the one before.
 void adapt(const Call& c, const Adapter& a, LowRank& low, const uint32_t* x, int from, int count, float* out,
-           size_t out_stride) {
+           size_t out_stride, int apart = 1) {
   int m = c.rows - c.tokens;
   if (a.down.empty() || m <= 0) return;
   low.prepare(c, a, x);
-  product(a.up.panel(from), (size_t)a.up.pairs * 32, count, low.narrow, m, m, a.up.pairs,
-          out + (size_t)c.tokens * out_stride, out_stride, true);
+  int at_once = apart == 1 ? count : 1;
+  for (int p = 0; p < count; p += at_once)
+    product(a.up.panel(from + p), (size_t)a.up.pairs * 32, at_once, low.narrow, m, m, a.up.pairs,
+            out + (size_t)c.tokens * out_stride + p * apart * 16, out_stride, true);
+}
+
+// Calls for what other threads have just written: one after the other its lines would come from their caches slowly.
+inline void fetch(const void* data, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char*)data + i);
 }
 
 // Weights that the next phase will read, called into the second-level cache while memory has nothing else to do.
@@ -146,6 +158,8 @@ struct Ahead {
     for (int i = 0; i < AT_ONCE && at < end; i++, at += 64) __builtin_prefetch(at, 0, 2);
   }
 };
+
+inline f32x16 larger(f32x16 a, f32x16 b) { return a > b ? a : b; }
 
 // Rows (kv head, row, head in group) first..last-1: softmax(q k / sqrt(d)) v over context and ancestors.
 void attend(const Call& c, int layer, int first, int last, float* scores, float* ordered, uint16_t* p, Ahead& ahead) {
@@ -174,30 +188,29 @@ void attend(const Call& c, int layer, int first, int last, float* scores, float*
       int depth = 0;
       for (int r = row; r >= 0; r = c.parents[r]) depth++;
       int total = c.length + depth;
-      std::memcpy(ordered, s, sizeof(float) * c.length);
-      for (int r = row, j = total - 1; r >= 0; r = c.parents[r], j--) ordered[j] = s[c.length + r];
-      int padded = (total + 15) / 16 * 16;
-      for (int j = total; j < padded; j++) ordered[j] = -INFINITY;
-      f32x16 most = load_f32(ordered);
-      for (int j = 16; j < padded; j += 16) {
-        f32x16 v = load_f32(ordered + j);
-        most = v > most ? v : most;
-      }
-      float top = most[0];
-      for (int j = 1; j < 16; j++) top = std::max(top, most[j]);
+      // Scores in logical order: whole blocks of the context where they are, the rest of it and the ancestors here.
+      int whole = c.length / 16 * 16, padded = (total + 15) / 16 * 16;
+      for (int j = whole; j < c.length; j++) ordered[j - whole] = s[j];
+      for (int r = row, j = total - 1; r >= 0; r = c.parents[r], j--) ordered[j - whole] = s[c.length + r];
+      for (int j = total; j < padded; j++) ordered[j - whole] = -INFINITY;
+      f32x16 most[4];
+      for (auto& m4 : most) m4 = splat(-INFINITY);
+      int j = 0;
+      for (; j + 64 <= whole; j += 64)
+        for (int b = 0; b < 4; b++) most[b] = larger(most[b], load_f32(s + j + 16 * b));
+      for (; j < whole; j += 16) most[0] = larger(most[0], load_f32(s + j));
+      for (j = whole; j < padded; j += 16) most[1] = larger(most[1], load_f32(ordered + j - whole));
+      float top = max16(larger(larger(most[0], most[1]), larger(most[2], most[3])));
       f32x16 sum{};
       uint16_t* pr = p + (size_t)i * (slots + 32);
-      for (int j = 0; j < padded; j += 16) {
-        f32x16 v = load_f32(ordered + j);
+      auto weigh = [&](int at, f32x16 v) {
         f32x16 e = exp16((v - top) * scale);
-        if (j + 16 > total)
-          for (int l = total - j; l < 16; l++) e[l] = 0.0f;
         sum += e;
-        store_bf16(pr + j, e);
-      }
-      float s_total = 0;
-      for (int j = 0; j < 16; j++) s_total += sum[j];
-      sums[i] = s_total;
+        store_bf16(pr + at, e);
+      };
+      for (j = 0; j < whole; j += 16) weigh(j, load_f32(s + j));
+      for (; j < padded; j += 16) weigh(j, load_f32(ordered + j - whole));
+      sums[i] = 1.0f / sum16(sum);
       tails[i] = total;
     }
     int panels = d / 16;
@@ -228,7 +241,7 @@ void attend(const Call& c, int layer, int first, int last, float* scores, float*
           }
           acc = dot_pair(acc, pair, weights);
         }
-        store_f32(out + i * d + panel * 16, acc / sums[i]);
+        store_f32(out + i * d + panel * 16, acc * sums[i]);
       }
       int in_group = (at + i - head * per_head) % group;
       uint32_t* target = attended + (size_t)(head * group + in_group) * (d / 2) * c.ld + row;
@@ -261,7 +274,6 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
   cursor += (size_t)slots * 4;
   uint16_t* p = (uint16_t*)cursor;
   static thread_local LowRank low[3];
-  static thread_local Buffer deltas;
 
   float* residual = m.residual.as<float>();
   uint16_t* queries = m.queries.as<uint16_t>();
@@ -285,6 +297,7 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
       if (normed) return;
       normed = true;
       for (auto& one : low) one.ready = false;
+      fetch(residual, (size_t)n * h * 4);
       for (int r = 0; r < n; r++) rms_norm_pairs(residual + (size_t)r * h, norm.data(), h, m.epsilon, x + r, c.ld);
     };
     job.phase(phase + 1, t, units, head_grain, [&](int first, int last) {
@@ -316,10 +329,17 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
             if (!layer.k_norm.empty()) rms_norm(head, layer.k_norm.data(), d, m.epsilon, head);
             rope(head, d, cosine, sine);
             uint16_t* target = c.cache.key_head(l, u - m.heads);
-            for (int i = 0; i < d; i++) target[c.cache.key_at(c.length + r, i)] = to_bf16(head[i]);
+            uint32_t* pairs = (uint32_t*)(target + c.cache.key_at(c.length + r, 0));
+            for (int i = 0; i < d; i += 16) store_pairs(pairs + i / 2 * 16, 16, load_f32(head + i));
           } else {
             uint16_t* target = c.cache.value_head(l, u - m.heads - m.kv_heads);
-            for (int i = 0; i < d; i++) target[c.cache.value_at(c.length + r, i)] = to_bf16(head[i]);
+            bool odd = (c.length + r) & 1;
+            for (int i = 0; i < d; i += 16) {
+              uint16_t* pairs = target + c.cache.value_at((c.length + r) & ~1, i);
+              u32x16 bits = __builtin_convertvector(to_bf16x16(load_f32(head + i)), u32x16), old = load_u32(pairs);
+              bits = odd ? (old & 0xffffu) | (bits << 16) : (old & 0xffff0000u) | bits;
+              std::memcpy(pairs, &bits, 64);
+            }
           }
         }
       }
@@ -333,6 +353,7 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
     // A linear layer whose outputs are added to the residual stream.
     auto onto_residual = [&](int index, const Packed& weights, const Adapter& adapter, const uint32_t* rows) {
       for (auto& one : low) one.ready = false;
+      fetch(rows, (size_t)weights.pairs * c.ld * 4);
       job.phase(index, t, h / 16, out_grain, [&](int first, int last) {
         int width = (last - first) * 16;
         product(weights.panel(first), (size_t)weights.pairs * 32, last - first, rows, c.ld, n, weights.pairs, wide,
@@ -345,23 +366,14 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
     onto_residual(phase + 3, layer.output, layer.adapters[O], attended);
 
     normed = false;
-    // Gate and up panels stand beside each other for the product, and in two halves for the adapters.
+    // Gate and up panels alternate.
     job.phase(phase + 4, t, m.inner / 16, inner_grain, [&](int first, int last) {
       fresh(layer.post_norm);
-      int width = (last - first) * 32, half = (last - first) * 16;
+      int width = (last - first) * 32;
       product(layer.gate_up.panel(first * 2), (size_t)layer.gate_up.pairs * 32, (last - first) * 2, x,
               c.ld, n, layer.gate_up.pairs, wide, width);
-      for (int which = GATE; adapted && which <= UP; which++) {
-        if (layer.adapters[which].down.empty()) continue;
-        deltas.reserve((size_t)n * half * 4);
-        float* delta = deltas.as<float>();
-        std::memset(delta + (size_t)c.tokens * half, 0, (size_t)(n - c.tokens) * half * 4);
-        adapt(c, layer.adapters[which], low[which - GATE], x, first, last - first, delta, half);
-        for (int r = c.tokens; r < n; r++)
-          for (int b = 0; b < last - first; b++)
-            for (int i = 0; i < 16; i++)
-              wide[(size_t)r * width + b * 32 + (which - GATE) * 16 + i] += delta[(size_t)r * half + b * 16 + i];
-      }
+      for (int which = GATE; adapted && which <= UP; which++)
+        adapt(c, layer.adapters[which], low[which - GATE], x, first, last - first, wide + (which - GATE) * 16, width, 2);
       for (int r = 0; r < n; r++)
         for (int b = 0; b < last - first; b++) {
           const float* pair = wide + (size_t)r * width + b * 32;

@@ -52,12 +52,38 @@ inline f32x16 dot_pair(f32x16 acc, u32x16 w, uint32_t x) {
 #endif
 }
 
+// Sum and maximum of 16 values, halves first: a short chain of operations.
+inline float sum16(f32x16 v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps((__m512)v);
+#endif
+  float a[8];
+  for (int i = 0; i < 8; i++) a[i] = v[i] + v[i + 8];
+  for (int n = 4; n; n /= 2)
+    for (int i = 0; i < n; i++) a[i] += a[i + n];
+  return a[0];
+}
+inline float max16(f32x16 v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps((__m512)v);
+#endif
+  float a[8];
+  for (int i = 0; i < 8; i++) a[i] = v[i] > v[i + 8] ? v[i] : v[i + 8];
+  for (int n = 4; n; n /= 2)
+    for (int i = 0; i < n; i++) a[i] = a[i] > a[i + n] ? a[i] : a[i + n];
+  return a[0];
+}
+
 typedef uint16_t u16x16 __attribute__((vector_size(32)));
 
 // Round to the nearest bfloat16, ties to even, 16 at once; the scalar form rounds the same.
 inline u16x16 to_bf16x16(f32x16 x) {
+#if defined(__AVX512BF16__)
+  return (u16x16)_mm512_cvtneps_pbh((__m512)x);
+#else
   u32x16 bits = (u32x16)x;
   return __builtin_convertvector((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16, u16x16);
+#endif
 }
 inline void store_bf16(uint16_t* p, f32x16 v) {
   u16x16 narrow = to_bf16x16(v);
@@ -83,6 +109,18 @@ inline float from_bf16(uint16_t x) {
 
 // exp for x <= 0 (clamped at -87): 2^n times a polynomial of the fraction, error below 2 ulp.
 inline f32x16 exp16(f32x16 x) {
+#if defined(__AVX512F__)
+  x = x < -1000.0f ? splat(-1000.0f) : x;  // -inf less itself would be no number
+  __m512 t = _mm512_mul_ps((__m512)x, _mm512_set1_ps(1.44269504088896341f));
+  f32x16 n = (f32x16)_mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  f32x16 g = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  f32x16 q = splat(8.3334519073e-3f);
+  q = q * g + 4.1665795894e-2f;
+  q = q * g + 1.6666665459e-1f;
+  q = q * g + 5.0000001201e-1f;
+  q = q * g * g + g + 1.0f;
+  return (f32x16)_mm512_scalef_ps((__m512)q, (__m512)n);
+#else
   x = x < -87.0f ? splat(-87.0f) : x;
   f32x16 t = x * 1.44269504088896341f;
   i32x16 n = __builtin_convertvector(t - 0.5f, i32x16);  // truncation towards zero of t - 0.5: rounds, as t <= 0
@@ -97,6 +135,7 @@ inline f32x16 exp16(f32x16 x) {
   p = p * f * f + f + 1.0f;
   i32x16 scale = (n + 127) << 23;
   return p * (f32x16)scale;
+#endif
 }
 
 inline f32x16 silu16(f32x16 x) {
