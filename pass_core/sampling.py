@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import overload
 
 import numpy as np
@@ -32,6 +33,7 @@ class Distribution:
 
     ids: npt.NDArray[np.int64]
     log_p: npt.NDArray[np.float64]
+    _by_id: dict[int, float] | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def certain(cls, token: int) -> Distribution:
@@ -40,6 +42,12 @@ class Distribution:
 
     def log_prob(self, token: int) -> float:
         """Log probability of a token, -inf outside the support."""
+        if self.ids.size <= _SHORT:  # asked for many tokens in turn
+            known = self._by_id
+            if known is None:
+                known = dict(zip(self.ids.tolist(), self.log_p.tolist()))
+                object.__setattr__(self, "_by_id", known)
+            return known.get(token, -math.inf)
         at = (self.ids == token).argmax()
         return float(self.log_p[at]) if self.ids[at] == token else -math.inf
 
@@ -49,9 +57,10 @@ class Distribution:
 
     def likeliest(self, count: int) -> list[tuple[int, float]]:
         """The `count` likeliest (id, probability), ties by lower id."""
-        p = self.log_p
-        if p.size <= _SHORT and bool((p[1:] < p[:-1]).all()):  # as top-k lists them
-            return [(i, math.exp(x)) for i, x in zip(self.ids[:count].tolist(), p[:count].tolist())]
+        if self.ids.size <= _SHORT:
+            p = self.log_p.tolist()
+            if all(a > b for a, b in pairwise(p)):  # as top-k lists them
+                return [(i, math.exp(x)) for i, x in zip(self.ids[:count].tolist(), p)]
         if self.ids.size > count:
             part = np.flatnonzero(self.log_p >= np.partition(self.log_p, -count)[-count])
         else:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pass_core.decoding.events import Candidate, DraftNode, DraftStatus, StopReason, TokenEvent
 from pass_core.decoding.settings import DecodingSettings, StopConditions, Strategy, Verification
 from pass_core.decoding.state import StepOutcome
-from pass_core.decoding.tree import ROOT, Emitted
+from pass_core.decoding.tree import ROOT, Draft, Emitted
 from pass_core.models.detokenizer import TextStream, TokenBytes
 from pass_core.models.language_model import LanguageModel
 from pass_core.noise import gumbel
@@ -62,8 +62,13 @@ class Emission:
         emitted = outcome.emitted[:kept]
         likeliest = [item.target.likeliest(TOP_CANDIDATES) for item in emitted]
         places = [position + offset for offset, top in enumerate(likeliest) for _ in top]
+        drafts = outcome.tree.drafts
+        # In a two-call step the drafts start one token after the step's first.
+        skipped = len(outcome.emitted) - sum(d.status is DraftStatus.ACCEPTED for d in drafts) - 1
+        places += [position + skipped + d.depth - 1 for d in drafts]
         # One evaluation for all tokens of the step: the noise costs little, calling for it does not.
-        noise = iter(_noise(shown_seed, places, [i for top in likeliest for i, _ in top]))
+        ids = [i for top in likeliest for i, _ in top] + [d.token for d in drafts]
+        noise = iter(_noise(shown_seed, places, ids))
         tokens: list[TokenEvent] = []
         for offset, (item, top) in enumerate(zip(emitted, likeliest)):
             data = self._bytes(item.token)
@@ -92,18 +97,14 @@ class Emission:
                 )
             )
         self.count += kept
-        return tuple(tokens), self._drafts(outcome, kept, position, shown_seed)
+        return tuple(tokens), self._drafts(drafts, kept - skipped, noise)
 
-    def _drafts(self, outcome: StepOutcome, kept: int, position: int, seed: int | None) -> tuple[DraftNode, ...]:
-        # In a two-call step the drafts start one token after the step's first.
-        drafts = outcome.tree.drafts
-        skipped = len(outcome.emitted) - sum(d.status is DraftStatus.ACCEPTED for d in drafts) - 1
-        noise = _noise(seed, [position + skipped + d.depth - 1 for d in drafts], [d.token for d in drafts])
+    def _drafts(self, drafts: Sequence[Draft], deepest: int, noise: Iterator[float | None]) -> tuple[DraftNode, ...]:
         nodes: list[DraftNode] = []
         dropped: set[int] = set()
         for index, draft in enumerate(drafts):
             status = draft.status
-            if skipped + draft.depth > kept or draft.parent in dropped:
+            if draft.depth > deepest or draft.parent in dropped:
                 status = DraftStatus.UNREACHED
                 dropped.add(index)
             nodes.append(
@@ -115,7 +116,7 @@ class Emission:
                     text=self._bytes.display(draft.token),
                     p_target=_prob(draft.target, draft.token),
                     p_draft=_prob(draft.distribution, draft.token),
-                    noise=noise[index],
+                    noise=next(noise),
                     uniform=draft.uniform,
                     source=draft.source,
                     status=status,
