@@ -4,8 +4,8 @@
 
 1. Greedy: `autoregressive` writes, token for token, what transformers' own `generate` writes.
 2. Coupled rule: two-call and fused PASS write, token for token, what `autoregressive` writes with the same seed, for
-   every k, row budget, prompt lookup on and off, trained, partly disabled and untrained look-ahead embeddings; at
-   temperature 0 under the rejection rule too.
+   every k, row budget, prompt lookup on and off, trained, partly disabled and untrained look-ahead embeddings, with
+   and without the model's own bigrams; at temperature 0 under the rejection rule too.
 
 Each text is compared with `--variants` ways of writing it, taken in turns so that every way meets every temperature;
 `--variants all` compares with all of them (hours). A difference is shown with the two tokens' probabilities, which
@@ -26,7 +26,7 @@ import torch
 import transformers
 
 from pass_core.decoding.events import TokenEvent
-from pass_core.decoding.loop import decode
+from pass_core.decoding.loop import decode, prepare_drafts
 from pass_core.decoding.settings import (
     DecodingSettings,
     LookaheadPart,
@@ -45,7 +45,7 @@ from pass_core.runtime.factory import runtime_for
 TEMPERATURES = (0.0, 0.8, 1.2)
 SEEDS = (0, 1, 2)
 TOP_K = 10
-EVERY_PART = frozenset(LookaheadPart)
+FILE_PARTS = frozenset({LookaheadPart.DEEP, LookaheadPart.ADAPTER, LookaheadPart.SAMPLER})
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,14 @@ class Variant:
 TWO, FUSED = Strategy.TWO_CALL, Strategy.FUSED
 VARIANTS = (
     *(Variant(f"two-call k={k}", TWO, k) for k in (1, 2, 3, 5)),
-    Variant("two-call k=4 untrained", TWO, 4, trained=False),
+    Variant("two-call k=4 untrained, bigrams", TWO, 4, trained=False),
     *(Variant(f"fused k={k} full chains", FUSED, k) for k in (1, 2, 3, 5)),
     *(Variant(f"fused k=5 budget {b}", FUSED, 5, budget=b) for b in (2, 6, 16, 48)),
     *(Variant(f"fused k=5 budget {b} lookup", FUSED, 5, budget=b, lookup=True) for b in (4, 12, 32)),
     Variant("fused k=3 lookup, full chains", FUSED, 3, lookup=True),
-    Variant("fused k=4 untrained, budget 20", FUSED, 4, trained=False, budget=20),
-    Variant("fused k=5 embeddings alone, budget 20", FUSED, 5, budget=20, disabled=EVERY_PART),
+    Variant("fused k=4 untrained, bigrams, budget 20", FUSED, 4, trained=False, budget=20),
+    Variant("fused k=5 no part, bigrams, budget 20", FUSED, 5, budget=20, disabled=FILE_PARTS),
+    Variant("fused k=5 no part, budget 20", FUSED, 5, budget=20, disabled=FILE_PARTS | {LookaheadPart.BIGRAMS}),
     Variant("fused k=5 auto", FUSED, 5, auto=True),
     Variant("fused k=5 auto, lookup", FUSED, 5, auto=True, lookup=True),
 )
@@ -164,6 +165,7 @@ def pass_against_plain(
 ) -> dict[str, Tally]:
     """Part 2."""
     trained, untrained = default_lookahead(model), untrained_lookahead(model)
+    prepare_drafts(model, untrained)
     tallies = {v.name: Tally() for v in (*VARIANTS, *GREEDY_ONLY)}
     turns: dict[float, Iterator[Variant]] = {
         t: itertools.cycle(VARIANTS if t else (*VARIANTS, *GREEDY_ONLY)) for t in TEMPERATURES
