@@ -9,9 +9,8 @@ import pytest
 import torch
 from pytestqt.qtbot import QtBot
 
-from app.context import AppContext, ErrorReport, GenerationSetup
+from app.context import AppContext, ErrorReport
 from app.engine.loader import BIGRAMS, Loader, ModelChoice
-from pass_core.decoding.settings import StopConditions
 from pass_core.lookahead import LookaheadEmbeddings, TrainingSummary
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken
@@ -96,11 +95,11 @@ def test_reading_bigrams_can_be_cancelled_and_taken_up_again(
 ) -> None:
     model = load(loader, context, tiny_folder, qtbot)
     model.bigrams = None
-    started = threading.Event()
+    started, tick = threading.Event(), threading.Event()
 
     def endless(model: object, progress: object, cancel: CancelToken) -> None:
         started.set()
-        while True:
+        while not tick.wait(0.01):
             cancel.raise_if_cancelled()
 
     monkeypatch.setattr("pass_core.decoding.loop.bigrams_for", endless)
@@ -118,22 +117,23 @@ def test_reading_bigrams_can_be_cancelled_and_taken_up_again(
     assert model.bigrams is not None
 
 
-def test_a_file_chosen_during_a_generation_waits_for_no_bigrams(
+def test_a_file_chosen_while_the_model_is_busy_waits_for_no_bigrams(
     loader: Loader, context: AppContext, tiny_folder: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
     model = load(loader, context, tiny_folder, qtbot)
     model.bigrams = None
-    with qtbot.waitSignal(context.session.run_started, timeout=30_000):
-        context.session.start(context.request(GenerationSetup(prompt_text="abc", stop=StopConditions(5000))))
+    finish = threading.Event()
+    job = context.jobs.start("something long", lambda control: finish.wait(60), exclusive=True)
     with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
         loader.load_lookahead(bare(model, tmp_path))
     assert context.lookahead is not None
     assert context.lookahead.count == 3
     with qtbot.waitSignal(context.error_raised, timeout=10_000) as raised:
         loader.read_bigrams()
-    assert "busy with a generation" in raised.args[0].sentence
-    with qtbot.waitSignal(context.session.run_finished, timeout=30_000):
-        context.session.stop()
+    assert "busy with something long" in raised.args[0].sentence
+    assert model.bigrams is None
+    with qtbot.waitSignal(job.done, timeout=30_000):
+        finish.set()
 
 
 def test_a_folder_that_is_no_model_is_a_plain_sentence(
