@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LOADING = "loading a model"
 BIGRAMS = "reading the model's bigrams"
 KEEP_WHILE_LOADING_BYTES = 2_000_000_000
+UNASKED_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +241,15 @@ class Loader(QObject):
 
     async def _read_bigrams_again(self, lookahead: LookaheadEmbeddings) -> None:
         model = self._context.model
-        await self._read_bigrams(lookahead)
+        await self._read_bigrams(lookahead, patience=float("inf"))
         if self._context.model is model and self._context.lookahead is lookahead:
             self._context.set_lookahead(lookahead)  # who shows it shows the bigrams, too
 
-    async def _read_bigrams(self, lookahead: LookaheadEmbeddings) -> None:
-        """Make the model's bigrams ready where this file is drafted with them; without them it drafts, too."""
+    async def _read_bigrams(self, lookahead: LookaheadEmbeddings, patience: float = UNASKED_SECONDS) -> None:
+        """Make the model's bigrams ready where this file is drafted with them; without them it drafts, too.
+
+        Given up when it would take longer than `patience` seconds: nobody asked for them, and somebody waits.
+        """
         model = self._context.model
         if model is None or lookahead.sampler is not None:
             return
@@ -253,7 +257,12 @@ class Loader(QObject):
         def work(control: JobControl) -> None:
             from pass_core.decoding.loop import prepare_drafts
 
-            prepare_drafts(model, lookahead, control.progress, control.cancel)
+            def report(progress: Progress) -> None:
+                control.progress(progress)
+                if (progress.seconds_left or 0.0) > patience:
+                    control.cancel.cancel()
+
+            prepare_drafts(model, lookahead, report, control.cancel)
 
         alone = not self._active
         if alone:

@@ -13,7 +13,8 @@ from app.context import AppContext, ErrorReport
 from app.engine.loader import BIGRAMS, Loader, ModelChoice
 from pass_core.lookahead import LookaheadEmbeddings, TrainingSummary
 from pass_core.models.language_model import LanguageModel
-from pass_core.progress import CancelToken
+from pass_core.progress import CancelToken, Progress, ProgressCallback
+from tests.decoding.engine import random_bigrams
 
 
 def load(loader: Loader, context: AppContext, folder: Path, qtbot: QtBot) -> LanguageModel:
@@ -115,6 +116,31 @@ def test_reading_bigrams_can_be_cancelled_and_taken_up_again(
     with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
         loader.read_bigrams()
     assert model.bigrams is not None
+
+
+def test_bigrams_that_would_take_long_wait_until_they_are_asked_for(
+    loader: Loader,
+    context: AppContext,
+    tiny_folder: Path,
+    tmp_path: Path,
+    qtbot: QtBot,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = load(loader, context, tiny_folder, qtbot)
+    model.bigrams = None
+
+    def slow(model: LanguageModel, progress: ProgressCallback, cancel: CancelToken) -> None:
+        progress(Progress("Reading", 1, 100, "tokens", seconds_left=31.0))
+        cancel.raise_if_cancelled()
+        model.bigrams = random_bigrams(model, 10)
+
+    monkeypatch.setattr("pass_core.decoding.loop.bigrams_for", slow)
+    with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
+        loader.load_lookahead(bare(model, tmp_path))
+    assert model.bigrams is None
+    with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
+        loader.read_bigrams()
+    assert model.bigrams.known == 10
 
 
 def test_a_file_chosen_while_the_model_is_busy_waits_for_no_bigrams(
