@@ -188,7 +188,7 @@ class CallCostPlot(_Figure):
                 (
                     color,
                     line,
-                    f"measured: {ms[0]:.1f} ms for one row, {100 * data.shares[0]:.0f} % of the floor reached",
+                    f"one row {ms[0]:.1f} ms: {100 * data.shares[0]:.0f} % of the floor",
                 ),
                 (
                     theme.text_muted,
