@@ -28,6 +28,7 @@ PART_TIPS = {
     "sampler": "A small head that makes each draft fit the token before it.",
     "bigrams": "The model's own expectation after one token alone: makes each draft fit the token before it.\n"
     "Read from the model once, nothing is trained. Not used while a sampler does the same.",
+    "repeats": "Drafts gain that followed the same one or two tokens before in this text.",
 }
 
 
@@ -165,6 +166,8 @@ class EmbeddingCard(Card):
         self._fill_parts(lookahead)
         if bigrams is not None or lookahead.sampler is None:
             self._add_bigrams(bigrams, lookahead)
+        if bigrams is not None or lookahead.sampler is not None:
+            self._add_beside(self._add_part(LookaheadPart.REPEATS.value), _size("of the text"))
         training = lookahead.training
         if training is not None and training.acceptance:
             self.bars.set_values(training.acceptance)

@@ -5,7 +5,7 @@
 1. Greedy: `autoregressive` writes, token for token, what transformers' own `generate` writes.
 2. Coupled rule: two-call and fused PASS write, token for token, what `autoregressive` writes with the same seed, for
    every k, row budget, prompt lookup on and off, trained, partly disabled and untrained look-ahead embeddings, with
-   and without the model's own bigrams; at temperature 0 under the rejection rule too.
+   and without the model's own bigrams and the text's repeats; at temperature 0 under the rejection rule too.
 
 Each text is compared with `--variants` ways of writing it, taken in turns so that every way meets every temperature;
 `--variants all` compares with all of them (hours). A difference is shown with the two tokens' probabilities, which
@@ -78,7 +78,8 @@ VARIANTS = (
     Variant("fused k=3 lookup, full chains", FUSED, 3, lookup=True),
     Variant("fused k=4 untrained, bigrams, budget 20", FUSED, 4, trained=False, budget=20),
     Variant("fused k=5 no part, bigrams, budget 20", FUSED, 5, budget=20, disabled=FILE_PARTS),
-    Variant("fused k=5 no part, budget 20", FUSED, 5, budget=20, disabled=FILE_PARTS | {LookaheadPart.BIGRAMS}),
+    Variant("fused k=5 no part, budget 20", FUSED, 5, budget=20, disabled=frozenset(LookaheadPart)),
+    Variant("fused k=5 no repeats, budget 20", FUSED, 5, budget=20, disabled=frozenset({LookaheadPart.REPEATS})),
     Variant("fused k=5 auto", FUSED, 5, auto=True),
     Variant("fused k=5 auto, lookup", FUSED, 5, auto=True, lookup=True),
 )

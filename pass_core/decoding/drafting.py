@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from pass_core.decoding.repeats import IntArray, bonus
 from pass_core.decoding.settings import SamplingSettings
 from pass_core.runtime.base import Runtime
 from pass_core.runtime.draft_heads import DraftHead
@@ -23,6 +24,7 @@ class LookaheadDrafts:
         at: which of these rows are the chain's; at[d-1] drafts depth d.
         steps: 0-based look-ahead step of each row of the chain (not d-1 where an ancestor's chain is borrowed).
         logits: [n, vocabulary] of the same rows, where they are known already.
+        text: the tokens so far [m], which a head's scores are to repeat; None for no such bonus.
     """
 
     def __init__(
@@ -33,12 +35,14 @@ class LookaheadDrafts:
         steps: Sequence[int],
         head: DraftHead | None = None,
         logits: torch.Tensor | None = None,
+        text: IntArray | None = None,
     ) -> None:
         self.runtime = runtime
         self.head = head
         self.steps = list(steps)
         self.at = list(at)
         self.hidden = hidden
+        self.text = text
         self._logits = logits
         self._plain: dict[SamplingSettings, list[Distribution]] = {}
         self._candidates: dict[int, np.ndarray] = {}
@@ -63,8 +67,10 @@ class LookaheadDrafts:
             self._logits = self.runtime.logits(self.hidden)
         return self._logits
 
-    def distributions(self, depth: int, before: Sequence[int], sampling: SamplingSettings) -> list[Distribution]:
-        """The draft distributions at `depth` (1-based), one for each token in `before` that could precede it."""
+    def distributions(
+        self, depth: int, before: Sequence[tuple[int, int]], sampling: SamplingSettings
+    ) -> list[Distribution]:
+        """The draft distributions at `depth` (1-based), one for each two tokens in `before` that could precede it."""
         logits = self.logits
         if self.head is None:
             plain = self._plain.get(sampling)
@@ -79,8 +85,10 @@ class LookaheadDrafts:
         states = self._states()
         if self._prepared is None:
             self._prepared = self.head.prepare(states, self.steps)
-        tokens = np.asarray(before, dtype=np.int64)
+        tokens = np.array([last for _, last in before], dtype=np.int64)
         scores = self.head.scores(states[depth - 1], self._prepared[depth - 1], tokens, ids)
+        if self.text is not None:
+            scores = scores + bonus(self.text, before, ids)
         return candidate_distributions(ids, scores, sampling)
 
     def _states(self) -> torch.Tensor:

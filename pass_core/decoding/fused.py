@@ -107,6 +107,7 @@ class FusedStepper(Stepper):
                 pending.steps[:depth],
                 state.head,
                 pending.logits,
+                state.recent,
             )
         found: list[int] = []
         match = 0
@@ -118,7 +119,7 @@ class FusedStepper(Stepper):
         if drafts is not None:
             proposals = grow_tree(
                 drafts,
-                state.tokens[-1],
+                state.last_two,
                 state.position,
                 state.seed,
                 depth,
@@ -148,7 +149,7 @@ class FusedStepper(Stepper):
             for level, token in enumerate(found, start=1):
                 tree.add(Draft(token, level - 2, level, Distribution.certain(token), DraftSource.LOOKUP))
         elif drafts is not None:
-            tree = draft_chain(drafts, state.tokens[-1], state.position, state.seed, settings, rule, depth)
+            tree = draft_chain(drafts, state.last_two, state.position, state.seed, settings, rule, depth)
         for draft, reach in zip(tree.drafts, self._acceptance.chain(len(tree))):
             draft.reach = reach
         return tree

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pass_core.decoding.acceptance import SPREAD, AcceptanceModel
 from pass_core.decoding.drafting import HEAD_CANDIDATES, LookaheadDrafts
 from pass_core.decoding.events import DraftSource
+from pass_core.decoding.repeats import AFTER_ONE, AFTER_TWO, OF_LATE, SEEN
 from pass_core.decoding.settings import DecodingSettings, SamplingSettings
 from pass_core.decoding.tree import ROOT, Draft, DraftTree
 from pass_core.decoding.verification import CoupledRule, VerificationRule
@@ -47,7 +48,7 @@ class Proposals:
 
 def grow_tree(
     drafts: LookaheadDrafts,
-    root: int,
+    root: tuple[int, int],
     position: int,
     seed: int,
     depth: int,
@@ -56,7 +57,7 @@ def grow_tree(
     acceptance: AcceptanceModel,
     limit: int,
 ) -> Proposals:
-    """The best `limit` drafts of a tree at most `depth` deep, below token `root`; depth 1 stands at `position`.
+    """The best `limit` drafts of a tree at most `depth` deep, below the two tokens `root`; depth 1 is at `position`.
 
     A tree without a row budget is one chain of the best drafts. At temperature 0 there is no noise that siblings could
     be ranked by: the drafts' own probabilities do it.
@@ -73,7 +74,8 @@ def grow_tree(
         growth = Growth(
             seed=seed,
             position=position,
-            root=root,
+            root=root[1],
+            before=root[0],
             noisy=not greedy,
             temperature=sampling.temperature,
             kept=kept,
@@ -85,17 +87,20 @@ def grow_tree(
             least=least,
             unlikely=unlikely,
             limit=limit,
+            seen=float(SEEN),
+            after_one=float(AFTER_ONE),
+            after_two=float(AFTER_TWO),
+            of_late=OF_LATE,
         )
         logits = drafts.logits
-        grown = grow(
-            drafts.runtime, drafts.head, drafts.hidden, logits, drafts.at[:depth], drafts.steps[:depth], growth
-        )
+        at, steps = drafts.at[:depth], drafts.steps[:depth]
+        grown = grow(drafts.runtime, drafts.head, drafts.hidden, logits, at, steps, drafts.text, growth)
         if grown is not None:
             return Proposals(grown.reaches, grown.parents, lambda n: _tree(grown, n))
     tree = DraftTree()
-    beam: list[tuple[int, int, float]] = [(ROOT, root, 1.0)]
+    beam: list[tuple[int, tuple[int, int], float]] = [(ROOT, root, 1.0)]
     for level in range(1, depth + 1):
-        below = drafts.distributions(level, [token for _, token, _ in beam], sampling)
+        below = drafts.distributions(level, [before for _, before, _ in beam], sampling)
         added: list[int] = []
         if greedy:
             all_drawn = [list(zip(d.ids[:branches].tolist(), d.log_p[:branches].tolist())) for d in below]
@@ -109,7 +114,11 @@ def grow_tree(
                 draft = Draft(token, parent, level, distribution, DraftSource.LOOKAHEAD, reach * share)
                 added.append(tree.add(draft))
         best = heapq.nlargest(width, added, key=lambda i: tree.drafts[i].reach)
-        beam = [(i, tree.drafts[i].token, tree.drafts[i].reach) for i in best]
+        beam = []
+        for i in best:
+            draft = tree.drafts[i]
+            above = root[1] if draft.parent == ROOT else tree.drafts[draft.parent].token
+            beam.append((i, (above, draft.token), draft.reach))
         if sum(reach for _, _, reach in beam) < unlikely:
             break
     return Proposals.of(DraftTree(best_first(tree).drafts[:limit]))

@@ -12,6 +12,7 @@ from pass_core.decoding.autoregressive import AutoregressiveStepper
 from pass_core.decoding.emission import Emission
 from pass_core.decoding.events import PrefillInfo, StepEvent, StopReason
 from pass_core.decoding.fused import FusedStepper
+from pass_core.decoding.repeats import TextMemory
 from pass_core.decoding.settings import MAX_ROWS, DecodingSettings, LookaheadPart, StopConditions, Strategy
 from pass_core.decoding.state import DecodeState, Stepper
 from pass_core.decoding.transformers_lookup import lookup_steps
@@ -256,6 +257,7 @@ class _Run:
             self.state.lookahead = active
             self.state.runtime.use_lookahead(active)
             self.state.head = self._head(active, settings.disabled_parts)
+            self.state.memory = None if LookaheadPart.REPEATS in settings.disabled_parts else TextMemory()
             for stepper in self.steppers.values():
                 stepper.forget()
         deeper = settings.prompt_lookup and settings.strategy is Strategy.FUSED  # its drafts need no look-ahead row

@@ -36,13 +36,14 @@ class Verification(StrEnum):
 
 
 class LookaheadPart(StrEnum):
-    """What drafts may be made with besides the embeddings themselves: the file's parts, and the model's own bigrams
-    where the file has no sampler (`pass_core.bigrams`)."""
+    """What drafts may be made with besides the embeddings themselves: the file's parts, the model's own bigrams where
+    the file has no sampler (`pass_core.bigrams`), and what the text repeats (`pass_core.decoding.repeats`)."""
 
     DEEP = "deep"
     ADAPTER = "adapter"
     SAMPLER = "sampler"
     BIGRAMS = "bigrams"
+    REPEATS = "repeats"
 
 
 @dataclass(frozen=True, slots=True)

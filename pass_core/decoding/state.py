@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import torch
 
+from pass_core.decoding.repeats import TextMemory
 from pass_core.decoding.settings import DecodingSettings
 from pass_core.decoding.tree import DraftTree, Emitted
 from pass_core.decoding.verification import VerificationRule
 from pass_core.lookahead import LookaheadEmbeddings
 from pass_core.runtime.base import Cache, Runtime
 from pass_core.runtime.draft_heads import DraftHead
-from pass_core.runtime.rows import Rows
+from pass_core.runtime.rows import IntArray, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class DecodeState:
         remaining: how many tokens may still be emitted (length and context limits together).
         lookahead: the embeddings in force, parts switched off already left out.
         head: what scores drafts by the token before them: the file's sampler, else the model's own bigrams.
+        memory: of the text, for drafts that repeat it; None when they are not to.
     """
 
     runtime: Runtime
@@ -43,6 +45,7 @@ class DecodeState:
     context_length: int
     lookahead: LookaheadEmbeddings | None = None
     head: DraftHead | None = None
+    memory: TextMemory | None = None
     remaining: int = 0
     calls: int = 0
     rows: list[int] = field(default_factory=list[int])
@@ -53,6 +56,16 @@ class DecodeState:
     def position(self) -> int:
         """Absolute position of the next token to emit."""
         return len(self.tokens)
+
+    @property
+    def recent(self) -> IntArray | None:
+        """The last tokens, for drafts that repeat them."""
+        return None if self.memory is None or self.head is None else self.memory.recent(self.tokens)
+
+    @property
+    def last_two(self) -> tuple[int, int]:
+        """The token before the root (-1: none), and the root."""
+        return self.tokens[-2] if len(self.tokens) > 1 else -1, self.tokens[-1]
 
     def begin_step(self) -> None:
         self.calls, self.rows, self.lookahead_rows, self.forward_seconds = 0, [], 0, 0.0

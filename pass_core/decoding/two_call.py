@@ -40,8 +40,8 @@ class TwoCallStepper(Stepper):
         if not chain or self._ends_text(first) or self._cancelled():
             return StepOutcome(emitted, DraftTree())
 
-        drafts = LookaheadDrafts(state.runtime, hidden, chain, range(count), state.head)
-        tree = draft_chain(drafts, first, state.position + 1, state.seed, settings, rule, count)
+        drafts = LookaheadDrafts(state.runtime, hidden, chain, range(count), state.head, text=state.recent)
+        tree = draft_chain(drafts, (state.tokens[-1], first), state.position + 1, state.seed, settings, rule, count)
         rows = RowsBuilder()
         at = rows.add_token(first)
         for draft in tree.drafts:
@@ -54,18 +54,19 @@ class TwoCallStepper(Stepper):
 
 def draft_chain(
     drafts: LookaheadDrafts,
-    before: int,
+    before: tuple[int, int],
     position: int,
     seed: int,
     settings: DecodingSettings,
     rule: VerificationRule,
     depth: int,
 ) -> DraftTree:
-    """One draft per depth, each drawn given the one above it; the first stands at `position`, after token `before`."""
+    """One draft per depth, each drawn given the one above it; the first stands at `position`, after two tokens."""
     tree = DraftTree()
     parent = ROOT
     for level in range(1, min(depth, drafts.depth) + 1):
         distribution = drafts.distributions(level, [before], settings.sampling)[0]
-        before = rule.draw_drafts([distribution], seed, position + level - 1, 1)[0][0][0]
-        parent = tree.add(Draft(before, parent, level, distribution, DraftSource.LOOKAHEAD))
+        token = rule.draw_drafts([distribution], seed, position + level - 1, 1)[0][0][0]
+        before = (before[1], token)
+        parent = tree.add(Draft(token, parent, level, distribution, DraftSource.LOOKAHEAD))
     return tree

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 
@@ -60,18 +61,27 @@ def bigrams(runtime: NativeRuntime) -> DraftHead:
     return runtime.bigram_head(Bigrams(torch.randn(VOCABULARY // 2, runtime.model.hidden_size, generator=g).bfloat16()))
 
 
+def repetitive(vocabulary: int) -> np.ndarray:
+    """A text with most of its pairs twice, 77 after 60 among them."""
+    half = np.random.default_rng(4).integers(0, vocabulary, 300)
+    half[-2:] = 60, 77
+    return np.concatenate((half, half))
+
+
 HEADS = {"sampler": head, "bigrams": bigrams, "none": lambda _: None}
 
 
-def drafts(runtime: NativeRuntime, sampler: DraftHead | None, *, known: bool = True) -> LookaheadDrafts:
+def drafts(
+    runtime: NativeRuntime, sampler: DraftHead | None, *, known: bool = True, text: np.ndarray | None = None
+) -> LookaheadDrafts:
     """Rows 5, 2, 3 and 0 of a call of seven."""
     hidden = torch.randn(7, runtime.model.hidden_size, generator=torch.Generator().manual_seed(1)).contiguous()
     logits = runtime.logits(hidden) if known else None
-    return LookaheadDrafts(runtime, hidden, [5, 2, 3, 0], [0, 1, 3, 2], sampler, logits)
+    return LookaheadDrafts(runtime, hidden, [5, 2, 3, 0], [0, 1, 3, 2], sampler, logits, text)
 
 
 def grown(chain: LookaheadDrafts, settings: DecodingSettings, *, seed: int = 11, limit: int = 40) -> Proposals:
-    return grow_tree(chain, 77, 20, seed, 4, settings, CoupledRule(), AcceptanceModel(), limit)
+    return grow_tree(chain, (60, 77), 20, seed, 4, settings, CoupledRule(), AcceptanceModel(), limit)
 
 
 def assert_same(fast: DraftTree, slow: DraftTree) -> None:
@@ -87,6 +97,7 @@ AUTO = DecodingSettings(auto=True)
 
 
 @compiled
+@pytest.mark.parametrize("repeats", [True, False], ids=["repeats", "no repeats"])
 @pytest.mark.parametrize("known", [True, False], ids=["logits known", "logits not known"])
 @pytest.mark.parametrize("kind", HEADS)
 @pytest.mark.parametrize(
@@ -104,9 +115,15 @@ AUTO = DecodingSettings(auto=True)
     ids=["auto", "budget", "chain", "greedy", "greedy chain", "hot", "no top-k", "top-k 120"],
 )
 def test_the_library_grows_the_same_tree(
-    runtime: NativeRuntime, settings: DecodingSettings, kind: str, known: bool, monkeypatch: pytest.MonkeyPatch
+    runtime: NativeRuntime,
+    settings: DecodingSettings,
+    kind: str,
+    known: bool,
+    repeats: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     coherent, sampler = kind != "none", HEADS[kind](runtime)
+    text = repetitive(VOCABULARY) if repeats else None
     calls: list[bool] = []
     inner = growing.grow
 
@@ -117,9 +134,9 @@ def test_the_library_grows_the_same_tree(
 
     for seed in range(5):
         monkeypatch.setattr(growing, "grow", watched)
-        fast = grown(drafts(runtime, sampler, known=known), settings, seed=seed)
+        fast = grown(drafts(runtime, sampler, known=known, text=text), settings, seed=seed)
         monkeypatch.setattr(growing, "grow", lambda *_: None)
-        slow = grown(drafts(runtime, sampler, known=known), settings, seed=seed)
+        slow = grown(drafts(runtime, sampler, known=known, text=text), settings, seed=seed)
         assert len(slow.reaches) > 0
         assert fast.parents == slow.parents
         assert_same(fast.first(len(fast.reaches)), slow.first(len(slow.reaches)))
@@ -148,7 +165,7 @@ def test_at_temperature_0_siblings_are_the_likeliest_drafts(runtime: NativeRunti
     settings = DecodingSettings(auto=False, row_budget=40, sampling=SamplingSettings(0.0, 3))
     chain = drafts(runtime, None)
     tree = grown(chain, settings).first(40)
-    plain = chain.distributions(1, [77], SamplingSettings(1.0, 10))[0]
+    plain = chain.distributions(1, [(60, 77)], SamplingSettings(1.0, 10))[0]
     below_root = [d for d in tree.drafts if d.parent == -1]
     assert [d.token for d in below_root] == plain.ids[: len(below_root)].tolist()
     assert len(below_root) > 3
@@ -166,5 +183,5 @@ def test_another_rule_draws_its_own_drafts(runtime: NativeRuntime, monkeypatch: 
         raise AssertionError("the library draws by the coupled rule")
 
     monkeypatch.setattr(growing, "grow", refuse)
-    tree = grow_tree(drafts(runtime, None), 77, 20, 11, 3, AUTO, Own(), AcceptanceModel(), 40).first(2)
+    tree = grow_tree(drafts(runtime, None), (60, 77), 20, 11, 3, AUTO, Own(), AcceptanceModel(), 40).first(2)
     assert [d.token for d in tree.drafts] == [9, 9]

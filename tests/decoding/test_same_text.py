@@ -171,8 +171,13 @@ Drafts = list[list[tuple[int, float | None]]]
 
 
 def two_call_drafts(
-    model: LanguageModel, lookahead: LookaheadEmbeddings, disabled: frozenset[LookaheadPart] = frozenset()
+    model: LanguageModel,
+    lookahead: LookaheadEmbeddings,
+    disabled: frozenset[LookaheadPart] = frozenset(),
+    *,
+    repeats: bool = False,
 ) -> Drafts:
+    disabled |= frozenset() if repeats else {LookaheadPart.REPEATS}
     got = run(model, PROMPT, Strategy.TWO_CALL, k=LENGTH, lookahead=lookahead, disabled_parts=disabled, temperature=1.0)
     return [[(d.id, d.p_draft) for d in s.drafts] for s in got.steps]
 
@@ -193,6 +198,13 @@ def test_bigrams_score_drafts_where_no_sampler_does() -> None:
     for ours, plain in zip(two_call_drafts(model, bare), without, strict=True):
         assert [i for i, _ in ours] == [i for i, _ in plain]
         assert [p for _, p in ours] == pytest.approx([p for _, p in plain], abs=1e-5)
+
+
+def test_what_the_text_repeats_scores_drafts_where_a_head_does() -> None:
+    model = tiny.tiny_llama(vocabulary=VOCABULARY)
+    bare, whole = random_lookahead(model, LENGTH), random_lookahead(model, LENGTH, ALL_PARTS)
+    assert two_call_drafts(model, bare, repeats=True) == two_call_drafts(model, bare)
+    assert two_call_drafts(model, whole, repeats=True) != two_call_drafts(model, whole)
 
 
 def test_preparing_drafts_reads_bigrams_only_where_they_are_used() -> None:

@@ -28,7 +28,7 @@ def test_bigrams_stand_with_the_parts_and_can_be_switched_off(
     card: EmbeddingCard, tiny_model: LanguageModel, qtbot: QtBot
 ) -> None:
     card.show_lookahead(random_lookahead(tiny_model), random_bigrams(tiny_model, 100))
-    assert list(card.checks) == [LookaheadPart.BIGRAMS]
+    assert list(card.checks) == [LookaheadPart.BIGRAMS, LookaheadPart.REPEATS]
     assert card.checks[LookaheadPart.BIGRAMS].isEnabled()
     assert read_buttons(card) == []
     with qtbot.waitSignal(card.parts_changed) as changed:

@@ -300,11 +300,11 @@ int pass_head_score(void* model, void* draft_head, const float* state, const flo
 // Grow a tree of drafts, level by level, from the look-ahead rows at[0..depth-1] of one call: `states` float32
 // [rows, hidden], `logits` [rows, stride], `steps` their look-ahead steps. The best `limit` drafts come out by falling
 // reach, parents (-1: the root) first; from[i] is the distribution, of kept ids and log probabilities each, that draft i
-// was drawn from. draft_head may be null. Returns the number of drafts, -1 without memory, -2 for logits that do not compare.
+// was drawn from. draft_head and text may be null. Returns the number of drafts, -1 without memory, -2 for logits that do not compare.
 int pass_grow(void* model, void* draft_head, const PassGrowth* request, const float* states, const float* logits,
-              int64_t stride, const int32_t* at, const int32_t* steps, const double* shares, const uint16_t* table,
-              const uint16_t* head, int64_t* tokens, int32_t* parents, int32_t* depths, int32_t* from, double* reaches,
-              int64_t* ids, double* log_p) {
+              int64_t stride, const int32_t* at, const int32_t* steps, const double* shares, const int64_t* text,
+              const uint16_t* table, const uint16_t* head, int64_t* tokens, int32_t* parents, int32_t* depths,
+              int32_t* from, double* reaches, int64_t* ids, double* log_p) {
   Model& m = *(Model*)model;
   Head* s = (Head*)draft_head;
   Team& team = m.team;
@@ -312,6 +312,12 @@ int pass_grow(void* model, void* draft_head, const PassGrowth* request, const fl
   Growth& grown = *growth;
   grown.g = *request;
   grown.shares = shares;
+  grown.text = text;
+  if (request->text_length) {
+    grown.recent.resize(m.vocabulary);
+    for (int64_t i = std::max<int64_t>(0, request->text_length - request->of_late); i < request->text_length; i++)
+      grown.recent[text[i]] = true;
+  }
   const PassGrowth g = *request;
   grown.ended = g.depth;
   grown.beam = {-1};

@@ -10,8 +10,9 @@
 // What a tree of drafts is grown from; see pass_core/runtime/native/grower.py.
 struct PassGrowth {
   uint64_t noise;  // hash of seed and stream
-  int64_t position, root;
+  int64_t position, before, root, text_length, of_late;
   double temperature, spread, least, unlikely;
+  float seen, after_one, after_two;
   int32_t depth, kept, candidates, branches, width, limit, noisy;
 };
 
@@ -135,6 +136,8 @@ struct Growth {
     double reach;
   };
   const double* shares;
+  const int64_t* text;       // [text_length] the tokens so far, which drafts are to repeat
+  std::vector<bool> recent;  // [vocabulary] which of them stand among the last
   std::vector<Node> nodes;
   std::vector<int> beam;         // of the level above, -1 for the root
   std::vector<int64_t> ids;      // [depth, candidates] of the plain look-ahead logits
@@ -147,6 +150,24 @@ struct Growth {
 
   double reach(int node) const { return node < 0 ? 1.0 : nodes[node].reach; }
   int64_t token(int node) const { return node < 0 ? g.root : nodes[node].token; }
+  int64_t above(int node) const { return node < 0 ? g.before : token(nodes[node].parent); }
+
+  // What candidates gain that the text has already, as pass_core/decoding/repeats.py has it.
+  void repeat(int node, const int64_t* candidates, float* scores) const {
+    std::vector<uint8_t> found(g.candidates, 0);
+    int64_t last = token(node), second = above(node);
+    for (int64_t i = 0; i + 1 < g.text_length; i++)
+      if (text[i] == last) {
+        uint8_t how = i > 0 && text[i - 1] == second ? 3 : 1;
+        for (int c = 0; c < g.candidates; c++) found[c] |= candidates[c] == text[i + 1] ? how : 0;
+      }
+    for (int c = 0; c < g.candidates; c++) {
+      float gain = recent[candidates[c]] ? g.seen : 0.0f;
+      if (found[c] & 1) gain += g.after_one;
+      if (found[c] & 2) gain += g.after_two;
+      scores[c] += gain;
+    }
+  }
 
   // The best `branches` candidates below each node of the beam, then the next beam.
   void level(int d, bool coherent) {
@@ -155,6 +176,7 @@ struct Growth {
     size_t first = nodes.size();
     const int64_t* plain = ids.data() + (size_t)d * g.candidates;
     for (size_t b = 0; b < beam.size(); b++) {
+      if (coherent && g.text_length) repeat(beam[b], plain, rescored.data() + b * g.candidates);
       const float* scores = coherent ? rescored.data() + b * g.candidates : values.data() + (size_t)d * g.candidates;
       for (int c = 0; c < g.candidates; c++) order[c] = {scores[c], (int32_t)plain[c]};
       std::partial_sort(order.begin(), order.begin() + g.kept, order.end(), before);

@@ -24,7 +24,7 @@ class Growth:
     Attributes:
         seed, position: of the shared noise at depth 1.
         noisy: whether noise takes part in ranking drafts (not at temperature 0).
-        root: the token before depth 1.
+        before, root: the last two tokens before depth 1.
         temperature, kept: of the draft distributions; `kept` candidates have a probability.
         candidates: likeliest plain look-ahead tokens that the draft head re-scores (`kept` without one).
         branches, width: drafts below a node, and nodes of a level that are branched from.
@@ -33,10 +33,12 @@ class Growth:
         least: a draft reached less often is left out.
         unlikely: a level whose nodes together are reached less often is the last.
         limit: drafts at most.
+        seen, after_one, after_two, of_late: what tokens gain that the text repeats (`pass_core.decoding.repeats`).
     """
 
     seed: int
     position: int
+    before: int
     root: int
     noisy: bool
     temperature: float
@@ -49,6 +51,10 @@ class Growth:
     least: float
     unlikely: float
     limit: int
+    seen: float = 0.0
+    after_one: float = 0.0
+    after_two: float = 0.0
+    of_late: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +74,9 @@ class Grown:
 class _Request(ctypes.Structure):
     _fields_ = (
         ("noise", ctypes.c_uint64),
-        *((n, ctypes.c_int64) for n in ("position", "root")),
+        *((n, ctypes.c_int64) for n in ("position", "before", "root", "text_length", "of_late")),
         *((n, ctypes.c_double) for n in ("temperature", "spread", "least", "unlikely")),
+        *((n, ctypes.c_float) for n in ("seen", "after_one", "after_two")),
         *((n, ctypes.c_int32) for n in ("depth", "kept", "candidates", "branches", "width", "limit", "noisy")),
     )
 
@@ -81,6 +88,7 @@ def grow(
     logits: torch.Tensor,
     at: Sequence[int],
     steps: Sequence[int],
+    text: npt.NDArray[np.int64] | None,
     growth: Growth,
 ) -> Grown | None:
     """Grow a tree below the last token from rows `at` of one call, row d-1 drafting depth d.
@@ -88,6 +96,7 @@ def grow(
     Args:
         hidden, logits: of the call's rows, [n, hidden] and [n, vocabulary].
         steps: 0-based look-ahead step of each of these rows.
+        text: tokens that a head's scores are to repeat, if any.
 
     Returns:
         None where the library does not apply: another runtime, a head in PyTorch, logits that it cannot select from.
@@ -109,11 +118,17 @@ def grow(
     request = _Request(
         noise,
         growth.position,
+        growth.before,
         growth.root,
+        0 if text is None or head is None else text.size,
+        growth.of_late,
         growth.temperature,
         growth.spread,
         growth.least,
         growth.unlikely,
+        growth.seen,
+        growth.after_one,
+        growth.after_two,
         depth,
         growth.kept,
         growth.candidates,
@@ -134,6 +149,7 @@ def grow(
         address(places.ctypes.data),
         address(places.ctypes.data + places.strides[0]),
         address(shares.ctypes.data),
+        None if text is None else address(text.ctypes.data),
         address(table),
         address(output),
         address(tokens.ctypes.data),

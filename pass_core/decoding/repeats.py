@@ -1,0 +1,57 @@
+"""What the text has said before: tokens that followed the same one or two tokens gain in a draft's scores.
+
+Texts repeat their names, phrases and code. Prompt lookup copies whole stretches; this says of single tokens, wherever
+a draft head scores them, that they stood there before. Only drafts are scored so: the text stays exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+# Added to logits of a token that the text has: anywhere of late, after the same token, after the same two.
+SEEN, AFTER_ONE, AFTER_TWO = np.float32(0.3), np.float32(0.5), np.float32(1.5)
+OF_LATE = 256
+HISTORY = 1024
+
+IntArray = npt.NDArray[np.int64]
+
+
+class TextMemory:
+    """The tokens of a growing text as an array, added to as they come."""
+
+    def __init__(self) -> None:
+        self._tokens: IntArray = np.empty(2 * HISTORY, dtype=np.int64)
+        self._count = 0  # of the text's tokens that were taken in
+        self._end = 0  # of those kept in the array
+
+    def recent(self, tokens: Sequence[int]) -> IntArray:
+        """The last `HISTORY` tokens of a text that begins with the one given before."""
+        new = tokens[max(self._count, len(tokens) - HISTORY) :]
+        if self._end + len(new) > self._tokens.size:
+            kept = self._tokens[max(0, self._end - HISTORY) : self._end].copy()
+            self._tokens[: kept.size] = kept
+            self._end = kept.size
+        self._tokens[self._end : self._end + len(new)] = new
+        self._end += len(new)
+        self._count = len(tokens)
+        return self._tokens[max(0, self._end - HISTORY) : self._end]
+
+
+def bonus(text: IntArray, before: Sequence[tuple[int, int]], ids: IntArray) -> npt.NDArray[np.float32]:
+    """What candidates `ids` [C] gain after each pair of tokens, float32 [pairs, C].
+
+    Args:
+        text: of this far, [n].
+        before: the token before the last and the last (-1: none).
+    """
+    out = np.empty((len(before), ids.size), dtype=np.float32)
+    out[:] = SEEN * np.isin(ids, text[-OF_LATE:])
+    for row, (second, last) in zip(out, before, strict=True):
+        at = np.flatnonzero(text[:-1] == last)
+        row += AFTER_ONE * np.isin(ids, text[at + 1])
+        at = at[at > 0]
+        row += AFTER_TWO * np.isin(ids, text[at[text[at - 1] == second] + 1])
+    return out
