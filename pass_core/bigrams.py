@@ -10,14 +10,14 @@ drafts are scored with it. (Products of experts: Hinton 2002; this use of them i
 
 from __future__ import annotations
 
-import contextlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
+
+from pass_core.models.storage import keep
 
 WEIGHT = 0.7
 COMMON = 0.7
@@ -65,11 +65,7 @@ class Bigrams:
 
     def save(self, path: Path) -> None:
         """Keep the vectors; a full or read-only disk only means reading them from the model again."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with contextlib.suppress(OSError, SafetensorError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({"shifts": self.shifts}, temporary)
-            os.replace(temporary, path)
+        keep(path, save({"shifts": self.shifts}))
 
     @classmethod
     def load(cls, path: Path, *, hidden_size: int, vocabulary_size: int) -> Bigrams | None:

@@ -111,7 +111,6 @@ class ComparePage(QWidget):
         self.setObjectName("page")
         self._context = context
         self._setup: GenerationSetup | None = None
-        self._preparing = False
         self._preparation: Job | None = None
         self.runner = ComparisonRunner(context, self)
         self.panes = (ComparePane(0, READY[0][1], context), ComparePane(1, READY[0][2], context))
@@ -142,7 +141,7 @@ class ComparePage(QWidget):
                 "No model is loaded yet. Choose one on the Generate page, or wait until it has loaded."
             )
             return
-        if self.runner.running or self._preparing:
+        if self.runner.running or self._preparation is not None:
             return
         if context.busy_with:
             context.report_error(f"The model is busy with {context.busy_with}. Stop it, or wait until it has finished.")
@@ -157,8 +156,6 @@ class ComparePage(QWidget):
                 "both panes."
             )
             return
-        self._preparing = True
-        self._show_state()
         loaded = context.lookahead
         job = self._preparation = context.jobs.start(
             "reading look-ahead files", lambda control: _lookaheads(control, model, loaded, wishes), exclusive=True
@@ -172,7 +169,7 @@ class ComparePage(QWidget):
 
     def stop(self) -> None:
         """Give up the comparison that runs, or is prepared."""
-        if self._preparing and self._preparation is not None:
+        if self._preparation is not None:
             self._preparation.cancel()
         self.runner.stop()
 
@@ -196,7 +193,7 @@ class ComparePage(QWidget):
 
     def _begin(self, wishes: list[PaneWish], found: list[LookaheadEmbeddings | None]) -> None:
         context = self._context
-        self._preparing, self._preparation = False, None
+        self._preparation = None
         self._setup = setup = context.setup  # what is shown now; a slider may have moved while files were read
         try:
             prompt = context.render_prompt(setup.prompt_text, chat=setup.chat)
@@ -233,7 +230,7 @@ class ComparePage(QWidget):
         self._show_state()
 
     def _not_prepared(self, error: BaseException | None) -> None:
-        self._preparing, self._preparation = False, None
+        self._preparation = None
         self._show_state()
         if error is not None:
             from app.engine.loader import plain_sentence
@@ -352,7 +349,7 @@ class ComparePage(QWidget):
         )
 
     def _show_state(self, stage: str = "") -> None:
-        busy = self.runner.running or self._preparing
+        busy = self.runner.running or self._preparation is not None
         self.compare_button.setVisible(not busy)
         self.stop_button.setVisible(busy)
         free = not busy and not self._context.busy_with and self._context.model is not None
@@ -361,7 +358,7 @@ class ComparePage(QWidget):
         self.stop_action.setEnabled(busy)
         self.stop_button.setEnabled(busy)
         self.race_action.setEnabled(not busy and self.race.duration > 0)
-        self.stage.setText(stage or ("Reading look-ahead files…" if self._preparing else ""))
+        self.stage.setText(stage or ("Reading look-ahead files…" if self._preparation is not None else ""))
         for widget in (self.order, self.rounds, self.ready, self.race_bar):
             widget.setEnabled(not busy)
         self.race_bar.setEnabled(not busy and self.race.duration > 0)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from pass_core.decoding.repeats import IntArray, bonus
+from pass_core.decoding.repeats import bonus
 from pass_core.decoding.settings import SamplingSettings
 from pass_core.runtime.base import Runtime
 from pass_core.runtime.draft_heads import DraftHead
+from pass_core.runtime.rows import IntArray
 from pass_core.sampling import Distribution, candidate_distributions, distributions, top_candidates
 
 HEAD_CANDIDATES = 128

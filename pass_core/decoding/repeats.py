@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from pass_core.runtime.rows import IntArray
+
 # Added to logits of a token that the text has: anywhere of late, after the same token, after the same two.
 SEEN, AFTER_ONE, AFTER_TWO = np.float32(0.3), np.float32(0.5), np.float32(1.5)
 OF_LATE = 256
 HISTORY = 1024
-
-IntArray = npt.NDArray[np.int64]
 
 
 class TextMemory:

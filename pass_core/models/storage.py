@@ -30,6 +30,15 @@ def cache_folder() -> Path:
     return Path(override).expanduser() if override else platformdirs.user_cache_path("pass-playground", appauthor=False)
 
 
+def keep(path: Path, data: bytes) -> None:
+    """Write, atomically, a file that can be made again: a full or read-only disk only means making it again."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+
+
 def models_folder() -> Path:
     """Where converted models are kept, one folder each."""
     return cache_folder() / "models"

@@ -16,7 +16,7 @@ from pass_core.runtime.rows import Rows, chain_rows
 
 MOST_BYTES = 32 * 1024 * 1024
 ROWS = 240  # of one call
-_FORMAT = "1"
+_FORMAT = "1"  # of kept files, in which the weights of `pass_core.bigrams` are contained
 
 
 def ready_bigrams(model: LanguageModel) -> Bigrams | None:

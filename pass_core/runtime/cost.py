@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pass_core.models.language_model import LanguageModel
-from pass_core.models.storage import cache_folder
+from pass_core.models.storage import cache_folder, keep
 from pass_core.runtime.base import Runtime
 from pass_core.runtime.factory import runtime_for
 from pass_core.runtime.rows import Rows, RowsBuilder, chain_rows
@@ -154,7 +152,7 @@ def cost_for(model: LanguageModel) -> CostModel:
         if model.cost is None:
             model.cost = measure(runtime, vocabulary=min(256, model.vocabulary_size), context=_context(model))
             # Under the runtime's description of now: captured calls may have turned out to be impossible.
-            _write(cache_folder() / "cost" / f"{_key(model, runtime)}.json", model.cost)
+            keep(cache_folder() / "cost" / f"{_key(model, runtime)}.json", _as_bytes(model.cost))
     return model.cost
 
 
@@ -167,6 +165,10 @@ def _key(model: LanguageModel, runtime: Runtime) -> str:
     return "".join(c if c.isalnum() or c == "-" else "_" for c in words)
 
 
+def _as_bytes(cost: CostModel) -> bytes:
+    return json.dumps({str(rows): seconds for rows, seconds in cost.seconds.items()}).encode()
+
+
 def _read(path: Path) -> CostModel | None:
     """A kept table; None when there is none or it is damaged (it is then measured again)."""
     try:
@@ -175,12 +177,3 @@ def _read(path: Path) -> CostModel | None:
     except (OSError, ValueError, AttributeError, TypeError):
         return None
     return CostModel(seconds) if seconds and min(seconds.values()) > 0 else None
-
-
-def _write(path: Path, cost: CostModel) -> None:
-    """Keep a table; a full or read-only disk only means measuring again next time."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps({str(rows): seconds for rows, seconds in cost.seconds.items()}))
-        os.replace(temporary, path)

@@ -101,11 +101,11 @@ def batch_loss(
         weight = valid.float() / valid.sum().clamp_min(1)
         fitted = parts.fitted(model, hidden[b], batch.prefix.ids[b, at], joined.depth[b])
         logits = scores(model, hidden[b] if fitted is None else fitted, vocabulary.ids)
-        loss = plain = (divergence(logits, targets, vocabulary) * weight).sum()
-        coherent = plain.new_zeros(())
+        drafted = (divergence(logits, targets, vocabulary) * weight).sum()
+        loss, plain, coherent = drafted, drafted, drafted.new_zeros(())
         if parts.sampler is not None:
-            coherent = plain
             plain = (divergence(scores(model, hidden[b], vocabulary.ids), targets, vocabulary) * weight).sum()
+            coherent = drafted
             loss = config.plain_weight * plain + coherent
         shared = overlap(logits, targets, vocabulary, config.temperature, config.top_k)
         accepted = expected_accepted(shared, joined.depth[b], valid, config.survival)

@@ -120,7 +120,7 @@ def grow(
         growth.position,
         growth.before,
         growth.root,
-        0 if text is None or head is None else text.size,
+        0 if text is None else text.size,
         growth.of_late,
         growth.temperature,
         growth.spread,

@@ -56,22 +56,24 @@ inline f32x16 dot_pair(f32x16 acc, u32x16 w, uint32_t x) {
 inline float sum16(f32x16 v) {
 #if defined(__AVX512F__)
   return _mm512_reduce_add_ps((__m512)v);
-#endif
+#else
   float a[8];
   for (int i = 0; i < 8; i++) a[i] = v[i] + v[i + 8];
   for (int n = 4; n; n /= 2)
     for (int i = 0; i < n; i++) a[i] += a[i + n];
   return a[0];
+#endif
 }
 inline float max16(f32x16 v) {
 #if defined(__AVX512F__)
   return _mm512_reduce_max_ps((__m512)v);
-#endif
+#else
   float a[8];
   for (int i = 0; i < 8; i++) a[i] = v[i] > v[i + 8] ? v[i] : v[i + 8];
   for (int n = 4; n; n /= 2)
     for (int i = 0; i < n; i++) a[i] = a[i] > a[i + n] ? a[i] : a[i + n];
   return a[0];
+#endif
 }
 
 typedef uint16_t u16x16 __attribute__((vector_size(32)));
