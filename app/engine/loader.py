@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ LOADING = "loading a model"
 BIGRAMS = "reading the model's bigrams"
 KEEP_WHILE_LOADING_BYTES = 2_000_000_000
 UNASKED_SECONDS = 30.0
+SETTLING_SECONDS = 2.0  # before that a cold start makes the time left look longer than it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ class Loader(QObject):
             return model
 
         try:
-            model = await self._run(work)
+            model = await self._run(LOADING, work)
         except (Cancelled, JobRefused) as error:
             if isinstance(error, JobRefused):
                 context.report_error(str(error), error)
@@ -251,15 +253,18 @@ class Loader(QObject):
         Given up when it would take longer than `patience` seconds: nobody asked for them, and somebody waits.
         """
         model = self._context.model
-        if model is None or lookahead.sampler is not None:
+        if model is None or model.bigrams is not None or lookahead.sampler is not None:
             return
 
         def work(control: JobControl) -> None:
             from pass_core.decoding.loop import prepare_drafts
 
+            started = time.monotonic()
+
             def report(progress: Progress) -> None:
                 control.progress(progress)
-                if (progress.seconds_left or 0.0) > patience:
+                settled = time.monotonic() - started >= SETTLING_SECONDS
+                if settled and (progress.seconds_left or 0.0) > patience:
                     control.cancel.cancel()
 
             prepare_drafts(model, lookahead, report, control.cancel)
@@ -268,25 +273,23 @@ class Loader(QObject):
         if alone:
             self._begin(BIGRAMS)
         try:
-            self._job = self._context.jobs.start(BIGRAMS, work, exclusive=True)
-            self._job.progress.connect(self._relay)
-            await self._job.result()
+            await self._run(BIGRAMS, work)
         except (Cancelled, JobRefused):
             pass
         except Exception as error:
             self._context.report_error(plain_sentence(error, "The model's bigrams could not be read"), error)
         finally:
-            self._job = None
             if alone:
                 self._end()
 
-    async def _run(self, work: Any) -> Any:
+    async def _run(self, title: str, work: Any) -> Any:
         if self._next is not None:
             raise Cancelled("replaced by a newer choice")
-        self._job = self._context.jobs.start(LOADING, work, exclusive=True)
-        self._job.progress.connect(self._relay)
+        job = self._context.jobs.start(title, work, exclusive=True)  # refused while another holds the model
+        self._job = job
+        job.progress.connect(self._relay)
         try:
-            return await self._job.result()
+            return await job.result()
         finally:
             self._job = None
 

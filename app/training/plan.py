@@ -110,9 +110,8 @@ def carry_out(plan: TrainingPlan, model: LanguageModel, control: JobControl, pau
         TrainingError: the run cannot start or go on. Cancelled: while the text was read or written.
     """
     from pass_core.models.storage import cache_folder
-    from pass_core.runtime.bigram_reader import bigrams_for
     from pass_core.training.selfwritten import SelfPlan, make_corpus
-    from pass_core.training.trainer import TrainingOptions, train
+    from pass_core.training.trainer import TrainingOptions, prepare, train
 
     check_writable(plan.out)
     config = plan.config
@@ -135,8 +134,7 @@ def carry_out(plan: TrainingPlan, model: LanguageModel, control: JobControl, pau
         cancel=control.cancel,
     )
     control.cancel.raise_if_cancelled()
-    if config.uses_bigrams:
-        bigrams_for(model, control.progress, control.cancel)
+    prepare(model, config, control.progress, control.cancel)
     control.progress(Progress("Measuring a first step", 0, None))
     options = TrainingOptions(plan.out, resume=plan.resume, memory=MEMORY_BYTES, command=plan.command(model))
     return train(model, corpus, config, options, on_event=control.emit, cancel=control.cancel, pause=pause)

@@ -119,7 +119,7 @@ def bench(
         can_draft = language_model.capabilities.supports_pass
         if not can_draft and not quiet:
             note(f"{language_model.name} decodes plainly: {language_model.capabilities.reason}")
-        lookaheads = _lookaheads(embeddings or ["best"], language_model, quiet) if can_draft else {}
+        lookaheads = _lookaheads(embeddings or ["best"], language_model, cancel, quiet) if can_draft else {}
         plan = _plan(
             language_model,
             lookaheads,
@@ -159,8 +159,10 @@ def _prompts(file: Path | None, sets: str, count: int) -> tuple[Prompt, ...]:
     return tuple(p for group in groups for p in group[:count])
 
 
-def _lookaheads(choices: Sequence[str], model: LanguageModel, quiet: bool) -> dict[str, LookaheadEmbeddings]:
-    return dict(load_embeddings(choice, model, quiet) for choice in choices)
+def _lookaheads(
+    choices: Sequence[str], model: LanguageModel, cancel: CancelToken, quiet: bool
+) -> dict[str, LookaheadEmbeddings]:
+    return dict(load_embeddings(choice, model, cancel, quiet) for choice in choices)
 
 
 def _plan(

@@ -252,7 +252,7 @@ def _lookahead(
 ) -> LookaheadEmbeddings | None:
     if not settings.strategy.uses_lookahead or settings.k == 0 or not model.capabilities.supports_pass:
         return None
-    _, lookahead = load_embeddings(choice, model, quiet, cancel, settings.disabled_parts)
+    _, lookahead = load_embeddings(choice, model, cancel, quiet, settings.disabled_parts)
     if settings.k > lookahead.count and not settings.prompt_lookup and not quiet:
         note(f"k = {settings.k} is more than the embeddings have (L = {lookahead.count}): using {lookahead.count}.")
     return lookahead

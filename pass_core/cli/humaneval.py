@@ -86,7 +86,7 @@ def humaneval(
             raise typer.BadParameter(
                 f"{language_model.name} cannot run PASS: {language_model.capabilities.reason}", param_hint="--model"
             )
-        label, lookahead = load_embeddings(embeddings, language_model, quiet)
+        label, lookahead = load_embeddings(embeddings, language_model, cancel, quiet)
         evaluation = HumanEval(language_model, lookahead, plan, state=state, run_code=agreed)
         _run(evaluation, cancel, quiet, jobs)
         report = evaluation.report(environment_of(language_model, {label: lookahead}, command_line()))

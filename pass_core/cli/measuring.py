@@ -40,8 +40,8 @@ def load_for_measuring(
 def load_embeddings(
     choice: str,
     model: LanguageModel,
+    cancel: CancelToken,
     quiet: bool = False,
-    cancel: CancelToken | None = None,
     disabled: frozenset[LookaheadPart] = frozenset(),
 ) -> tuple[str, LookaheadEmbeddings]:
     """Look-ahead embeddings, ready for drafting without the `disabled` parts, and the label they get in tables."""

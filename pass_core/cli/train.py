@@ -110,13 +110,13 @@ def train(
         evaluate_contexts=contexts,
         patience=patience,
     )
+    from pass_core.decoding.loop import prepare_drafts
     from pass_core.lookahead import load_lookahead
     from pass_core.models.loading import load_model
     from pass_core.models.storage import cache_folder
-    from pass_core.runtime.bigram_reader import bigrams_for
     from pass_core.training.processes import Processes
     from pass_core.training.selfwritten import SelfPlan, make_corpus
-    from pass_core.training.trainer import Trainer, TrainingOptions, measure_file
+    from pass_core.training.trainer import Trainer, TrainingOptions, measure_file, prepare
     from pass_core.training.trainer import train as run
 
     cancel = CancelToken()
@@ -139,8 +139,10 @@ def train(
             cancel=cancel,
         )
         measured = None if evaluate is None else load_lookahead(evaluate)
-        if bigrams and (not config.with_sampler if measured is None else measured.sampler is None):
-            bigrams_for(language_model, progress, cancel)
+        if measured is None:
+            prepare(language_model, config, progress, cancel)
+        elif bigrams:
+            prepare_drafts(language_model, measured, progress, cancel)
     lines = _Lines(quiet)
     if measured is not None:
         with _interrupt_sets(cancel):

@@ -73,7 +73,7 @@ def verify(
                 f"{language_model.capabilities.reason}",
                 param_hint="--model",
             )
-        label, lookahead = load_embeddings(embeddings, language_model, quiet)
+        label, lookahead = load_embeddings(embeddings, language_model, cancel, quiet)
         lab = LosslessnessLab(language_model, lookahead, plan)
         checks, end = _run(lab, cancel, quiet)
     if json is not None:

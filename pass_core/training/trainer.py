@@ -31,7 +31,7 @@ import torch
 
 from pass_core.lookahead import LookaheadEmbeddings, TrainingSummary
 from pass_core.models.language_model import LanguageModel
-from pass_core.progress import CancelToken
+from pass_core.progress import CancelToken, ProgressCallback
 from pass_core.runtime.bigram_reader import bigrams_for
 from pass_core.training.acceptance import Acceptance, ChainSettings, HeldOut, measure, measure_decoding
 from pass_core.training.chains import place_chains
@@ -374,6 +374,22 @@ class Trainer:
         path = self.options.out if self.best.step >= 0 else None
         checkpoint = self.options.checkpoint_path
         return Finished(ending, self.step, self.best.step, self.best.acceptance, path, checkpoint)
+
+
+def prepare(
+    model: LanguageModel,
+    config: TrainingConfig,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+) -> None:
+    """Read from the model what a run takes from it, so that `train` need not, which tells no progress of it.
+
+    Raises:
+        TrainingError: the model cannot be trained for. Cancelled.
+    """
+    refuse_untrainable(model)
+    if config.uses_bigrams:
+        bigrams_for(model, progress, cancel)
 
 
 def preview(model: LanguageModel, config: TrainingConfig, *, sequences: int, memory: int = 2_000_000_000) -> Estimate:

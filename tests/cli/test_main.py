@@ -188,14 +188,15 @@ def test_fetch_prints_the_folder(run: Any, folder: Path) -> None:
     assert (result.code, result.out) == (0, f"{folder}\n")
 
 
-def test_the_prompt_may_be_piped_in(folder: Path) -> None:
-    command = [sys.executable, "-m", "pass_core", "generate", "--model", str(folder), "--max-new-tokens", "4", "--json"]
+def test_the_prompt_may_be_piped_in(folder: Path, private_cache: Path) -> None:
+    command = [sys.executable, "-m", "pass_core", "generate", "--model", str(folder), "--max-new-tokens", "4"]
+    command += ["--dtype", "float32", "--json"]
     done = subprocess.run(command, input="Hé", capture_output=True, text=True, encoding="utf-8", check=True)
     assert json.loads(done.stdout)["prompt"] == "Hé"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a POSIX signal")
-def test_ctrl_c_stops_cleanly_with_what_there_is(folder: Path) -> None:
+def test_ctrl_c_stops_cleanly_with_what_there_is(folder: Path, private_cache: Path) -> None:
     command = [sys.executable, "-m", "pass_core", "generate", "--model", str(folder), "--prompt", "Once upon a time"]
     options = ["--max-new-tokens", "400", "--ignore-eos", "--device", "cpu", "--dtype", "float32"]
     process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from app.engine.loader import BIGRAMS, Loader, ModelChoice
 from pass_core.lookahead import LookaheadEmbeddings, TrainingSummary
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken, Progress, ProgressCallback
+from pass_core.runtime import bigram_reader
 from tests.decoding.engine import random_bigrams
 
 
@@ -86,16 +88,18 @@ def test_the_models_bigrams_are_read_with_a_file_that_drafts_with_them(
     assert stages == []  # read once for a model
 
 
-def test_reading_bigrams_can_be_cancelled_and_taken_up_again(
-    loader: Loader,
-    context: AppContext,
-    tiny_folder: Path,
-    tmp_path: Path,
-    qtbot: QtBot,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def unread(loader: Loader, context: AppContext, tiny_folder: Path, qtbot: QtBot) -> LanguageModel:
+    """The tiny model, loaded, its bigrams not read."""
     model = load(loader, context, tiny_folder, qtbot)
+    shutil.rmtree(bigram_reader.cache_folder())
     model.bigrams = None
+    return model
+
+
+def test_reading_bigrams_can_be_cancelled_and_taken_up_again(
+    loader: Loader, context: AppContext, unread: LanguageModel, tmp_path: Path, qtbot: QtBot
+) -> None:
     started, tick = threading.Event(), threading.Event()
 
     def endless(model: object, progress: object, cancel: CancelToken) -> None:
@@ -103,61 +107,79 @@ def test_reading_bigrams_can_be_cancelled_and_taken_up_again(
         while not tick.wait(0.01):
             cancel.raise_if_cancelled()
 
-    monkeypatch.setattr("pass_core.decoding.loop.bigrams_for", endless)
-    loader.load_lookahead(bare(model, tmp_path))
-    qtbot.waitUntil(started.is_set, timeout=30_000)
-    assert loader.loading == context.busy_with == BIGRAMS
-    with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
-        loader.cancel()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pass_core.decoding.loop.bigrams_for", endless)
+        loader.load_lookahead(bare(unread, tmp_path))
+        qtbot.waitUntil(started.is_set, timeout=30_000)
+        assert loader.loading == context.busy_with == BIGRAMS
+        with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
+            loader.cancel()
     assert context.lookahead is not None
     assert context.lookahead.count == 3  # the file is in force without them
-    assert (loader.loading, context.busy_with, model.bigrams) == ("", "", None)
-    monkeypatch.undo()
+    assert (loader.loading, context.busy_with, unread.bigrams) == ("", "", None)
     with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
         loader.read_bigrams()
-    assert model.bigrams is not None
+    assert unread.bigrams is not None
+
+
+def test_a_second_choice_leaves_the_reading_that_is_going_on_to_be_cancelled(
+    loader: Loader, context: AppContext, unread: LanguageModel, tmp_path: Path, qtbot: QtBot
+) -> None:
+    started, tick = threading.Event(), threading.Event()
+
+    def endless(model: object, progress: object, cancel: CancelToken) -> None:
+        started.set()
+        while not tick.wait(0.01):
+            cancel.raise_if_cancelled()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pass_core.decoding.loop.bigrams_for", endless)
+        loader.load_lookahead(bare(unread, tmp_path))
+        qtbot.waitUntil(started.is_set, timeout=30_000)
+        with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
+            loader.load_lookahead("")
+        assert context.busy_with == BIGRAMS
+        with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
+            loader.cancel()
+    assert context.busy_with == ""
 
 
 def test_bigrams_that_would_take_long_wait_until_they_are_asked_for(
     loader: Loader,
     context: AppContext,
-    tiny_folder: Path,
+    unread: LanguageModel,
     tmp_path: Path,
     qtbot: QtBot,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = load(loader, context, tiny_folder, qtbot)
-    model.bigrams = None
-
     def slow(model: LanguageModel, progress: ProgressCallback, cancel: CancelToken) -> None:
         progress(Progress("Reading", 1, 100, "tokens", seconds_left=31.0))
         cancel.raise_if_cancelled()
         model.bigrams = random_bigrams(model, 10)
 
     monkeypatch.setattr("pass_core.decoding.loop.bigrams_for", slow)
+    monkeypatch.setattr("app.engine.loader.SETTLING_SECONDS", 0.0)
     with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
-        loader.load_lookahead(bare(model, tmp_path))
-    assert model.bigrams is None
+        loader.load_lookahead(bare(unread, tmp_path))
+    assert unread.bigrams is None
     with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
         loader.read_bigrams()
-    assert model.bigrams.known == 10
+    assert unread.bigrams.known == 10
 
 
 def test_a_file_chosen_while_the_model_is_busy_waits_for_no_bigrams(
-    loader: Loader, context: AppContext, tiny_folder: Path, tmp_path: Path, qtbot: QtBot
+    loader: Loader, context: AppContext, unread: LanguageModel, tmp_path: Path, qtbot: QtBot
 ) -> None:
-    model = load(loader, context, tiny_folder, qtbot)
-    model.bigrams = None
     finish = threading.Event()
     job = context.jobs.start("something long", lambda control: finish.wait(60), exclusive=True)
     with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
-        loader.load_lookahead(bare(model, tmp_path))
+        loader.load_lookahead(bare(unread, tmp_path))
     assert context.lookahead is not None
     assert context.lookahead.count == 3
     with qtbot.waitSignal(context.error_raised, timeout=10_000) as raised:
         loader.read_bigrams()
     assert "busy with something long" in raised.args[0].sentence
-    assert model.bigrams is None
+    assert unread.bigrams is None
     with qtbot.waitSignal(job.done, timeout=30_000):
         finish.set()
 
