@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PySide6.QtGui import QImage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +26,7 @@ def start(*arguments: object, **environment: str) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.usefixtures("private_cache")
 def test_a_run_without_a_hand_ends_with_a_picture(tiny_folder: Path, tmp_path: Path) -> None:
     picture = tmp_path / "sub" / "window.png"
     done = start(
@@ -46,6 +48,7 @@ def test_no_display_is_one_plain_sentence() -> None:
         assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.usefixtures("private_cache")
 def test_failures_end_with_a_message(tiny_folder: Path, tmp_path: Path) -> None:
     nonsense = tmp_path / "bad.safetensors"
     nonsense.write_bytes(b"no tensors here")
