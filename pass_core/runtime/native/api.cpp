@@ -153,7 +153,7 @@ int pass_head(void* model, const float* hidden, int rows, float* logits) {
   size_t width = (size_t)m.head.panels * 16;
   m.team.run(1, [&m, x, ld, rows, logits, width](Job& job, int t) {
     job.phase(0, t, m.head.panels, 96, [&](int first, int last) {
-      product(m.head.panel(first), (size_t)m.head.pairs * 32, last - first, x, ld, rows,
+      product<ONCE>(m.head.panel(first), (size_t)m.head.pairs * 32, last - first, x, ld, rows,
               m.head.pairs, logits + (size_t)first * 16, width);
     });
   });

@@ -123,7 +123,7 @@ struct LowRank {
     memory.reserve((size_t)m * width * 6 + 256);
     float* wide = memory.as<float>();
     uint32_t* out = (uint32_t*)(wide + (size_t)m * width);
-    product(a.down.panel(0), (size_t)a.down.pairs * 32, a.down.panels, x + c.tokens, c.ld, m, a.down.pairs, wide,
+    product<AGAIN>(a.down.panel(0), (size_t)a.down.pairs * 32, a.down.panels, x + c.tokens, c.ld, m, a.down.pairs, wide,
             width);
     for (int r = 0; r < m; r++)
       for (int i = 0; i < width; i += 16)
@@ -141,7 +141,7 @@ void adapt(const Call& c, const Adapter& a, LowRank& low, const uint32_t* x, int
   low.prepare(c, a, x);
   int at_once = apart == 1 ? count : 1;
   for (int p = 0; p < count; p += at_once)
-    product(a.up.panel(from + p), (size_t)a.up.pairs * 32, at_once, low.narrow, m, m, a.up.pairs,
+    product<AGAIN>(a.up.panel(from + p), (size_t)a.up.pairs * 32, at_once, low.narrow, m, m, a.up.pairs,
             out + (size_t)c.tokens * out_stride + p * apart * 16, out_stride, true);
 }
 
@@ -303,7 +303,7 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
     job.phase(phase + 1, t, units, head_grain, [&](int first, int last) {
       fresh(layer.input_norm);
       int panels = (last - first) * head_panels, width = panels * 16;
-      product(layer.qkv.panel(first * head_panels), (size_t)layer.qkv.pairs * 32, panels, x, c.ld, n,
+      product<ONCE>(layer.qkv.panel(first * head_panels), (size_t)layer.qkv.pairs * 32, panels, x, c.ld, n,
               layer.qkv.pairs, wide, width);
       // The adapters of q, k and v each cover a run of whole heads.
       const int starts[4] = {0, m.heads, m.heads + m.kv_heads, units};
@@ -356,7 +356,7 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
       fetch(rows, (size_t)weights.pairs * c.ld * 4);
       job.phase(index, t, h / 16, out_grain, [&](int first, int last) {
         int width = (last - first) * 16;
-        product(weights.panel(first), (size_t)weights.pairs * 32, last - first, rows, c.ld, n, weights.pairs, wide,
+        product<ONCE>(weights.panel(first), (size_t)weights.pairs * 32, last - first, rows, c.ld, n, weights.pairs, wide,
                 width);
         adapt(c, adapter, low[0], rows, first, last - first, wide, width);
         for (int r = 0; r < n; r++)
@@ -370,7 +370,7 @@ void forward_thread(Job& job, const Call& c, int t, float* hidden_out) {
     job.phase(phase + 4, t, m.inner / 16, inner_grain, [&](int first, int last) {
       fresh(layer.post_norm);
       int width = (last - first) * 32;
-      product(layer.gate_up.panel(first * 2), (size_t)layer.gate_up.pairs * 32, (last - first) * 2, x,
+      product<ONCE>(layer.gate_up.panel(first * 2), (size_t)layer.gate_up.pairs * 32, (last - first) * 2, x,
               c.ld, n, layer.gate_up.pairs, wide, width);
       for (int which = GATE; adapted && which <= UP; which++)
         adapt(c, layer.adapters[which], low[which - GATE], x, first, last - first, wide + (which - GATE) * 16, width, 2);

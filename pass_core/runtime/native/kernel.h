@@ -255,9 +255,13 @@ constexpr int prefetch_pairs() {
   return P == 1 ? 192 : P == 2 ? 128 : 64;
 }
 
+// How weights are called for. A call reads all of a model's once: what passes through the first cache alone leaves the
+// others to what every step needs again (keys, values, adapters, draft heads, the interpreter).
+enum Reuse { ONCE = 0, AGAIN = 3 };
+
 // R rows by P panels; out[r * out_stride + p * 16 ..] = (or +=) x[r] . panel p, over `pairs` input pairs.
 // ROW: the row stride of x where it is known when compiling (1), else 0.
-template <int R, int P, int ROW>
+template <int R, int P, int ROW, Reuse REUSE>
 inline void micro(const uint16_t* w, size_t panel_stride, const uint32_t* x, Strides strides, int pairs, float* out,
                   size_t out_stride, bool accumulate) {
   f32x16 acc[R][P];
@@ -273,7 +277,7 @@ inline void micro(const uint16_t* w, size_t panel_stride, const uint32_t* x, Str
 #pragma GCC unroll 32
       for (int p = 0; p < P; p++) {
         weights[p] = load_u32(w + p * panel_stride + (size_t)k * 32);
-        __builtin_prefetch(ahead + p * panel_stride + (size_t)k * 32);
+        __builtin_prefetch(ahead + p * panel_stride + (size_t)k * 32, 0, REUSE);
       }
       const uint32_t* pair = x + k * strides.pair;
 #pragma GCC unroll 32
@@ -297,37 +301,43 @@ constexpr int panels_at_once() {
   return R <= 3 ? 8 : R == 4 ? 6 : R == 5 ? 5 : R == 6 ? 4 : R <= 8 ? 3 : R <= 14 ? 2 : 1;
 }
 
-template <int R, int P, int ROW>
+template <int R, int P, int ROW, Reuse REUSE>
 int run_of(const uint16_t* w, size_t panel_stride, int p, int panels, const uint32_t* x, Strides strides, int pairs,
            float* out, size_t out_stride, bool accumulate) {
   for (; p + P <= panels; p += P)
-    micro<R, P, ROW>(w + p * panel_stride, panel_stride, x, strides, pairs, out + p * 16, out_stride, accumulate);
+    micro<R, P, ROW, REUSE>(w + p * panel_stride, panel_stride, x, strides, pairs, out + p * 16, out_stride,
+                            accumulate);
   return p;
 }
 
-template <int R, int ROW>
+template <int R, int ROW, Reuse REUSE>
 void panels_of(const uint16_t* w, size_t panel_stride, int panels, const uint32_t* x, Strides strides, int pairs,
                float* out, size_t out_stride, bool accumulate) {
   constexpr int P = panels_at_once<R>();
-  int p = run_of<R, P, ROW>(w, panel_stride, 0, panels, x, strides, pairs, out, out_stride, accumulate);
-  if (P > 4) p = run_of<R, 4, ROW>(w, panel_stride, p, panels, x, strides, pairs, out, out_stride, accumulate);
-  if (P > 2) p = run_of<R, 2, ROW>(w, panel_stride, p, panels, x, strides, pairs, out, out_stride, accumulate);
-  if (P > 1) run_of<R, 1, ROW>(w, panel_stride, p, panels, x, strides, pairs, out, out_stride, accumulate);
+  auto run = [&](auto at_once, int p) {
+    return run_of<R, decltype(at_once)::value, ROW, REUSE>(w, panel_stride, p, panels, x, strides, pairs, out, out_stride,
+                                                           accumulate);
+  };
+  int p = run(std::integral_constant<int, P>(), 0);
+  if (P > 4) p = run(std::integral_constant<int, 4>(), p);
+  if (P > 2) p = run(std::integral_constant<int, 2>(), p);
+  if (P > 1) run(std::integral_constant<int, 1>(), p);
 }
 
-template <int R, int MOST, int ROW>
+template <int R, int MOST, int ROW, Reuse REUSE>
 void rows_of(int rows, const uint16_t* w, size_t panel_stride, int panels, const uint32_t* x, Strides strides,
              int pairs, float* out, size_t out_stride, bool accumulate) {
   if constexpr (R < MOST) {
     if (rows > R) {
-      rows_of<R + 1, MOST, ROW>(rows, w, panel_stride, panels, x, strides, pairs, out, out_stride, accumulate);
+      rows_of<R + 1, MOST, ROW, REUSE>(rows, w, panel_stride, panels, x, strides, pairs, out, out_stride, accumulate);
       return;
     }
   }
-  panels_of<R, ROW>(w, panel_stride, panels, x, strides, pairs, out, out_stride, accumulate);
+  panels_of<R, ROW, REUSE>(w, panel_stride, panels, x, strides, pairs, out, out_stride, accumulate);
 }
 
 // Rows side by side ([pair][row], `ld` apart): all of them pass over each weight once where registers allow.
+template <Reuse REUSE>
 void product(const uint16_t* w, size_t panel_stride, int panels, const uint32_t* x, size_t ld, int rows, int pairs,
              float* out, size_t out_stride, bool accumulate = false) {
   constexpr int MOST = 24;
@@ -340,8 +350,9 @@ void product(const uint16_t* w, size_t panel_stride, int panels, const uint32_t*
     int count = std::min(group, panels - p), r = 0;
     for (int b = 0; b < blocks; b++) {
       int n = base + (b < extra ? 1 : 0);
-      rows_of<1, MOST, 1>(n, w + p * panel_stride, panel_stride, count, x + r, {ld, 1}, pairs,
-                          out + r * out_stride + p * 16, out_stride, accumulate);
+      auto run = blocks == 1 ? rows_of<1, MOST, 1, REUSE> : rows_of<1, MOST, 1, AGAIN>;
+      run(n, w + p * panel_stride, panel_stride, count, x + r, {ld, 1}, pairs, out + r * out_stride + p * 16, out_stride,
+          accumulate);
       r += n;
     }
   }
@@ -352,7 +363,7 @@ void product_rows(const uint16_t* w, size_t panel_stride, int panels, const uint
                   int pairs, float* out, size_t out_stride) {
   constexpr int MOST = 6;
   for (int r = 0; r < rows; r += MOST)
-    rows_of<1, MOST, 0>(std::min(MOST, rows - r), w, panel_stride, panels, x + r * row, {1, row}, pairs,
+    rows_of<1, MOST, 0, AGAIN>(std::min(MOST, rows - r), w, panel_stride, panels, x + r * row, {1, row}, pairs,
                         out + r * out_stride, out_stride, false);
 }
 
