@@ -14,8 +14,9 @@ import numpy.typing as npt
 import torch
 
 from pass_core.decoding.settings import SamplingSettings
-from pass_core.noise import Stream, gumbel
+from pass_core.noise import Stream, gumbel, stream_hash
 from pass_core.runtime.native.top import native_top
+from pass_core.runtime.native.walk import native_walk
 
 _SHORT = 512
 _FETCHED = 160  # of each row, from a device: the 128 that the sampler head re-scores, and some for ties
@@ -132,6 +133,33 @@ class RowDistributions(Sequence[Distribution]):
         if found is None:
             found = self._known[index] = distributions(self._logits, self._sampling, [range(len(self))[index]])[0]
         return found
+
+    def sample_path(
+        self, seed: int, position: int, tokens: Sequence[int] = (), parents: Sequence[int] = ()
+    ) -> list[int]:
+        """The target's samples from row 0 on, for as long as a draft is the sample before: at least one.
+
+        Args:
+            position: of the first sample.
+            tokens, parents: of the drafts, parents (-1: the root) before children; row i + 1 follows draft i.
+        """
+        sampling = self._sampling
+        kept = 1 if sampling.temperature == 0.0 else sampling.top_k
+        noise = stream_hash(seed, Stream.TARGET)
+        temperature = max(sampling.temperature, _COLDEST)
+        walk = native_walk(self._logits, kept, temperature, noise, position, tokens, parents)
+        if walk is not None:
+            log_p = np.zeros(walk.ids.shape) if kept == 1 else normalise(walk.values, temperature)
+            for row, ids, p in zip(walk.rows, walk.ids, log_p):
+                self._known.setdefault(row, Distribution(ids, p))
+            return walk.samples
+        samples: list[int] = []
+        at: int | None = -1
+        while at is not None:
+            token = self[at + 1].sample(seed, position + len(samples))
+            samples.append(token)
+            at = next((i for i, (t, above) in enumerate(zip(tokens, parents)) if above == at and t == token), None)
+        return samples
 
 
 def candidate_distributions(

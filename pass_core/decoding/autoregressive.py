@@ -8,7 +8,7 @@ from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
 from pass_core.decoding.tree import DraftTree, Emitted
 from pass_core.decoding.verification import VerificationRule
 from pass_core.runtime.rows import RowsBuilder
-from pass_core.sampling import distributions
+from pass_core.sampling import RowDistributions
 
 
 class AutoregressiveStepper(Stepper):
@@ -18,7 +18,7 @@ class AutoregressiveStepper(Stepper):
         rows = RowsBuilder()
         rows.add_token(state.tokens[-1])
         hidden = state.call(rows.build())
-        target = distributions(state.runtime.logits(hidden), settings.sampling)[0]
-        token = target.sample(state.seed, state.position)
+        targets = RowDistributions(state.runtime.logits(hidden), settings.sampling)
+        token = targets.sample_path(state.seed, state.position)[0]
         state.cache.commit([0])
-        return StepOutcome([Emitted(token, Provenance.MODEL, target)], DraftTree())
+        return StepOutcome([Emitted(token, Provenance.MODEL, targets[0])], DraftTree())

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pass_core.decoding.events import DraftSource, DraftStatus, Provenance
-from pass_core.decoding.verification import VerificationRule
-from pass_core.sampling import Distribution
+from pass_core.decoding.verification import CoupledRule, Decision, VerificationRule
+from pass_core.sampling import Distribution, RowDistributions
 
 ROOT = -1
 
@@ -92,10 +92,17 @@ def verify_tree(
     path: list[int] = []
     emitted: list[Emitted] = []
     at = ROOT
+    samples: list[int] | None = None
+    if type(rule) is CoupledRule and isinstance(targets, RowDistributions):
+        samples = targets.sample_path(seed, position, [d.token for d in tree.drafts], [d.parent for d in tree.drafts])
     while True:
-        target = targets[at + 1]
         children = tree.children(at)
-        decision = rule.decide(target, [tree.drafts[c] for c in children], seed, position + len(path))
+        proposed = [tree.drafts[c] for c in children]
+        target = targets[at + 1]
+        if samples is None:
+            decision = rule.decide(target, proposed, seed, position + len(path))
+        else:
+            decision = Decision.coupled(samples[len(path)], proposed)
         for c in children:
             tree.drafts[c].target = target
             tree.drafts[c].status = DraftStatus.REJECTED

@@ -11,7 +11,7 @@ from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
 from pass_core.decoding.tree import ROOT, Draft, DraftTree, Emitted, verify_tree
 from pass_core.decoding.verification import VerificationRule
 from pass_core.runtime.rows import RowsBuilder
-from pass_core.sampling import RowDistributions, distributions
+from pass_core.sampling import RowDistributions
 
 
 class TwoCallStepper(Stepper):
@@ -34,9 +34,9 @@ class TwoCallStepper(Stepper):
         chain = rows.add_lookahead_chain(count, root)
         hidden = state.call(rows.build())
         state.cache.commit([root])
-        target = distributions(state.runtime.logits(hidden[:1]), settings.sampling)[0]
-        first = target.sample(state.seed, state.position)
-        emitted = [Emitted(first, Provenance.MODEL, target)]
+        targets = RowDistributions(state.runtime.logits(hidden[:1]), settings.sampling)
+        first = targets.sample_path(state.seed, state.position)[0]
+        emitted = [Emitted(first, Provenance.MODEL, targets[0])]
         if not chain or self._ends_text(first) or self._cancelled():
             return StepOutcome(emitted, DraftTree())
 

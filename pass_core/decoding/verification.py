@@ -37,6 +37,11 @@ class Decision:
     accepted: int | None
     uniform: float | None = None
 
+    @classmethod
+    def coupled(cls, sample: int, drafts: Sequence[Proposal]) -> Decision:
+        """The coupled rule's, once the target's sample is known: a draft is accepted when it is that."""
+        return cls(sample, next((i for i, draft in enumerate(drafts) if draft.token == sample), None))
+
 
 class VerificationRule(Protocol):
     """Chooses drafts and decides about them; a function of seed and position, never of a hidden state."""
@@ -80,11 +85,7 @@ class CoupledRule:
         return out
 
     def decide(self, target: Distribution, drafts: Sequence[Proposal], seed: int, position: int) -> Decision:
-        token = target.sample(seed, position)
-        for index, draft in enumerate(drafts):
-            if draft.token == token:
-                return Decision(token, index)
-        return Decision(token, None)
+        return Decision.coupled(target.sample(seed, position), drafts)
 
 
 class RejectionRule:

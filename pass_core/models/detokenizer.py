@@ -34,6 +34,7 @@ class TokenBytes:
         self._added: dict[int, str] = {}
         self._kind = "other"
         self._cache: dict[int, bytes] = {}
+        self._shown: dict[int, str] = {}
         if tokenizer is None:
             self._kind = "ids"
             return
@@ -59,9 +60,14 @@ class TokenBytes:
 
     def display(self, token_id: int) -> str:
         """The token alone, for a person: special tokens by name, incomplete characters as U+FFFD."""
-        if token_id in self._special:
-            return self._added.get(token_id) or str(self._tokenizer.convert_ids_to_tokens(token_id))
-        return self(token_id).decode("utf-8", errors="replace")
+        found = self._shown.get(token_id)
+        if found is None:
+            if token_id in self._special:
+                found = self._added.get(token_id) or str(self._tokenizer.convert_ids_to_tokens(token_id))
+            else:
+                found = self(token_id).decode("utf-8", errors="replace")
+            self._shown[token_id] = found
+        return found
 
     def _bytes(self, token_id: int) -> bytes:
         if self._kind == "ids":

@@ -21,6 +21,7 @@ SETTLED = 3  # rounds without a faster call end the measurement
 _FOLLOW, _FOLLOW_STALE = 0.1, 0.5  # weight of one observed call, and of the first one for a while
 _STALE = 10.0  # seconds
 _USUAL = 48  # rows that a table has at least
+_MOVED = 0.01  # a figure that changed by less, relatively, leaves the table as it is
 _DISTURBED = 1.5  # no call counts as slower than this, relative to what was expected
 
 
@@ -36,6 +37,7 @@ class CostModel:
     _now: dict[int, float] = field(default_factory=dict[int, float], repr=False, compare=False)
     _seen: dict[int, float] = field(default_factory=dict[int, float], repr=False, compare=False)
     _asked: dict[int, float] = field(default_factory=dict[int, float], repr=False, compare=False)
+    _shown: dict[int, float] = field(default_factory=dict[int, float], repr=False, compare=False)
     _table: list[np.ndarray] = field(default_factory=list[np.ndarray], repr=False, compare=False)
 
     def observe(self, rows: int, seconds: float) -> None:
@@ -48,7 +50,8 @@ class CostModel:
         weight = _FOLLOW if now - self._seen.get(nearest, -_STALE) < _STALE else _FOLLOW_STALE
         self._now[nearest] = known + weight * (known * min(seconds / self(rows), _DISTURBED) - known)
         self._seen[nearest] = now
-        self._table.clear()
+        if abs(self._now[nearest] / self._shown.get(nearest, np.inf) - 1.0) > _MOVED:
+            self._table.clear()
 
     def stale(self, sizes: Sequence[int]) -> int | None:
         """The first of these sizes whose cost nobody has observed, or asked for here, for some seconds, if any."""
@@ -74,6 +77,7 @@ class CostModel:
                 slope = max(0.0, (known[-1] - known[-2]) / (rows[-1] - rows[-2]))
                 found = np.where(wanted > rows[-1], known[-1] + slope * (wanted - rows[-1]), found)
             self._table[:] = [found]
+            self._shown.update(at)
         return found[: most + 1]
 
     def __call__(self, rows: int) -> float:

@@ -6,6 +6,7 @@
 #include "drafting.h"
 #include "forward.h"
 #include "top.h"
+#include "walk.h"
 
 extern "C" {
 
@@ -201,6 +202,14 @@ int pass_top(const float* logits, int64_t stride, const int32_t* which, int rows
                     values + (size_t)r * count, scratch))
       return 1;
   return 0;
+}
+
+// The rows that verification looks at; see walk.h. Arrays of the answer have room for drafts + 1 levels.
+int pass_walk(const float* logits, int64_t stride, int vocabulary, int kept, double temperature, uint64_t noise,
+              int64_t position, const int64_t* tokens, const int32_t* parents, int drafts, int32_t* rows,
+              int64_t* samples, int64_t* ids, float* values) {
+  return walk_tree(logits, stride, vocabulary, kept, temperature, noise, position, tokens, parents, drafts, rows,
+                   samples, ids, values);
 }
 
 // Move slots length + rows[i] to length + i, in order (rows[i] >= i and rising).

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "kernel.h"
+#include "noise.h"
 #include "top.h"
 
 // What a tree of drafts is grown from; see pass_core/runtime/native/grower.py.
@@ -115,17 +116,6 @@ void embed(const Head& s, const uint16_t* table, int64_t token, uint16_t* out) {
   std::vector<float> wide(s.hidden);
   for (int i = 0; i < s.hidden; i++) wide[i] = from_bf16(table[(size_t)token * s.hidden + i]);
   rms_rows(wide.data(), 1, s.hidden, out);
-}
-
-inline uint64_t mix(uint64_t h) {  // as pass_core/noise.py has it
-  h = (h ^ (h >> 30)) * 0xBF58476D1CE4E5B9ull;
-  h = (h ^ (h >> 27)) * 0x94D049BB133111EBull;
-  return h ^ (h >> 31);
-}
-
-inline double gumbel(uint64_t noise, int64_t position, int64_t token) {
-  uint64_t h = mix(mix(noise ^ ((uint64_t)position * 0xD1B54A32D192ED03ull)) ^ ((uint64_t)token * 0x8CB92BA72F3D8DD7ull));
-  return -std::log(-std::log(((double)(h >> 12) + 0.5) * 0x1p-52));
 }
 
 struct Growth {
