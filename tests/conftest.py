@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
 
@@ -53,6 +54,13 @@ def _bigrams_apart(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
     """Every test reads a model's bigrams anew: which drafts it sees must not depend on the tests before."""
     folder = tmp_path_factory.getbasetemp() / "bigrams" / uuid.uuid4().hex  # made when somebody writes there
     monkeypatch.setattr("pass_core.runtime.bigram_reader.cache_folder", lambda: folder)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_settled() -> Iterator[None]:
+    """What a test loaded settles memory: the garbage of the tests after it is to be found all the same."""
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -166,6 +166,7 @@ class Loader(QObject):
             self.failed.emit(sentence)
             return
         self._forget_model()
+        _settle_memory()
         self.choice = choice
         await self._find_options(model)
         context.set_model(model)
@@ -313,6 +314,13 @@ class Loader(QObject):
 
     def _unexpected(self, error: BaseException) -> None:
         self._context.report_error(plain_sentence(error, "Something went wrong while loading"), error)
+
+
+def _settle_memory() -> None:
+    """In the GUI thread: what a collection finds may be widgets."""
+    from pass_core.models.loading import settle_memory
+
+    settle_memory()
 
 
 def plain_sentence(error: BaseException, what: str) -> str:

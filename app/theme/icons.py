@@ -39,6 +39,8 @@ def set_icon(
     """Give `target` an icon now and whenever the theme changes, as long as it lives."""
     previous = getattr(target, "_icon_refresher", None)
     if isinstance(previous, _Refresher):
+        if (previous.name, previous.role, previous.on_role) == (name, role, on_role):
+            return  # drawn already; a status line asks many times a second
         previous.name, previous.role, previous.on_role = name, role, on_role
         previous.refresh(theme.current)
         return

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pass_core.cli.console import INTERRUPTED, note, progress_display, read_standard_input, stderr_console
-from pass_core.cli.measuring import EMBEDDING_HELP, load_embeddings
+from pass_core.cli.console import INTERRUPTED, note, read_standard_input, stderr_console
+from pass_core.cli.measuring import EMBEDDING_HELP, load_embeddings, load_for_measuring
 from pass_core.cli.token_text import PlainText, StyledText
 from pass_core.decoding.settings import (
     MAX_TEMPERATURE,
@@ -107,7 +107,7 @@ def generate(
     typed = _prompt_text(prompt)
     cancel = CancelToken()
     with _interrupt_sets(cancel):
-        language_model = _load(model, device, dtype, quantize, cancel, quiet)
+        language_model = load_for_measuring(model, device, dtype.value, cancel, quiet, quantize.value)
         settings = _possible(settings, strategy is not None, language_model, quiet)
         lookahead = _lookahead(embeddings, language_model, settings, quiet, cancel)
         _Run(language_model, lookahead, settings, conditions, seed, chat, typed).show(cancel, as_json, quiet)
@@ -223,17 +223,6 @@ def _prompt_text(prompt: str | None) -> str:
     if piped is None:
         raise SettingsError("There is no prompt. Give one with --prompt TEXT, or pipe it in.")
     return piped
-
-
-def _load(
-    model: str | None, device: str, dtype: Dtype, quantize: Quantize, cancel: CancelToken, quiet: bool
-) -> LanguageModel:
-    from pass_core.models.loading import load_model
-
-    with progress_display(quiet) as progress:
-        return load_model(
-            model, device=device, dtype=dtype.value, quantize=quantize.value, progress=progress, cancel=cancel
-        )
 
 
 def _possible(settings: DecodingSettings, chosen: bool, model: LanguageModel, quiet: bool) -> DecodingSettings:

@@ -30,11 +30,13 @@ def load_for_measuring(
     model: str | None, device: str, dtype: str, cancel: CancelToken, quiet: bool = False, quantize: str = "none"
 ) -> LanguageModel:
     """Load a model with progress on stderr."""
-    from pass_core.models.loading import load_model
+    from pass_core.models.loading import load_model, settle_memory
 
     with progress_display(quiet) as progress:
         options: Any = {"device": device, "dtype": dtype, "quantize": quantize}
-        return load_model(model, progress=progress, cancel=cancel, **options)
+        loaded = load_model(model, progress=progress, cancel=cancel, **options)
+    settle_memory()
+    return loaded
 
 
 def load_embeddings(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from pass_core.models import loading
 from pass_core.models.chat import chat_ids, chat_text
 from pass_core.models.errors import DeviceUnavailable, ModelDamaged, ModelError, ModelTooLarge, ModelUnsupported
 from pass_core.models.language_model import LanguageModel
-from pass_core.models.loading import load_model, unload
+from pass_core.models.loading import load_model, release_memory, settle_memory, unload
 from pass_core.models.memory import memory_in_use
 from pass_core.models.shipped import default_lookahead, shipped_lookahead, untrained_lookahead
 from pass_core.progress import Cancelled, CancelToken, Progress
@@ -102,6 +103,21 @@ def test_unloading_gives_the_memory_back(tmp_path: Path) -> None:
     assert memory_in_use().process - before < 0.2 * size
     assert model.model is None
     assert sum(p.numel() for p in kept.parameters()) == 0
+
+
+def test_settled_memory_is_passed_over_by_collections_until_it_is_released() -> None:
+    class Node:
+        pass
+
+    node = Node()
+    node.itself = node  # type: ignore[attr-defined]
+    alive = weakref.ref(node)
+    settle_memory()
+    del node
+    gc.collect()
+    assert alive() is not None, "nothing that was alive is looked at again"
+    release_memory()
+    assert alive() is None
 
 
 def _edit_config(folder: Path, **fields: Any) -> None:
