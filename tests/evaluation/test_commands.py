@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,14 +63,15 @@ def test_verify_says_lossless_and_keeps_the_findings(
 
 
 def test_verify_fails_with_status_1(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pass_core.decoding import verification
+    from pass_core.sampling import RowDistributions
 
-    honest = verification.CoupledRule.decide
+    honest = RowDistributions.sample_path
 
-    def off_by_one(self: object, target: object, drafts: object, seed: int, position: int) -> object:
-        return honest(self, target, drafts, seed + 1, position)  # type: ignore[arg-type]
+    def other_noise(rows: RowDistributions, seed: int, position: int, tokens: Any = (), parents: Any = ()) -> list[int]:
+        """Verification that samples with noise of its own."""
+        return honest(rows, seed + bool(tokens), position, tokens, parents)
 
-    monkeypatch.setattr(verification.CoupledRule, "decide", off_by_one)
+    monkeypatch.setattr(RowDistributions, "sample_path", other_noise)
     arguments = [
         "verify",
         "--quick",
