@@ -17,7 +17,7 @@ from pass_core.cli.measuring import (
     command_line,
     interrupt_cancels,
     load_embeddings,
-    load_for_measuring,
+    load_with_progress,
 )
 from pass_core.decoding.settings import Strategy, Verification
 from pass_core.progress import CancelToken, Progress
@@ -115,7 +115,7 @@ def bench(
     outputs = {".json": json, ".csv": csv, ".md": markdown, ".svg": figure}
     cancel = CancelToken()
     with interrupt_cancels(cancel):
-        language_model = load_for_measuring(model, device, dtype.value, cancel, quiet, quantize.value)
+        language_model = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
         can_draft = language_model.capabilities.supports_pass
         if not can_draft and not quiet:
             note(f"{language_model.name} decodes plainly: {language_model.capabilities.reason}")

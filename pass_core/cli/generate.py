@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pass_core.cli.console import INTERRUPTED, note, read_standard_input, stderr_console
-from pass_core.cli.measuring import EMBEDDING_HELP, load_embeddings, load_for_measuring
+from pass_core.cli.measuring import EMBEDDING_HELP, load_embeddings, load_with_progress
 from pass_core.cli.token_text import PlainText, StyledText
 from pass_core.decoding.settings import (
     MAX_TEMPERATURE,
@@ -107,7 +107,7 @@ def generate(
     typed = _prompt_text(prompt)
     cancel = CancelToken()
     with _interrupt_sets(cancel):
-        language_model = load_for_measuring(model, device, dtype.value, cancel, quiet, quantize.value)
+        language_model = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
         settings = _possible(settings, strategy is not None, language_model, quiet)
         lookahead = _lookahead(embeddings, language_model, settings, quiet, cancel)
         _Run(language_model, lookahead, settings, conditions, seed, chat, typed).show(cancel, as_json, quiet)

@@ -15,7 +15,7 @@ from pass_core.cli.measuring import (
     command_line,
     interrupt_cancels,
     load_embeddings,
-    load_for_measuring,
+    load_with_progress,
 )
 from pass_core.decoding.settings import SamplingSettings, Strategy, Verification
 from pass_core.progress import CancelToken, Progress
@@ -81,7 +81,7 @@ def humaneval(
     agreed = yes_run_generated_code or _ask()
     cancel = CancelToken()
     with interrupt_cancels(cancel):
-        language_model = load_for_measuring(model, device, dtype.value, cancel, quiet, quantize.value)
+        language_model = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
         if not language_model.capabilities.supports_pass:
             raise typer.BadParameter(
                 f"{language_model.name} cannot run PASS: {language_model.capabilities.reason}", param_hint="--model"

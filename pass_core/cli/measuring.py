@@ -26,7 +26,7 @@ T = TypeVar("T")
 EMBEDDING_HELP = "Look-ahead file; or “best” (shipped), “plain” (shipped, embeddings only), “untrained”."
 
 
-def load_for_measuring(
+def load_with_progress(
     model: str | None, device: str, dtype: str, cancel: CancelToken, quiet: bool = False, quantize: str = "none"
 ) -> LanguageModel:
     """Load a model with progress on stderr."""

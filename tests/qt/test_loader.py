@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,9 +99,9 @@ def unread(loader: Loader, context: AppContext, tiny_folder: Path, qtbot: QtBot)
     return model
 
 
-def test_reading_bigrams_can_be_cancelled_and_taken_up_again(
-    loader: Loader, context: AppContext, unread: LanguageModel, tmp_path: Path, qtbot: QtBot
-) -> None:
+@contextmanager
+def endless_reading() -> Iterator[threading.Event]:
+    """Inside, bigrams are read until somebody cancels; the event tells that it has begun."""
     started, tick = threading.Event(), threading.Event()
 
     def endless(model: object, progress: object, cancel: CancelToken) -> None:
@@ -109,6 +111,13 @@ def test_reading_bigrams_can_be_cancelled_and_taken_up_again(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pass_core.decoding.loop.bigrams_for", endless)
+        yield started
+
+
+def test_reading_bigrams_can_be_cancelled_and_taken_up_again(
+    loader: Loader, context: AppContext, unread: LanguageModel, tmp_path: Path, qtbot: QtBot
+) -> None:
+    with endless_reading() as started:
         loader.load_lookahead(bare(unread, tmp_path))
         qtbot.waitUntil(started.is_set, timeout=30_000)
         assert loader.loading == context.busy_with == BIGRAMS
@@ -125,15 +134,7 @@ def test_reading_bigrams_can_be_cancelled_and_taken_up_again(
 def test_a_second_choice_leaves_the_reading_that_is_going_on_to_be_cancelled(
     loader: Loader, context: AppContext, unread: LanguageModel, tmp_path: Path, qtbot: QtBot
 ) -> None:
-    started, tick = threading.Event(), threading.Event()
-
-    def endless(model: object, progress: object, cancel: CancelToken) -> None:
-        started.set()
-        while not tick.wait(0.01):
-            cancel.raise_if_cancelled()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pass_core.decoding.loop.bigrams_for", endless)
+    with endless_reading() as started:
         loader.load_lookahead(bare(unread, tmp_path))
         qtbot.waitUntil(started.is_set, timeout=30_000)
         with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
