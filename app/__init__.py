@@ -1,5 +1,5 @@
 """The window: it consumes events of `pass_core` and holds no algorithm."""
 
-from app.singletons import protect_singletons
+from app.start.singletons import protect_singletons
 
 protect_singletons()

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from app.arguments import Arguments, parse
-from app.display import why_no_window
-from pass_core.decoding.settings import SamplingSettings, SettingsError, StopConditions, Strategy, Verification
+from app.start.arguments import Arguments, parse
+from app.start.display import why_no_window
+from pass_core.settings import SamplingSettings, SettingsError, StopConditions, Strategy, Verification
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +64,10 @@ class Program:
     def __init__(self, app: object, arguments: Arguments, loop: asyncio.AbstractEventLoop, code: list[int]) -> None:
         from PySide6.QtWidgets import QApplication
 
-        from app.context import AppContext
-        from app.crash import CrashReporter
-        from app.engine.loader import Loader
-        from app.preferences import Preferences
+        from app.start.crash import CrashReporter
+        from app.state.context import AppContext
+        from app.state.loader import Loader
+        from app.state.preferences import Preferences
         from app.theme.apply import ThemeManager, ThemeMode
         from app.widgets.log import LogKeeper
         from app.window import MainWindow
@@ -92,7 +92,7 @@ class Program:
         self.window.closed.connect(loop.stop)
         self._driver = None
         if arguments.unattended:
-            from app.unattended import Driver
+            from app.start.unattended import Driver
 
             self._driver = Driver(arguments, self.context, self.window)
             self._driver.finished.connect(self._leave)
@@ -101,7 +101,7 @@ class Program:
 
     def start(self) -> None:
         """Restore, show, load."""
-        from app.remembered import load_choice, load_lookahead_choice, load_setup, save_lookahead
+        from app.state.remembered import load_choice, load_lookahead_choice, load_setup, save_lookahead
 
         window, arguments = self.window, self._arguments
         self._restore_geometry()
@@ -134,7 +134,7 @@ class Program:
     def end(self) -> None:
         """After the window closed: remember, and leave no thread behind."""
         from app.engine import tasks
-        from app.remembered import save_setup
+        from app.state.remembered import save_setup
 
         tasks.cancel_all()
         self._loop.run_until_complete(asyncio.sleep(0))
@@ -165,14 +165,14 @@ class Program:
             self.window.generate.splitter.restoreState(splitter)
 
     def _remember_choice(self, choice: object) -> None:
-        from app.engine.loader import ModelChoice
-        from app.remembered import save_choice
+        from app.state.loader import ModelChoice
+        from app.state.remembered import save_choice
 
         if isinstance(choice, ModelChoice):
             save_choice(self.context, choice, self.window.generate.model_card.recent)
 
     def _show_crash(self, text: str) -> None:
-        from app.crash import crash_box
+        from app.start.crash import crash_box
 
         if self._arguments.unattended:
             print(text, file=sys.stderr)
@@ -209,7 +209,7 @@ def with_arguments(setup: object, a: Arguments) -> object:
     Raises:
         SettingsError: a value is out of range.
     """
-    from app.context import GenerationSetup
+    from app.state.context import GenerationSetup
 
     assert isinstance(setup, GenerationSetup)
     if a.unattended:

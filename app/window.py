@@ -20,9 +20,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.context import AppContext, ErrorReport
-from app.engine.loader import LOADING, Loader
-from app.pages.generate import GeneratePage
+from app.generate.page import GeneratePage
+from app.state.context import AppContext, ErrorReport
+from app.state.loader import LOADING, Loader
 from app.theme.apply import ThemeMode
 from app.theme.icons import set_icon
 from app.widgets.banner import Banner
@@ -226,7 +226,7 @@ class MainWindow(QMainWindow):
 
     def show_about(self) -> None:
         """Open the about box."""
-        from app.about import about_box
+        from app.start.about import about_box
 
         about_box(self).open()
 

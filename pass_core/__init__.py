@@ -1,7 +1,7 @@
 """Parallel Speculative Sampling with a frozen language model, as a library without any Qt.
 
     from pass_core.decoding.loop import decode
-    from pass_core.decoding.settings import DecodingSettings
+    from pass_core.settings import DecodingSettings
     from pass_core.models.loading import load_model
     from pass_core.models.shipped import default_lookahead
 

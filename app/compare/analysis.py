@@ -10,8 +10,8 @@ from statistics import median
 
 from app.widgets.text_format import probability_text, visible
 from pass_core.decoding.events import Candidate, StepEvent, StopReason, TokenEvent
-from pass_core.decoding.settings import DecodingSettings, Verification
 from pass_core.decoding.summary import Summary, summarize
+from pass_core.settings import DecodingSettings, Verification
 
 LOW_PRECISION = frozenset({"bfloat16", "float16"})
 NEAR_TIE = 0.05

@@ -14,7 +14,7 @@ from app.theme.apply import ThemeManager
 from app.widgets.basic import guard_wheel, label, row
 from app.widgets.choice import Choice
 from app.widgets.text_format import STRATEGY_TITLES, strategy_text
-from pass_core.decoding.settings import DecodingSettings, LookaheadPart, Strategy, Verification
+from pass_core.settings import DecodingSettings, LookaheadPart, Strategy, Verification
 
 LOADED, UNTRAINED, CHOOSE = "loaded", "untrained", "choose"
 FILTER = "Look-ahead embeddings (*.safetensors *.pt *.pth *.npy *.npz)"

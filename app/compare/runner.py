@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, Signal
 
 from app.compare.analysis import PaneRun
-from app.context import AppContext
 from app.engine.run import Run, RunRequest
 from app.engine.session import RunRefused
+from app.state.context import AppContext
 from pass_core.decoding.events import StepEvent
-from pass_core.decoding.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy
+from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy
 
 if TYPE_CHECKING:
-    from pass_core.lookahead import LookaheadEmbeddings
+    from pass_core.lookahead.embeddings import LookaheadEmbeddings
 
 OWNER = "compare"
 WARM_UP_OWNER = "warm-up"

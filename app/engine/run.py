@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pass_core.decoding.events import StepEvent
-from pass_core.decoding.settings import DecodingSettings, StopConditions
 from pass_core.decoding.summary import Summary, SummaryBuilder
+from pass_core.settings import DecodingSettings, StopConditions
 
 if TYPE_CHECKING:
-    from pass_core.lookahead import LookaheadEmbeddings
+    from pass_core.lookahead.embeddings import LookaheadEmbeddings
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from PySide6.QtCore import QObject, QThread, QTimer, Signal
 from app.engine.run import Run, RunRequest
 from app.engine.worker import Ended, Message, Order, Worker
 from pass_core.decoding.events import StepEvent
-from pass_core.decoding.settings import DecodingSettings
+from pass_core.settings import DecodingSettings
 
 if TYPE_CHECKING:
     from pass_core.models.language_model import LanguageModel

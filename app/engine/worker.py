@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, Slot
 
 from pass_core.decoding.events import StepEvent
-from pass_core.decoding.settings import DecodingSettings, StopConditions
+from pass_core.settings import DecodingSettings, StopConditions
 
 if TYPE_CHECKING:
-    from pass_core.lookahead import LookaheadEmbeddings
+    from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
 log = logging.getLogger(__name__)

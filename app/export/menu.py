@@ -9,11 +9,11 @@ from pathlib import Path
 
 from PySide6.QtWidgets import QFileDialog, QMenu, QWidget
 
-from app.context import AppContext
 from app.export.clipboard import copy_coloured, copy_plain
 from app.export.page import run_page
 from app.export.tables import steps_csv, tokens_csv
-from pass_core.records import RunRecord, dumps_record, save_record
+from app.state.context import AppContext
+from pass_core.records.runs import RunRecord, dumps_record, save_record
 
 
 @dataclass(frozen=True, slots=True)

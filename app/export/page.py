@@ -17,8 +17,8 @@ from app.theme.roles import DARK, LIGHT, ROLE_EXPLANATIONS, ROLE_TITLES, Theme, 
 from app.widgets.text_format import probability_text, seconds_text, visible
 from app.widgets.token_layout import Piece, pieces_of
 from pass_core.decoding.events import StepEvent
-from pass_core.decoding.settings import Strategy
-from pass_core.records import RunRecord
+from pass_core.records.runs import RunRecord
+from pass_core.settings import Strategy
 
 _UNDERLINES = {
     Underline.NoUnderline: "none",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PySide6.QtWidgets import QFileDialog, QInputDialog, QMenu, QWidget
 
-from app.context import AppContext
 from app.export.presets import SUFFIX, Preset, PresetError, PresetFolder, load_preset, save_preset
+from app.state.context import AppContext
 
 FILTER = f"PASS preset (*{SUFFIX} *.json)"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import platformdirs
 
-from pass_core.decoding.settings import DecodingSettings, StopConditions
-from pass_core.records import BrokenRecord, settings_from_dict, settings_to_dict, stop_from_dict, stop_to_dict
+from pass_core.records.runs import BrokenRecord, settings_from_dict, settings_to_dict, stop_from_dict, stop_to_dict
+from pass_core.settings import DecodingSettings, StopConditions
 
 PRESET_FORMAT = "pass-preset"
 PRESET_VERSION = 1

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Iterator
 
 from pass_core.decoding.events import StepEvent
-from pass_core.records import RunRecord
+from pass_core.records.runs import RunRecord
 
 TOKEN_COLUMNS = (
     "step", "index", "id", "text", "bytes_hex", "provenance", "draft_position", "p_target", "p_draft", "source",

@@ -15,7 +15,7 @@ from typing import Any
 from app.history.store import DEFAULT_LIMIT, EXCERPT, HistoryError, HistoryStore
 from pass_core.decoding.events import StepEvent
 from pass_core.decoding.summary import SummaryBuilder
-from pass_core.records import RunRecord
+from pass_core.records.runs import RunRecord
 
 log = logging.getLogger(__name__)
 COMMIT_SECONDS = 0.5

@@ -15,11 +15,18 @@ from app.engine.run import Run
 from app.history.recorder import HistoryRecorder
 from app.history.store import DEFAULT_LIMIT, HistoryError, HistoryStore
 from pass_core.decoding.events import StepEvent
-from pass_core.records import LookaheadInfo, ModelInfo, RunRecord, RunStatus, describe_environment, describe_lookahead
+from pass_core.records.runs import (
+    LookaheadInfo,
+    ModelInfo,
+    RunRecord,
+    RunStatus,
+    describe_environment,
+    describe_lookahead,
+)
 
 if TYPE_CHECKING:
-    from app.context import AppContext
-    from pass_core.lookahead import LookaheadEmbeddings
+    from app.state.context import AppContext
+    from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
 UNRECORDED = frozenset({"warm-up"})

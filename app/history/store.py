@@ -22,7 +22,7 @@ import psutil
 
 from pass_core.decoding.events import StepEvent
 from pass_core.decoding.summary import Summary, summarize
-from pass_core.records import (
+from pass_core.records.runs import (
     RunRecord,
     RunStatus,
     header_from_dict,

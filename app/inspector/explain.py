@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from app.widgets.text_format import visible
 from pass_core.decoding.events import DraftNode, DraftSource, DraftStatus, Provenance, StepEvent, TokenEvent
-from pass_core.decoding.settings import Strategy, Verification
+from pass_core.settings import Strategy, Verification
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from app.theme.roles import TokenRole
 from app.widgets.basic import Card, label, row
 from app.widgets.legend import Swatch
 from pass_core.decoding.events import DraftNode, DraftStatus, Provenance, StepEvent, TokenEvent
-from pass_core.decoding.settings import Strategy
+from pass_core.settings import Strategy
 
 
 class InspectorPanel(QWidget):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
-from app.context import AppContext
 from app.engine.jobs import Job, JobRefused
+from app.state.context import AppContext
 from app.training.plan import TrainingPlan, carry_out, measure, training_sentence
 from pass_core.progress import Progress
 

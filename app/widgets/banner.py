@@ -6,7 +6,7 @@ from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
-from app.context import ErrorReport
+from app.state.context import ErrorReport
 from app.theme.apply import ThemeManager, mono
 from app.theme.icons import set_icon
 from app.widgets.basic import label, tool_button

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QCheckBox, QLineEdit, QSizePolicy, QSpinBox, QTool
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
 from app.widgets.basic import Card, Segmented, SliderField, guard_wheel, label, pad_spin_box, row, tool_button
-from pass_core.decoding.settings import (
+from pass_core.settings import (
     MAX_TEMPERATURE,
     MAX_TOP_K,
     DecodingSettings,

@@ -14,11 +14,11 @@ from app.theme.apply import ThemeManager, sans
 from app.widgets.basic import Card, label, menu_heading, row, set_tone, tool_button
 from app.widgets.picker import Picker
 from app.widgets.text_format import bytes_text, count_text
-from pass_core.decoding.settings import LookaheadPart
+from pass_core.settings import LookaheadPart
 
 if TYPE_CHECKING:
-    from pass_core.bigrams import Bigrams
-    from pass_core.lookahead import LookaheadEmbeddings
+    from pass_core.lookahead.bigrams import Bigrams
+    from pass_core.lookahead.embeddings import LookaheadEmbeddings
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".npy", ".npz")
 PART_TIPS = {

@@ -10,7 +10,7 @@ from PySide6.QtCore import QStandardPaths, Signal
 from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QFileDialog, QInputDialog, QMenu, QToolButton, QWidget
 
-from app.engine.loader import LOADING, ModelChoice
+from app.state.loader import LOADING, ModelChoice
 from app.theme.apply import ThemeManager
 from app.widgets.basic import Card, ElidedLabel, label, menu_heading, row, set_tone, tool_button
 from app.widgets.embedding_card import training_state
@@ -21,7 +21,7 @@ from pass_core.models.catalog import default_model, known_models
 from pass_core.progress import Progress
 
 if TYPE_CHECKING:
-    from pass_core.lookahead import LookaheadEmbeddings
+    from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
 DEVICES = (("auto", "Automatic"), ("cpu", "CPU"), ("cuda", "CUDA"), ("mps", "Apple GPU (MPS)"))

@@ -7,8 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from pass_core.decoding.events import DraftSource, DraftStatus, StepEvent
-from pass_core.decoding.settings import DecodingSettings, Strategy
 from pass_core.decoding.summary import SummaryBuilder
+from pass_core.settings import DecodingSettings, Strategy
 
 WINDOW_TOKENS = 32
 

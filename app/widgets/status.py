@@ -7,9 +7,9 @@ import sys
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QHBoxLayout, QToolButton, QWidget
 
-from app.context import AppContext
 from app.engine.run import Run
 from app.engine.session import EngineState
+from app.state.context import AppContext
 from app.theme.icons import set_icon
 from app.widgets.basic import ElidedLabel, label, row
 from app.widgets.figures import NOTHING, number

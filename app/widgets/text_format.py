@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from pass_core.decoding.settings import DecodingSettings, Strategy
+from pass_core.settings import DecodingSettings, Strategy
 
 STRATEGY_TITLES = {
     Strategy.AUTOREGRESSIVE: "Plain",

@@ -19,14 +19,14 @@ from pass_core.cli.measuring import (
     load_embeddings,
     load_with_progress,
 )
-from pass_core.decoding.settings import Strategy, Verification
 from pass_core.progress import CancelToken, Progress
+from pass_core.settings import Strategy, Verification
 
 if TYPE_CHECKING:
     from pass_core.evaluation.prompts import Prompt
     from pass_core.evaluation.report import Report, Result
     from pass_core.evaluation.speed import Benchmark, BenchmarkPlan
-    from pass_core.lookahead import LookaheadEmbeddings
+    from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
 

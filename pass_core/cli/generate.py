@@ -17,7 +17,8 @@ import typer
 from pass_core.cli.console import INTERRUPTED, note, read_standard_input, stderr_console
 from pass_core.cli.measuring import EMBEDDING_HELP, load_embeddings, load_with_progress
 from pass_core.cli.token_text import PlainText, StyledText
-from pass_core.decoding.settings import (
+from pass_core.progress import CancelToken
+from pass_core.settings import (
     MAX_TEMPERATURE,
     MAX_TOP_K,
     DecodingSettings,
@@ -28,12 +29,11 @@ from pass_core.decoding.settings import (
     Strategy,
     Verification,
 )
-from pass_core.progress import CancelToken
 
 if TYPE_CHECKING:
     from pass_core.decoding.events import StepEvent
     from pass_core.decoding.summary import Summary
-    from pass_core.lookahead import LookaheadEmbeddings
+    from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
 
@@ -175,7 +175,7 @@ class _Run:
 
     def _as_dict(self, steps: list[StepEvent]) -> dict[str, Any]:
         """A run file (the window's history opens it), with all tokens in one list besides."""
-        from pass_core.records import new_record, record_to_dict, token_to_dict
+        from pass_core.records.runs import new_record, record_to_dict, token_to_dict
 
         record = new_record(
             self.model,

@@ -17,8 +17,8 @@ from pass_core.cli.measuring import (
     load_embeddings,
     load_with_progress,
 )
-from pass_core.decoding.settings import SamplingSettings, Strategy, Verification
 from pass_core.progress import CancelToken, Progress
+from pass_core.settings import SamplingSettings, Strategy, Verification
 
 if TYPE_CHECKING:
     from pass_core.evaluation.humaneval import HumanEval, HumanEvalReport

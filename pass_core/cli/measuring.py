@@ -18,9 +18,9 @@ from pass_core.cli.console import note, progress_display
 from pass_core.progress import CancelToken
 
 if TYPE_CHECKING:
-    from pass_core.decoding.settings import LookaheadPart
-    from pass_core.lookahead import LookaheadEmbeddings
+    from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
+    from pass_core.settings import LookaheadPart
 
 T = TypeVar("T")
 EMBEDDING_HELP = "Look-ahead file; or “best” (shipped), “plain” (shipped, embeddings only), “untrained”."
@@ -56,7 +56,7 @@ def load_embeddings(
 
 
 def _find_embeddings(choice: str, model: LanguageModel, quiet: bool) -> tuple[str, LookaheadEmbeddings]:
-    from pass_core.lookahead import load_lookahead
+    from pass_core.lookahead.embeddings import load_lookahead
     from pass_core.models.shipped import default_lookahead, untrained_lookahead
 
     if choice == "untrained":

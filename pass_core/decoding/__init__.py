@@ -1,1 +1,1 @@
-""""""
+"""The decoding loop: propose, plan, forward pass, verify, learn."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pass_core.decoding.events import Provenance
-from pass_core.decoding.settings import DecodingSettings
 from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
 from pass_core.decoding.tree import DraftTree, Emitted
-from pass_core.decoding.verification import VerificationRule
 from pass_core.runtime.rows import RowsBuilder
-from pass_core.sampling import RowDistributions
+from pass_core.sampling.distribution import RowDistributions
+from pass_core.sampling.rules import VerificationRule
+from pass_core.settings import DecodingSettings
 
 
 class AutoregressiveStepper(Stepper):

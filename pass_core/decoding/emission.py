@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pass_core.decoding.events import Candidate, DraftNode, DraftStatus, StopReason, TokenEvent
-from pass_core.decoding.settings import DecodingSettings, StopConditions, Strategy, Verification
 from pass_core.decoding.state import StepOutcome
 from pass_core.decoding.tree import ROOT, Draft, Emitted
 from pass_core.models.detokenizer import TextStream, TokenBytes
 from pass_core.models.language_model import LanguageModel
-from pass_core.noise import gumbel
-from pass_core.sampling import Distribution
+from pass_core.sampling.distribution import Distribution
+from pass_core.sampling.noise import gumbel
+from pass_core.settings import DecodingSettings, StopConditions, Strategy, Verification
 
 TOP_CANDIDATES = 8
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pass_core.decoding.settings import DecodingSettings
+from pass_core.settings import DecodingSettings
 
 
 class Provenance(StrEnum):

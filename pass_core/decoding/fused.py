@@ -14,19 +14,19 @@ import torch
 
 from pass_core.decoding.acceptance import AcceptanceModel
 from pass_core.decoding.budget import Plan, plan
-from pass_core.decoding.drafting import LookaheadDrafts
 from pass_core.decoding.events import DraftSource
-from pass_core.decoding.growing import Proposals, best_first, grow_tree
-from pass_core.decoding.lookup import NgramLookup
-from pass_core.decoding.settings import MAX_ROWS, DecodingSettings
+from pass_core.decoding.lookahead_proposer import LookaheadDrafts
+from pass_core.decoding.ngram_proposer import NgramLookup
+from pass_core.decoding.propose_tree import Proposals, best_first, grow_tree
 from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
 from pass_core.decoding.tree import ROOT, Draft, DraftTree, Walk, verify_tree
 from pass_core.decoding.two_call import draft_chain
-from pass_core.decoding.verification import VerificationRule
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.cost import CostModel, cost_for
 from pass_core.runtime.rows import RowsBuilder
-from pass_core.sampling import Distribution, RowDistributions
+from pass_core.sampling.distribution import Distribution, RowDistributions
+from pass_core.sampling.rules import VerificationRule
+from pass_core.settings import MAX_ROWS, DecodingSettings
 
 MOST_ROWS = 48
 ONE_HEAD_PASS = 24

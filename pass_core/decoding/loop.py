@@ -12,21 +12,21 @@ from pass_core.decoding.autoregressive import AutoregressiveStepper
 from pass_core.decoding.emission import Emission
 from pass_core.decoding.events import PrefillInfo, StepEvent, StopReason
 from pass_core.decoding.fused import FusedStepper
-from pass_core.decoding.repeats import TextMemory
-from pass_core.decoding.settings import MAX_ROWS, DecodingSettings, LookaheadPart, StopConditions, Strategy
+from pass_core.decoding.repetition_bonus import TextMemory
 from pass_core.decoding.state import DecodeState, Stepper
-from pass_core.decoding.transformers_lookup import lookup_steps
 from pass_core.decoding.two_call import TwoCallStepper
-from pass_core.decoding.verification import VerificationRule, rule_for
-from pass_core.lookahead import LookaheadEmbeddings, mean_embedding
+from pass_core.evaluation.baselines.transformers_generate import lookup_steps
+from pass_core.lookahead.embeddings import LookaheadEmbeddings, mean_embedding
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken, Progress, ProgressCallback
 from pass_core.runtime.bigram_reader import bigrams_for, ready_bigrams
 from pass_core.runtime.cost import cost_for
+from pass_core.runtime.cuda_graphs.runtime import StaticRuntime
 from pass_core.runtime.draft_heads import DraftHead
 from pass_core.runtime.factory import runtime_for
 from pass_core.runtime.rows import chain_rows
-from pass_core.runtime.static.runtime import StaticRuntime
+from pass_core.sampling.rules import VerificationRule, rule_for
+from pass_core.settings import MAX_ROWS, DecodingSettings, LookaheadPart, StopConditions, Strategy
 
 PREFILL_ROWS = 256
 FALLBACK_LOOKAHEAD = 5

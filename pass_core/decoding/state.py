@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 import torch
 
-from pass_core.decoding.repeats import TextMemory
-from pass_core.decoding.settings import DecodingSettings
+from pass_core.decoding.repetition_bonus import TextMemory
 from pass_core.decoding.tree import DraftTree, Emitted
-from pass_core.decoding.verification import VerificationRule
-from pass_core.lookahead import LookaheadEmbeddings
+from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.runtime.base import Cache, Runtime
 from pass_core.runtime.draft_heads import DraftHead
 from pass_core.runtime.rows import IntArray, Rows
+from pass_core.sampling.rules import VerificationRule
+from pass_core.settings import DecodingSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
 from pass_core.decoding.events import DraftStatus, Provenance, StepEvent, StopReason
-from pass_core.decoding.settings import DecodingSettings
+from pass_core.settings import DecodingSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pass_core.decoding.events import DraftSource, DraftStatus, Provenance
-from pass_core.decoding.verification import CoupledRule, Decision, VerificationRule
-from pass_core.sampling import Distribution, RowDistributions
+from pass_core.sampling.distribution import Distribution, RowDistributions
+from pass_core.sampling.rules import CoupledRule, Decision, VerificationRule
 
 ROOT = -1
 

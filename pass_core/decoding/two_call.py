@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pass_core.decoding.drafting import LookaheadDrafts
 from pass_core.decoding.events import DraftSource, Provenance
-from pass_core.decoding.settings import DecodingSettings
+from pass_core.decoding.lookahead_proposer import LookaheadDrafts
 from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
 from pass_core.decoding.tree import ROOT, Draft, DraftTree, Emitted, verify_tree
-from pass_core.decoding.verification import VerificationRule
 from pass_core.runtime.rows import RowsBuilder
-from pass_core.sampling import RowDistributions
+from pass_core.sampling.distribution import RowDistributions
+from pass_core.sampling.rules import VerificationRule
+from pass_core.settings import DecodingSettings
 
 
 class TwoCallStepper(Stepper):

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from pass_core.evaluation.state import JsonDict
-from pass_core.lookahead import LookaheadEmbeddings
+from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models.language_model import LanguageModel
-from pass_core.records import describe_environment, describe_lookahead
+from pass_core.records.runs import describe_environment, describe_lookahead
 from pass_core.runtime.factory import runtime_for
 
 

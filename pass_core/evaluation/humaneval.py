@@ -19,14 +19,14 @@ from typing import Any
 
 from pass_core.decoding.events import StopReason
 from pass_core.decoding.loop import decode
-from pass_core.decoding.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy, Verification
 from pass_core.decoding.summary import SummaryBuilder
 from pass_core.evaluation.sandbox import Limits, Outcome, Verdict, run_program
 from pass_core.evaluation.state import JsonDict, StateFile
 from pass_core.evaluation.statistics import Interval, median_interval, pass_at_k, ratio_interval, share_interval
-from pass_core.lookahead import LookaheadEmbeddings
+from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import Cancelled, CancelToken, Progress
+from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy, Verification
 
 STOP_STRINGS = ("\ndef ", "\nclass ", "\nif __name__", "\nprint(", "\n#", "\n```")
 """Where a completion ends: a new top-level statement does not belong to the function any more."""
@@ -247,7 +247,7 @@ class HumanEval:
         state: str | Path | None = None,
         run_code: bool = False,
     ) -> None:
-        from pass_core.records import describe_lookahead
+        from pass_core.records.runs import describe_lookahead
 
         self.model, self.lookahead, self.plan, self.run_code = model, lookahead, plan, run_code
         self.problems = load_problems()[: plan.problems]

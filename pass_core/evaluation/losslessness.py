@@ -12,17 +12,17 @@ import numpy.typing as npt
 
 from pass_core.decoding.events import StopReason, TokenEvent
 from pass_core.decoding.loop import decode
-from pass_core.decoding.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy, Verification
-from pass_core.decoding.verification import VerificationRule
-from pass_core.evaluation.contestants import Job, hf_generate
+from pass_core.evaluation.baselines.contestants import Job, hf_generate
 from pass_core.evaluation.prompts import Prompt, built_in, prompt_ids
 from pass_core.evaluation.reference import Tie, distributions_along, exact_tree, examine_tie, is_exact
 from pass_core.evaluation.statistics import ChiSquare, chi_square
 from pass_core.evaluation.wrong_rule import PlausibleRule
-from pass_core.lookahead import LookaheadEmbeddings
+from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import Cancelled, CancelToken, Progress
-from pass_core.sampling import Distribution
+from pass_core.sampling.distribution import Distribution
+from pass_core.sampling.rules import VerificationRule
+from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy, Verification
 
 FALSE_ALARM = 0.001
 """Probability that a correct engine fails the distribution proof, all its tests together."""

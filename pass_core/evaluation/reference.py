@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from pass_core.decoding.settings import SamplingSettings
 from pass_core.models.cache_argument import cache_argument
 from pass_core.models.language_model import LanguageModel
-from pass_core.noise import gumbel
 from pass_core.runtime.factory import runtime_for
 from pass_core.runtime.rows import chain_rows
-from pass_core.sampling import Distribution, distributions
+from pass_core.sampling.distribution import Distribution, distributions
+from pass_core.sampling.noise import gumbel
+from pass_core.settings import SamplingSettings
 
 
 def logits_after(model: LanguageModel, contexts: Sequence[Sequence[int]], batch: int = 16) -> torch.Tensor:

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pass_core.decoding.settings import SamplingSettings, Strategy, Verification
-from pass_core.evaluation.contestants import (
+from pass_core.evaluation.baselines.contestants import (
     BASELINE,
     GENERATE,
     GENERATE_LOOKUP,
@@ -26,9 +25,10 @@ from pass_core.evaluation.contestants import (
 from pass_core.evaluation.prompts import Prompt, prompt_ids
 from pass_core.evaluation.roofline import Roofline, measure_roofline
 from pass_core.evaluation.state import JsonDict, StateFile
-from pass_core.lookahead import LookaheadEmbeddings
+from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import Cancelled, CancelToken, Progress
+from pass_core.settings import SamplingSettings, Strategy, Verification
 
 WARM_UP_TOKENS = 16
 
@@ -273,7 +273,7 @@ class Benchmark:
         self._state = StateFile(state, self._header(lookaheads)) if state is not None else None
 
     def _header(self, lookaheads: Mapping[str, LookaheadEmbeddings]) -> JsonDict:
-        from pass_core.records import describe_lookahead
+        from pass_core.records.runs import describe_lookahead
 
         used = {c.embeddings for c in self.plan.contestants if c.embeddings}
         return {

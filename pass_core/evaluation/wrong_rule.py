@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pass_core.decoding.verification import Decision, Proposal, RejectionRule
-from pass_core.noise import Stream
-from pass_core.sampling import Distribution
+from pass_core.sampling.distribution import Distribution
+from pass_core.sampling.noise import Stream
+from pass_core.sampling.rules import Decision, Proposal, RejectionRule
 
 PLAUSIBLE = 0.05
 

@@ -1,1 +1,1 @@
-""""""
+"""Finding, fetching, checking and loading language models."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from safetensors import SafetensorError, safe_open
 
-from pass_core.lookahead import LookaheadEmbeddings, load_lookahead, mean_embedding
+from pass_core.lookahead.embeddings import LookaheadEmbeddings, load_lookahead, mean_embedding
 from pass_core.models.catalog import resource_folder
 from pass_core.models.language_model import LanguageModel
 

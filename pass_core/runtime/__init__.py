@@ -1,1 +1,1 @@
-""""""
+"""One forward pass and its memory, on each kind of device."""

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import torch
 
-from pass_core.bigrams import Bigrams
-from pass_core.lookahead import LookaheadEmbeddings, SamplerWeights
+from pass_core.lookahead.bigrams import Bigrams
+from pass_core.lookahead.embeddings import LookaheadEmbeddings, SamplerWeights
 from pass_core.runtime.draft_heads import DraftHead
 from pass_core.runtime.rows import Rows
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pass_core.bigrams import Bigrams
+from pass_core.lookahead.bigrams import Bigrams
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.storage import cache_folder
 from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
@@ -16,7 +16,7 @@ from pass_core.runtime.rows import Rows, chain_rows
 
 MOST_BYTES = 32 * 1024 * 1024
 ROWS = 240  # of one call
-_FORMAT = "1"  # of kept files, in which the weights of `pass_core.bigrams` are contained
+_FORMAT = "1"  # of kept files, in which the weights of `pass_core.lookahead.bigrams` are contained
 
 
 def ready_bigrams(model: LanguageModel) -> Bigrams | None:

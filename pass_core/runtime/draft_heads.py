@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from pass_core.bigrams import Bigrams
-from pass_core.lookahead import SamplerWeights
+from pass_core.lookahead.bigrams import Bigrams
+from pass_core.lookahead.embeddings import SamplerWeights
 from pass_core.models.placement import stored_parameter
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Runtime
+from pass_core.runtime.cuda_graphs.graphs import CudaGraphs
+from pass_core.runtime.cuda_graphs.runtime import StaticRuntime
+from pass_core.runtime.cuda_graphs.runtime import why_not as why_not_captured
 from pass_core.runtime.native.runtime import NativeRuntime, why_not
 from pass_core.runtime.plain_runtime import PlainRuntime
-from pass_core.runtime.static.graphs import CudaGraphs
-from pass_core.runtime.static.runtime import StaticRuntime
-from pass_core.runtime.static.runtime import why_not as why_not_captured
 from pass_core.runtime.torch_runtime import TorchRuntime
 
 

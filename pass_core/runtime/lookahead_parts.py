@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pass_core.lookahead import LookaheadEmbeddings
+from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.placement import execution_device
 

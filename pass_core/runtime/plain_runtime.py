@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from transformers.cache_utils import DynamicCache
 
-from pass_core.bigrams import Bigrams
-from pass_core.lookahead import LookaheadEmbeddings, SamplerWeights
+from pass_core.lookahead.bigrams import Bigrams
+from pass_core.lookahead.embeddings import LookaheadEmbeddings, SamplerWeights
 from pass_core.models.cache_argument import cache_argument
 from pass_core.models.capabilities import recurrent_parts
 from pass_core.models.language_model import LanguageModel

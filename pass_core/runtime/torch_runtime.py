@@ -8,8 +8,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from pass_core.bigrams import Bigrams
-from pass_core.lookahead import LookaheadEmbeddings, SamplerWeights
+from pass_core.lookahead.bigrams import Bigrams
+from pass_core.lookahead.embeddings import LookaheadEmbeddings, SamplerWeights
 from pass_core.models.cache_argument import cache_argument
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.placement import devices_of, execution_device, is_spread

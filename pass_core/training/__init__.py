@@ -1,1 +1,1 @@
-""""""
+"""Training look-ahead embeddings and their further parts with the model frozen."""

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from pass_core.decoding.drafting import HEAD_CANDIDATES
+from pass_core.decoding.lookahead_proposer import HEAD_CANDIDATES
 from pass_core.models.language_model import LanguageModel
 from pass_core.training.chains import Chains
 from pass_core.training.forward import lookahead_forward

@@ -1,6 +1,7 @@
 """The learnable look-ahead parts as one torch module: what the optimiser sees, and its way from and to the file.
 
-Everything is float32 whatever the model's dtype. The meaning of each tensor is that of `pass_core.lookahead`.
+Everything is float32 whatever the model's dtype. The meaning of each tensor is that of
+`pass_core.lookahead.embeddings`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from pass_core.bigrams import Bigrams
-from pass_core.lookahead import AdapterWeights, LookaheadEmbeddings, PartMismatch, SamplerWeights, TrainingSummary
+from pass_core.lookahead.bigrams import Bigrams
+from pass_core.lookahead.embeddings import (
+    AdapterWeights,
+    LookaheadEmbeddings,
+    PartMismatch,
+    SamplerWeights,
+    TrainingSummary,
+)
 from pass_core.models.language_model import LanguageModel
 from pass_core.training.config import TrainingConfig, TrainingError
 

@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 
-from pass_core.lookahead import LookaheadEmbeddings, TrainingSummary
+from pass_core.lookahead.embeddings import LookaheadEmbeddings, TrainingSummary
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken, ProgressCallback
 from pass_core.runtime.bigram_reader import bigrams_for

@@ -15,7 +15,7 @@ from pathlib import Path
 from pass_core.models.storage import cache_folder
 
 _FOLDER = Path(__file__).parent
-_SOURCE = _FOLDER / "api.cpp"
+_SOURCE = _FOLDER / "csrc" / "api.cpp"
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread", "-Wno-psabi")
 _TIMEOUT = 120.0
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def _target(compiler: str) -> Path:
     """Where the library of this source, compiler and processor is kept."""
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=_TIMEOUT, check=True).stdout
     digest = hashlib.sha256()
-    sources = [path.read_bytes() for path in sorted((_SOURCE, *_FOLDER.glob("*.h")))]
+    sources = [path.read_bytes() for path in sorted((_SOURCE, *_SOURCE.parent.glob("*.h")))]
     for part in (*sources, version, " ".join(_FLAGS).encode(), _processor().encode()):
         digest.update(hashlib.sha256(part).digest())
     return cache_folder() / "native" / f"native-{digest.hexdigest()[:16]}.so"

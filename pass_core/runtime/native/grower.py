@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pass_core.noise import Stream, stream_hash
 from pass_core.runtime.draft_heads import DraftHead
 from pass_core.runtime.native.heads import NativeHead
 from pass_core.runtime.native.runtime import NativeRuntime
 from pass_core.runtime.native.top import selects
+from pass_core.sampling.noise import Stream, stream_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class Growth:
         least: a draft reached less often is left out.
         unlikely: a level whose nodes together are reached less often is the last.
         limit: drafts at most.
-        seen, after_one, after_two, of_late: what tokens gain that the text repeats (`pass_core.decoding.repeats`).
+        seen, after_one, after_two, of_late: what tokens gain that the text repeats
+            (`pass_core.decoding.repetition_bonus`).
     """
 
     seed: int

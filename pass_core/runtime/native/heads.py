@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pass_core.bigrams import Bigrams
-from pass_core.lookahead import SamplerWeights
+from pass_core.lookahead.bigrams import Bigrams
+from pass_core.lookahead.embeddings import SamplerWeights
 from pass_core.runtime.native.arrays import floats, halves, pointer
 
 if TYPE_CHECKING:

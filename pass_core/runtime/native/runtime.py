@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from pass_core.bigrams import Bigrams
-from pass_core.lookahead import AdapterWeights, LookaheadEmbeddings, SamplerWeights
+from pass_core.lookahead.bigrams import Bigrams
+from pass_core.lookahead.embeddings import AdapterWeights, LookaheadEmbeddings, SamplerWeights
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Cache
 from pass_core.runtime.draft_heads import DraftHead, TorchBigramHead, TorchSamplerHead

@@ -1,0 +1,1 @@
+"""The Benchmark page: speed and HumanEval."""

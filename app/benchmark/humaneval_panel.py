@@ -1,0 +1,312 @@
+"""The HumanEval tab of the Benchmark page: programs written with and without PASS, run only with consent."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QFileDialog,
+    QGridLayout,
+    QHeaderView,
+    QMenu,
+    QPushButton,
+    QSpinBox,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.engine.jobs import Job, JobControl, JobRefused
+from app.state.context import AppContext
+from app.theme.icons import set_icon
+from app.widgets.basic import Card, Segmented, guard_wheel, label, pad_spin_box, row
+from app.widgets.progress_strip import ProgressStrip
+from pass_core.evaluation.environment import environment_of
+from pass_core.evaluation.humaneval import (
+    WRITERS,
+    HumanEval,
+    HumanEvalError,
+    HumanEvalMissing,
+    HumanEvalPlan,
+    HumanEvalReport,
+    Judged,
+    sentences,
+)
+from pass_core.evaluation.sandbox import Verdict, protections
+from pass_core.evaluation.state import StateMismatch, write_atomically
+from pass_core.evaluation.statistics import Interval
+from pass_core.models.shipped import untrained_lookahead
+from pass_core.progress import Progress
+from pass_core.settings import Verification
+
+JOB_TITLE = "HumanEval"
+COLUMNS = ("Decoding", "pass@1", "pass@10", "ms/token", "per call", "passed")
+
+
+class HumanEvalPanel(QWidget):
+    """Attributes:
+    consent: without its tick no generated program is run.
+    report: what the last run found, None before.
+    """
+
+    def __init__(self, context: AppContext, state_folder: Path | None = None) -> None:
+        super().__init__()
+        self._context = context
+        if state_folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="pass-humaneval-")
+            state_folder = Path(self._temporary.name)
+        self._state = state_folder / "humaneval.jsonl"
+        self._job: Job | None = None
+        self._unfinished = False
+        self._counts = {"passed": 0, "judged": 0}
+        self.report: HumanEvalReport | None = None
+        theme = context.theme
+        self.problems, self.samples = _spin(1, 164, 20), _spin(1, 200, 1)
+        self.tokens, self.k = _spin(16, 4096, 512), _spin(1, 64, 5)
+        self.rule = Segmented(
+            (
+                (
+                    Verification.COUPLED.value,
+                    "Coupled",
+                    "Writes the same programs as plain decoding for the same seeds",
+                ),
+                (Verification.REJECTION.value, "Rejection", "The paper's rule: programs of its own"),
+            )
+        )
+        self.consent = QCheckBox("Run the generated programs on this computer")
+        self.protections = label("", "hint", wrap=True)
+        self.run_button = QPushButton("Start")
+        self.run_button.setProperty("role", "primary")
+        self.resume_button = QPushButton("Go on")
+        self.progress = ProgressStrip(theme)
+        self.verdict = label("Nothing has been run yet.", "hint", wrap=True)
+        self.table = QTableWidget(0, len(COLUMNS))
+        self.export_button = QPushButton("Export")
+        set_icon(self.export_button, "ph.export", theme)
+        self._lay_out()
+        self.consent.toggled.connect(self._show_protections)
+        self.run_button.clicked.connect(self._run_or_stop)
+        self.resume_button.clicked.connect(lambda: self.start(resume=True))
+        self.progress.cancelled.connect(self.stop)
+        context.model_changed.connect(self._update_buttons)
+        context.busy_changed.connect(self._update_buttons)
+        self._show_protections(False)
+        self._update_buttons()
+
+    def plan(self) -> HumanEvalPlan:
+        """The choices."""
+        return HumanEvalPlan(
+            samples=self.samples.value(),
+            problems=self.problems.value(),
+            max_new_tokens=self.tokens.value(),
+            k=self.k.value(),
+            verification=Verification(self.rule.value()),
+        )
+
+    def start(self, *, resume: bool = False) -> None:
+        """Begin, or go on with what was stopped."""
+        model = self._context.model
+        if model is None:
+            return
+        if not model.capabilities.supports_pass:
+            self._context.report_error(f"{model.name} cannot run PASS: {model.capabilities.reason}")
+            return
+        lookahead = self._context.lookahead or untrained_lookahead(model)
+        agreed = self.consent.isChecked()
+        try:
+            if not resume:
+                self._state.unlink(missing_ok=True)
+            evaluation = HumanEval(model, lookahead, self.plan(), state=self._state, run_code=agreed)
+        except (HumanEvalMissing, HumanEvalError, StateMismatch, OSError) as error:
+            self._context.report_error(str(error), error)
+            return
+
+        def work(control: JobControl) -> HumanEvalReport:
+            environment = environment_of(model, {"loaded": lookahead})
+            for event in evaluation.run(control.cancel):
+                if isinstance(event, Progress):
+                    control.progress(event)
+                    control.emit(evaluation.report(environment))
+                else:
+                    control.emit(event)
+            return evaluation.report(environment)
+
+        try:
+            self._job = self._context.jobs.start(JOB_TITLE, work, exclusive=True)
+        except JobRefused as error:
+            self._context.report_error(str(error))
+            return
+        self._counts = {"passed": 0, "judged": 0}
+        self._job.progress.connect(self.progress.show_progress)
+        self._job.event.connect(self._take)
+        self._job.succeeded.connect(self._finish)
+        self._job.failed.connect(lambda e: self._context.report_error(f"HumanEval stopped: {e}", e))
+        self._job.done.connect(self._ended)
+        self.progress.begin("Preparing")
+        self._update_buttons()
+
+    def stop(self) -> None:
+        """Stop; what is done is kept."""
+        if self._job is not None:
+            self._job.cancel()
+            self.run_button.setEnabled(False)
+
+    def _run_or_stop(self) -> None:
+        if self._job is not None:
+            self.stop()
+        else:
+            self.start()
+
+    def _take(self, event: object) -> None:
+        if isinstance(event, Judged):
+            self._counts["judged"] += 1
+            self._counts["passed"] += event.outcome.verdict is Verdict.PASSED
+        elif isinstance(event, HumanEvalReport):
+            self._show(event)
+
+    def _finish(self, report: HumanEvalReport) -> None:
+        self._unfinished = not report.complete
+        self._show(report)
+
+    def _ended(self) -> None:
+        self._job = None
+        self.progress.end()
+        self._update_buttons()
+
+    def _show(self, report: HumanEvalReport) -> None:
+        self.report = report
+        self.table.setRowCount(len(report.arms))
+        for index, arm in enumerate(report.arms):
+            ms = arm.ms_per_token
+            judged = sum(o is not None for c, o in report.judged if c.arm == arm.arm)
+            texts = (
+                arm.arm,
+                _percent(arm.pass_at.get(1)),
+                _percent(arm.pass_at.get(10)),
+                f"{ms.median:.1f} ({ms.low:.1f}–{ms.high:.1f})",
+                f"{arm.tokens_per_call:.2f}",
+                f"{arm.passed} of {judged}" if judged else "not run",
+            )
+            for column, text in enumerate(texts):
+                item = QTableWidgetItem(text)
+                if column:
+                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                self.table.setItem(index, column, item)
+        self.verdict.setText(" ".join(sentences(report)))
+        self.export_button.setEnabled(bool(report.arms))
+
+    def _show_protections(self, agreed: bool) -> None:
+        if agreed:
+            self.protections.setText("Each program gets " + "; ".join(protections()) + ".")
+        else:
+            self.protections.setText(
+                "Without this, programs are written and timed but not tested, so there is no pass@k."
+            )
+
+    def _update_buttons(self, *_: object) -> None:
+        running = self._job is not None
+        free = self._context.model is not None and not self._context.busy_with
+        self.run_button.setText("Stop" if running else "Start")
+        self.run_button.setEnabled(running or free)
+        busy = self._context.busy_with
+        self.run_button.setToolTip(f"The model is busy with {busy}." if busy and not running else "")
+        self.resume_button.setVisible(not running and self._unfinished)
+        self.resume_button.setEnabled(free)
+        self.export_button.setEnabled(self.report is not None and bool(self.report.arms))
+
+    def export(self, path: Path) -> None:
+        """Write the report as .json, .csv or .md."""
+        if self.report is None:
+            return
+        try:
+            write_atomically(path, WRITERS[path.suffix](self.report))
+        except (OSError, KeyError) as error:
+            self._context.report_error(f"{path.name} could not be written: {error}", error)
+        else:
+            self._context.notify(f"Saved {path.name}.")
+
+    def _ask_export(self, suffix: str) -> None:
+        dialog = QFileDialog(self, "Export", str(Path.home() / f"humaneval{suffix}"), f"*{suffix}")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setDefaultSuffix(suffix[1:])
+        dialog.fileSelected.connect(lambda file: self.export(Path(file)))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _lay_out(self) -> None:
+        menu = QMenu(self.export_button)
+        for title, suffix in (
+            ("Everything (JSON)…", ".json"),
+            ("Programs (CSV)…", ".csv"),
+            ("Table (Markdown)…", ".md"),
+        ):
+            menu.addAction(title, lambda s=suffix: self._ask_export(s))
+        self.export_button.setMenu(menu)
+        card = Card("Programs from HumanEval")
+        card.body.addWidget(
+            label(
+                "164 programming problems, solved once with plain decoding and once with PASS at the paper's settings "
+                "(temperature 0.8, top-k 10). Both should solve as many; PASS should take less time.",
+                "hint",
+                wrap=True,
+            )
+        )
+        grid = QGridLayout()
+        fields = (
+            ("problems", self.problems),
+            ("programs for each", self.samples),
+            ("new tokens at most", self.tokens),
+            ("k", self.k),
+        )
+        for index, (title, field) in enumerate(fields):
+            grid.addWidget(label(title), index, 0)
+            field.setMaximumWidth(110)
+            grid.addWidget(field, index, 1)
+        grid.setColumnStretch(0, 1)
+        card.body.addLayout(grid)
+        card.body.addWidget(self.rule)
+        card.body.addWidget(self.consent)
+        card.body.addWidget(self.protections)
+        card.body.addLayout(row(self.run_button, self.resume_button))
+        card.body.addWidget(self.progress)
+        card.setFixedWidth(350)
+        left = QVBoxLayout()
+        left.addWidget(card)
+        left.addStretch(1)
+        self.table.setHorizontalHeaderLabels(COLUMNS)
+        self.table.horizontalHeaderItem(0).setTextAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setShowGrid(False)
+        self.table.verticalHeader().hide()
+        header = self.table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        results = Card("Results")
+        results.head.addWidget(self.export_button)
+        results.body.addWidget(self.table, 1)
+        results.body.addWidget(self.verdict)
+        layout = row(spacing=12)
+        layout.setContentsMargins(0, 8, 0, 0)
+        layout.addLayout(left)
+        layout.addWidget(results, 1)
+        self.setLayout(layout)
+
+
+def _spin(low: int, high: int, value: int) -> QSpinBox:
+    spin = QSpinBox()
+    spin.setRange(low, high)
+    spin.setValue(value)
+    pad_spin_box(spin)
+    guard_wheel(spin)
+    return spin
+
+
+def _percent(interval: Interval | None) -> str:
+    if interval is None:
+        return "–"
+    return f"{100 * interval.median:.1f} % ({100 * interval.low:.0f}–{100 * interval.high:.0f})"

@@ -1,0 +1,39 @@
+"""The Benchmark page: speed against other ways of decoding, and HumanEval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from platformdirs import user_data_path
+from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+
+from app.benchmark.humaneval_panel import HumanEvalPanel
+from app.benchmark.speed_panel import SpeedPanel
+from app.state.context import AppContext
+
+
+class BenchmarkPage(QWidget):
+    """Attributes:
+    speed, humaneval: its two tabs.
+    """
+
+    def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("page")
+        folder: Path | None = None
+        if context.preferences.remembers:
+            folder = user_data_path("pass-playground", appauthor=False) / "measurements"
+        self.speed = SpeedPanel(context, folder)
+        self.humaneval = HumanEvalPanel(context, folder)
+        tabs = QTabWidget()
+        tabs.setDocumentMode(True)
+        tabs.addTab(self.speed, "Speed")
+        tabs.addTab(self.humaneval, "HumanEval")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(12, 8, 12, 12)
+        layout.addWidget(tabs)
+
+    def shut_down(self) -> None:
+        """Stop measuring; what is done is kept."""
+        self.speed.stop()
+        self.humaneval.stop()

@@ -1,0 +1,297 @@
+"""The Speed tab of the Benchmark page: configure, run, watch, export."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtWidgets import QFileDialog, QFrame, QMenu, QPushButton, QScrollArea, QSplitter, QVBoxLayout, QWidget
+
+from app.benchmark.bench_form import BenchForm
+from app.benchmark.bench_plots import CallCostPlot, TimePlot
+from app.benchmark.result_table import ResultTable
+from app.engine.jobs import Job, JobControl, JobRefused
+from app.export.pictures import PictureError, save_plot
+from app.state.context import AppContext
+from app.theme.icons import set_icon
+from app.widgets.basic import Card, ElidedLabel, row
+from app.widgets.choice import Choice
+from app.widgets.progress_strip import ProgressStrip
+from pass_core.evaluation.baselines.contestants import SourceUnavailable
+from pass_core.evaluation.environment import environment_of
+from pass_core.evaluation.export import write_report
+from pass_core.evaluation.figure import figure_data
+from pass_core.evaluation.prompts import PromptFileError
+from pass_core.evaluation.report import ALL_SETS, Report, make_report
+from pass_core.evaluation.roofline import Roofline
+from pass_core.evaluation.speed import (
+    Benchmark,
+    BenchmarkEnded,
+    BenchmarkPlan,
+    PlanError,
+    RooflineMeasured,
+    Sample,
+    SampleMeasured,
+)
+from pass_core.evaluation.state import StateMismatch
+from pass_core.models.shipped import untrained_lookahead
+from pass_core.progress import Progress
+
+REDRAW_INTERVAL_MS = 300
+JOB_TITLE = "a benchmark"
+
+
+class SpeedPanel(QWidget):
+    """Attributes:
+    run_button, resume_button, form, table, time_plot, cost_plot: its parts.
+    report: what has been measured so far, None before the first run.
+    """
+
+    def __init__(self, context: AppContext, state_folder: Path | None = None) -> None:
+        super().__init__()
+        self._context = context
+        if state_folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="pass-benchmark-")
+            state_folder = Path(self._temporary.name)
+        self._state = state_folder / "benchmark.jsonl"
+        self._job: Job | None = None
+        self._plan: BenchmarkPlan | None = None
+        self._samples: list[Sample] = []
+        self._roofline: Roofline | None = None
+        self._environment: dict[str, Any] = {}
+        self._complete = False
+        self.report: Report | None = None
+        theme = context.theme
+        self.form = BenchForm(theme)
+        self.run_button = QPushButton("Measure")
+        self.run_button.setProperty("role", "primary")
+        self.resume_button = QPushButton("Go on")
+        self.resume_button.setToolTip("Go on with the measurement that was stopped.")
+        self.progress = ProgressStrip(theme)
+        self.summary = ElidedLabel("", "hint")
+        self.which = Choice(theme)
+        self.which.setMinimumWidth(210)
+        self.time_plot = TimePlot(theme)
+        self.cost_plot = CallCostPlot(theme)
+        self.table = ResultTable()
+        self.export_button = QPushButton("Export")
+        set_icon(self.export_button, "ph.export", theme)
+        self._redraw = QTimer(self)
+        self._redraw.setSingleShot(True)
+        self._redraw.setInterval(REDRAW_INTERVAL_MS)
+        self._redraw.timeout.connect(self.refresh)
+        self._lay_out()
+        self.run_button.clicked.connect(self._run_or_stop)
+        self.resume_button.clicked.connect(lambda: self.start(resume=True))
+        self.progress.cancelled.connect(self.stop)
+        self.which.currentIndexChanged.connect(self._show_chosen)
+        context.model_changed.connect(self._update_buttons)
+        context.busy_changed.connect(self._update_buttons)
+        self._update_buttons()
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def start(self, *, resume: bool = False) -> None:
+        """Begin to measure, or go on with what was stopped."""
+        model = self._context.model
+        if model is None:
+            return
+        lookahead = self._context.lookahead or untrained_lookahead(model)
+        supports = model.capabilities.supports_pass
+        try:
+            plan = self._plan if resume and self._plan is not None else self.form.plan(lookahead.count, supports)
+            if not resume:
+                self._state.unlink(missing_ok=True)
+            benchmark = Benchmark(model, plan, {"loaded": lookahead}, state=self._state, gguf=self.form.gguf_file)
+        except (PlanError, PromptFileError, StateMismatch, SourceUnavailable, ValueError, OSError) as error:
+            self._context.report_error(str(error), error)
+            return
+
+        def work(control: JobControl) -> None:
+            control.emit(environment_of(model, {"loaded": lookahead}))
+            for event in benchmark.run(control.cancel):
+                if isinstance(event, Progress):
+                    control.progress(event)
+                else:
+                    control.emit(event)
+
+        try:
+            self._job = self._context.jobs.start(JOB_TITLE, work, exclusive=True)
+        except JobRefused as error:
+            self._context.report_error(str(error))
+            return
+        self._plan, self._samples, self._complete = plan, [], False
+        self._job.progress.connect(self.progress.show_progress)
+        self._job.event.connect(self._take)
+        self._job.failed.connect(lambda e: self._context.report_error(f"The benchmark stopped: {e}", e))
+        self._job.done.connect(self._ended)
+        self.progress.begin("Preparing")
+        self._fill_choices(plan)
+        self.refresh()
+        self._update_buttons()
+
+    def stop(self) -> None:
+        """Stop; what is done is kept."""
+        if self._job is not None:
+            self._job.cancel()
+            self.run_button.setEnabled(False)
+
+    def _run_or_stop(self) -> None:
+        if self._job is not None:
+            self.stop()
+        else:
+            self.start()
+
+    def _take(self, event: object) -> None:
+        if isinstance(event, SampleMeasured):
+            self._samples.append(event.sample)
+        elif isinstance(event, RooflineMeasured):
+            self._roofline = event.roofline
+        elif isinstance(event, BenchmarkEnded):
+            self._complete = event.complete
+        elif isinstance(event, dict):
+            self._environment = event
+        if not self._redraw.isActive():
+            self._redraw.start()
+
+    def _ended(self) -> None:
+        self._job = None
+        self.progress.end()
+        self._redraw.stop()
+        self.refresh()
+        self._update_buttons()
+
+    def _update_buttons(self, *_: object) -> None:
+        running = self._job is not None
+        free = self._context.model is not None and not self._context.busy_with
+        self.run_button.setText("Stop" if running else "Measure")
+        self.run_button.setProperty("role", "" if running else "primary")
+        self.run_button.style().unpolish(self.run_button)
+        self.run_button.style().polish(self.run_button)
+        self.run_button.setEnabled(running or free)
+        busy = self._context.busy_with
+        self.run_button.setToolTip(f"The model is busy with {busy}." if busy and not running else "")
+        self.resume_button.setVisible(not running and self._plan is not None and not self._complete)
+        self.resume_button.setEnabled(free)
+        self.form.setEnabled(not running)
+        self.export_button.setEnabled(self.report is not None and bool(self.report.results))
+
+    # -- showing -----------------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Fold what there is and show it."""
+        if self._plan is None:
+            return
+        self.report = make_report(self._environment, self._plan, self._samples, self._roofline, complete=self._complete)
+        self.cost_plot.show_data(self._roofline)
+        self._show_chosen()
+        self._show_summary()
+        self.export_button.setEnabled(bool(self.report.results))
+
+    def _fill_choices(self, plan: BenchmarkPlan) -> None:
+        self.which.blockSignals(True)
+        self.which.clear()
+        names = (ALL_SETS, *plan.sets) if len(plan.sets) > 1 else plan.sets
+        for temperature in plan.temperatures:
+            for name in names:
+                title = "all prompts" if name == ALL_SETS else name
+                self.which.addItem(f"{title}, temperature {temperature:g}", (name, temperature))
+        self.which.blockSignals(False)
+
+    def _show_chosen(self) -> None:
+        chosen = self.which.currentData()
+        if self.report is None or chosen is None:
+            return
+        name, temperature = chosen
+        rows = [r for r in self.report.results if r.prompt_set == name and r.temperature == temperature]
+        self.table.show_results(rows)
+        self.time_plot.show_data(figure_data(rows, name, temperature))
+
+    def _show_summary(self) -> None:
+        report = self.report
+        if report is None or self._plan is None:
+            return
+        total = len(self._plan.rounds) * len(self._plan.contestants)
+        self.summary.set_full_text(f"{len(self._samples)} of {total} runs measured")
+
+    # -- export ------------------------------------------------------------------------------------------------------
+
+    def export(self, path: Path) -> None:
+        """Write the report (.json, .csv, .md) or the figure (.png, .svg)."""
+        if self.report is None:
+            return
+        try:
+            if path.suffix == ".png":
+                save_plot(self.time_plot.plot, path)
+            else:
+                write_report(self.report, path)
+        except (OSError, ValueError, PictureError) as error:
+            self._context.report_error(f"{path.name} could not be written: {error}", error)
+        else:
+            self._context.notify(f"Saved {path.name}.")
+
+    def _ask_export(self, suffix: str) -> None:
+        name = "figure" if suffix in (".png", ".svg") else "benchmark"
+        dialog = QFileDialog(self, "Export", str(Path.home() / f"{name}{suffix}"), f"*{suffix}")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setDefaultSuffix(suffix[1:])
+        dialog.fileSelected.connect(lambda file: self.export(Path(file)))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    # -- layout ------------------------------------------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        menu = QMenu(self.export_button)
+        kinds = (
+            ("All figures and runs (JSON)…", ".json"),
+            ("Table (CSV)…", ".csv"),
+            ("Tables with environment (Markdown)…", ".md"),
+            ("Figure (PNG)…", ".png"),
+            ("Figure (SVG)…", ".svg"),
+        )
+        for title, suffix in kinds:
+            menu.addAction(title, lambda s=suffix: self._ask_export(s))
+        self.export_button.setMenu(menu)
+        inside = QWidget()
+        left = QVBoxLayout(inside)
+        left.setContentsMargins(0, 0, 0, 0)
+        left.setSpacing(8)
+        left.addWidget(self.form)
+        left.addLayout(row(self.run_button, self.resume_button))
+        left.addWidget(self.progress)
+        left.addWidget(self.summary)
+        left.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidget(inside)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setMinimumWidth(330)
+        scroll.setMaximumWidth(380)
+        figure = Card("Time per token")
+        figure.body.addWidget(self.time_plot, 1)
+        cost = Card("Cost of a call")
+        cost.body.addWidget(self.cost_plot, 1)
+        results = Card("Results")
+        results.head.addWidget(self.which)
+        results.head.addWidget(self.export_button)
+        results.body.addWidget(self.table, 1)
+        figures = row(figure, cost)
+        figures.setStretch(0, 3)
+        figures.setStretch(1, 2)
+        top = QWidget()
+        top.setLayout(figures)
+        right = QSplitter(Qt.Orientation.Vertical)
+        right.addWidget(top)
+        right.addWidget(results)
+        right.setStretchFactor(0, 1)
+        right.setStretchFactor(1, 1)
+        right.setChildrenCollapsible(False)
+        right.setSizes([350, 370])
+        layout = row(scroll, right, spacing=12)
+        layout.setContentsMargins(0, 8, 0, 0)
+        layout.setStretch(1, 1)
+        self.setLayout(layout)

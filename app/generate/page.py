@@ -1,0 +1,430 @@
+"""The Generate page: choices on the left, the streaming text in the middle, live plots on the right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QAction, QKeySequence, QResizeEvent
+from PySide6.QtWidgets import QFrame, QPushButton, QScrollArea, QSplitter, QVBoxLayout, QWidget
+
+from app.engine.run import Run
+from app.engine.session import EngineState, RunRefused
+from app.prompts import greeting
+from app.state.context import AppContext, ChatTemplateError, GenerationSetup
+from app.state.loader import Loader
+from app.theme.icons import set_icon
+from app.widgets.basic import Card, ElidedLabel, row, tool_button
+from app.widgets.controls import DecodingControls
+from app.widgets.embedding_card import EmbeddingCard
+from app.widgets.figures import Figures
+from app.widgets.legend import Legend
+from app.widgets.model_card import ModelCard
+from app.widgets.plots import LivePlots
+from app.widgets.prompt_editor import PromptEditor
+from app.widgets.token_view import TokenView
+from pass_core.decoding.events import StepEvent, StopReason
+
+if TYPE_CHECKING:
+    from pass_core.lookahead.embeddings import LookaheadEmbeddings
+    from pass_core.models.language_model import LanguageModel
+
+OWNER = "generate"
+FALLBACK_COUNT = 5
+COUNTED_CHARACTERS = 40_000
+PLOTS_FROM_WIDTH = 1000
+
+
+class GeneratePage(QWidget):
+    """Runs what the controls say, and shows it.
+
+    Attributes:
+        run_action, stop_action, ghosts_action, copy_action, plots_action: for menus and shortcuts.
+    """
+
+    def __init__(self, context: AppContext, loader: Loader, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("page")
+        self._context = context
+        self._loader = loader
+        self._pending_run = False
+        theme = context.theme
+        self.model_card = ModelCard(theme, [str(s) for s in context.preferences.get("model/recent", [])])
+        self.embedding_card = EmbeddingCard(theme)
+        self.prompt = PromptEditor(theme)
+        self.controls = DecodingControls(theme)
+        self.figures = Figures()
+        self.text = TokenView(theme)
+        self.legend = Legend(theme)
+        self.reason = ElidedLabel("", "faint")
+        self.plots = LivePlots(theme)
+        self._make_actions()
+        self._lay_out()
+        self._connect()
+        self._greet()
+
+    # -- what the window and other pages call ----------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Start a run with the present choices; waits for a model that is being loaded."""
+        context = self._context
+        if self._loader.loading and (context.model is None or context.jobs.exclusive_title):
+            self._pending_run = True
+            self._show_run_button()
+            self.text.set_empty_state("Starting as soon as the model has loaded", "Esc takes it back.")
+            return
+        self._pending_run = False
+        self._publish()
+        if not context.setup.prompt_text.strip():
+            context.report_error("The prompt is empty. Write a few words, or pick a ready prompt.")
+            return
+        try:
+            context.session.start(context.request(owner=OWNER))
+        except (RunRefused, ChatTemplateError) as error:
+            context.report_error(str(error))
+
+    def stop(self) -> None:
+        """Stop the run, or take back one that waits for the model."""
+        if self._pending_run:
+            self._pending_run = False
+            self._show_empty_state()
+            self._show_run_button()
+        run = self._context.session.current_run
+        if run is not None and run.request.owner == OWNER:
+            self._context.session.stop()
+
+    def take_setup(self, setup: GenerationSetup) -> None:
+        """Show other choices ("run again", presets)."""
+        self.prompt.set_text(setup.prompt_text)
+        self.prompt.chat.setChecked(setup.chat and self.prompt.chat.isEnabled())
+        self.controls.set_settings(setup.settings, setup.stop, setup.seed)
+        self.embedding_card.set_disabled_parts(setup.settings.disabled_parts)
+        self._publish()
+
+    def setup(self) -> GenerationSetup:
+        """The present choices."""
+        return GenerationSetup(
+            prompt_text=self.prompt.text(),
+            chat=self.prompt.chat.isChecked(),
+            seed=self.controls.seed(),
+            settings=self.controls.settings(),
+            stop=self.controls.stop_conditions(),
+        )
+
+    def actions_for_menu(self) -> list[QAction]:
+        """Entries of the page's menu."""
+        return [self.run_action, self.stop_action, self.copy_action, self.ghosts_action, self.plots_action]
+
+    def page_shown(self) -> None:
+        """Became visible."""
+        self.plots.redraw()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit_plots()
+
+    def _fit_plots(self) -> None:
+        """Below the width that all three columns need, the text goes before the plots."""
+        shown = self.plots_action.isChecked() and self.width() >= PLOTS_FROM_WIDTH
+        self._right.setVisible(shown)
+        self._centre_column.setContentsMargins(0, 8, 0 if shown else 8, 8)
+
+    # -- run -------------------------------------------------------------------------------------------------------
+
+    def _run_here(self) -> None:
+        """Ctrl+Enter may come from any page; what it starts is to be seen."""
+        self._context.page_requested.emit("generate")
+        self.run()
+
+    def _started(self, run: Run) -> None:
+        if run.request.owner == OWNER:
+            prompt = run.request.prompt_text
+            self.text.set_empty_state("", "")
+            self.text.start(prompt + "\n\n" if run.request.chat else prompt)
+            self.legend.reset()
+            self.figures.start()
+            lookahead = run.request.lookahead
+            self.plots.start(lookahead.count if lookahead is not None else FALLBACK_COUNT)
+            self._set_reason("")
+        self._show_run_button()
+
+    def _arrived(self, run: Run, steps: list[StepEvent]) -> None:
+        if run.request.owner != OWNER:
+            return
+        self.text.append_steps(steps)
+        self.legend.add_steps(steps)
+        self.plots.add_steps(steps)
+        self.figures.show_series(self.plots.series)
+        self._set_reason(steps[-1].reason)
+
+    def _finished(self, run: Run) -> None:
+        if run.request.owner != OWNER:
+            return
+        self.plots.redraw()
+        self.controls.after_run()
+        if not run.totals.new_tokens and run.totals.stop_reason is StopReason.CONTEXT_FULL:
+            self._context.report_error(
+                f"The prompt has {run.totals.prompt_tokens} tokens, and that fills the model's context. Shorten it."
+            )
+        if run.error is not None:
+            from app.state.loader import plain_sentence
+
+            self._context.report_error(plain_sentence(run.error, "The run ended early"), run.error)
+
+    def _set_reason(self, reason: str) -> None:
+        self.reason.set_full_text(f"auto: {reason}" if reason else "")
+
+    # -- choices ---------------------------------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        setup = self.setup()
+        self._context.set_setup(setup)
+        run = self._context.session.current_run
+        if run is not None and run.request.owner == OWNER:
+            self._context.session.set_settings(setup.settings)
+
+    def _prompt_changed(self) -> None:
+        self._publish()
+        self._count_tokens()
+
+    def _parts_changed(self, parts: object) -> None:
+        self.controls.set_disabled_parts(self.embedding_card.disabled_parts())
+        self._publish()
+
+    def _count_tokens(self) -> None:
+        model, text = self._context.model, self.prompt.text()
+        if model is None or model.tokenizer is None or len(text) > COUNTED_CHARACTERS:
+            self.prompt.show_count(None)
+            return
+        try:
+            rendered = self._context.render_prompt(text, chat=self.prompt.chat.isChecked())
+        except ChatTemplateError:
+            self.prompt.show_count(None)
+            return
+        self.prompt.show_count(len(model.tokenizer(rendered)["input_ids"]))
+
+    # -- model -----------------------------------------------------------------------------------------------------
+
+    def _model_changed(self, model: LanguageModel | None) -> None:
+        self.model_card.show_model(model)
+        if model is not None:
+            self.controls.set_pass_supported(model.capabilities.supports_pass)
+            self.prompt.set_chat_available(bool(getattr(model.tokenizer, "chat_template", None)))
+        self._count_tokens()
+        self._show_run_button()
+        self._show_empty_state()
+
+    def _lookahead_changed(self, lookahead: LookaheadEmbeddings | None) -> None:
+        model = self._context.model
+        self.embedding_card.show_lookahead(lookahead, model.bigrams if model is not None else None)
+        self.model_card.show_lookahead(lookahead)
+        if lookahead is None:
+            return
+        self.controls.set_lookahead_count(lookahead.count)
+        training = lookahead.training
+        self.plots.positions.show_reference(training.acceptance if training is not None else ())
+        self.plots.positions.show_data([], [], lookahead.count)
+        self._publish()
+        if self._pending_run:
+            self.run()
+
+    def _loading_changed(self, title: str) -> None:
+        self.model_card.show_loading(title)
+        self._show_empty_state()
+        self._show_run_button()
+
+    def _load_failed(self, sentence: str) -> None:
+        self._pending_run = False
+        self.model_card.set_choice(self._loader.choice)
+        self.model_card.show_model(self._context.model)
+        self._show_run_button()
+        self._show_empty_state()
+
+    # -- look ------------------------------------------------------------------------------------------------------
+
+    def _greet(self) -> None:
+        self.prompt.set_text(greeting())
+        self._publish()
+        self._show_empty_state()
+        self._show_run_button()
+
+    def _show_empty_state(self) -> None:
+        if self.text.steps or self._context.session.running:
+            return
+        if self._context.model is not None:
+            self.text.set_empty_state(
+                "Press Run, and watch the model write",
+                "Every token is coloured by how it came to be: sampled by the model itself, drafted ahead and "
+                "accepted, corrected, or won as a bonus. Whatever is drafted, the text is exactly the model's own.",
+            )
+        elif self._loader.loading:
+            self.text.set_empty_state(
+                "The model is loading",
+                "The first start downloads and converts it once; later starts take a few seconds. "
+                "You may press Run already: it begins as soon as the model is there.",
+            )
+        else:
+            self.text.set_empty_state(
+                "No model is loaded", "Pick one on the left, or drop a model folder or a GGUF file anywhere."
+            )
+
+    def _show_run_button(self) -> None:
+        session = self._context.session
+        running = session.running
+        self.run_button.setVisible(not running)
+        self.stop_button.setVisible(running or self._pending_run)
+        ready = self._context.model is not None or bool(self._loader.loading)
+        busy = self._context.jobs.exclusive_title if not self._loader.loading else ""
+        self.run_action.setEnabled(ready and not running and not busy and not self._pending_run)
+        self.run_button.setEnabled(self.run_action.isEnabled())
+        self.run_button.setText("Waiting for the model…" if self._pending_run else "Run")
+        self.run_button.setToolTip(f"The model is busy with {busy}" if busy else "Ctrl+Enter")
+        run = session.current_run
+        own = run is not None and run.request.owner == OWNER  # Esc stops what another page runs, where it has Esc too
+        stoppable = self._pending_run or (own and session.state is EngineState.RUNNING)
+        self.stop_action.setEnabled(stoppable)
+        self.stop_button.setEnabled(stoppable)
+        self.stop_button.setText("Stopping…" if session.state is EngineState.STOPPING else "Stop")
+
+    def _make_actions(self) -> None:
+        self.run_action = QAction("Run", self)
+        self.run_action.setShortcuts([QKeySequence("Ctrl+Return"), QKeySequence("Ctrl+Enter")])
+        self.run_action.triggered.connect(self._run_here)
+        self.stop_action = QAction("Stop", self)
+        self.stop_action.setShortcut(QKeySequence("Esc"))
+        self.stop_action.triggered.connect(self.stop)
+        self.ghosts_action = QAction("Show rejected drafts", self, checkable=True)
+        self.ghosts_action.setShortcut(QKeySequence("Ctrl+G"))
+        self.ghosts_action.toggled.connect(self._show_ghosts)
+        self.copy_action = QAction("Copy text", self)
+        self.copy_action.setShortcut(QKeySequence("Ctrl+Shift+C"))
+        self.copy_action.triggered.connect(self._copy)
+        self.plots_action = QAction("Show plots", self, checkable=True, checked=True)
+        self.plots_action.setShortcut(QKeySequence("Ctrl+P"))
+
+    def _show_ghosts(self, on: bool) -> None:
+        self.text.set_ghosts(on)
+        self._context.preferences.set("view/ghosts", on)
+
+    def _copy(self) -> None:
+        from PySide6.QtGui import QGuiApplication
+
+        QGuiApplication.clipboard().setText(self.text.plain_text())
+        self._context.notify("The generated text is in the clipboard.")
+
+    def _lay_out(self) -> None:
+        theme = self._context.theme
+        self.run_button = QPushButton("Run")
+        self.run_button.setProperty("role", "primary")
+        self.run_button.setIconSize(QSize(16, 16))
+        self.run_button.setMinimumHeight(36)
+        set_icon(self.run_button, "ph.play-fill", theme, "on_accent", "on_accent")
+        self.stop_button = QPushButton("Stop")
+        self.stop_button.setToolTip("Esc")
+        self.stop_button.setMinimumHeight(36)
+        set_icon(self.stop_button, "ph.stop-fill", theme, "danger", "danger")
+
+        stack = QWidget()
+        stack.setObjectName("scrollBody")
+        column = QVBoxLayout(stack)
+        column.setContentsMargins(0, 0, 8, 0)
+        column.setSpacing(8)
+        for card in (self.model_card, self.prompt, self.controls, self.embedding_card):
+            column.addWidget(card)
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidget(stack)
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        left = QWidget()
+        left_column = QVBoxLayout(left)
+        left_column.setContentsMargins(8, 8, 0, 8)
+        left_column.setSpacing(8)
+        left_column.addWidget(scroll, 1)
+        buttons = row(self.run_button, self.stop_button)
+        buttons.setStretch(0, 2)
+        buttons.setStretch(1, 1)
+        buttons.setContentsMargins(0, 0, 8, 0)
+        left_column.addLayout(buttons)
+        left.setMinimumWidth(352)
+        left.setMaximumWidth(480)
+
+        text_card = Card()
+        text_card.body.setContentsMargins(1, 8, 1, 1)
+        text_card.body.setSpacing(4)
+        ghosts = tool_button("ph.ghost", "Show rejected drafts beside corrections (Ctrl+G)", theme, checkable=True)
+        ghosts.toggled.connect(self.ghosts_action.setChecked)
+        self.ghosts_action.toggled.connect(ghosts.setChecked)
+        copy = tool_button("ph.copy", "Copy the generated text (Ctrl+Shift+C)", theme)
+        copy.clicked.connect(self.copy_action.trigger)
+        top = row(self.legend)
+        top.setContentsMargins(16, 2, 16, 4)
+        text_card.body.addLayout(top)
+        line = QFrame()
+        line.setProperty("role", "line")
+        text_card.body.addWidget(line)
+        text_card.body.addWidget(self.text, 1)
+        foot = row(self.reason, ghosts, copy, spacing=4)
+        foot.setStretch(0, 1)
+        foot.setContentsMargins(16, 0, 8, 4)
+        text_card.body.addLayout(foot)
+        centre = QWidget()
+        self._centre_column = centre_column = QVBoxLayout(centre)
+        centre_column.setContentsMargins(0, 8, 0, 8)
+        centre_column.setSpacing(8)
+        centre_column.addWidget(self.figures)
+        centre_column.addWidget(text_card, 1)
+        centre.setMinimumWidth(360)
+
+        self._right = QWidget()
+        right_column = QVBoxLayout(self._right)
+        right_column.setContentsMargins(0, 8, 8, 8)
+        right_column.addWidget(self.plots)
+        self._right.setMinimumWidth(232)
+
+        self.splitter = QSplitter(Qt.Orientation.Horizontal)
+        self.splitter.setChildrenCollapsible(False)
+        self.splitter.setHandleWidth(8)
+        for i, (widget, stretch) in enumerate(((left, 0), (centre, 3), (self._right, 2))):
+            self.splitter.addWidget(widget)
+            self.splitter.setStretchFactor(i, stretch)
+        self.splitter.setSizes([360, 560, 280])
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.splitter)
+
+    def _connect(self) -> None:
+        context, loader = self._context, self._loader
+        context.session.run_started.connect(self._started)
+        context.session.steps_arrived.connect(self._arrived)
+        context.session.run_finished.connect(self._finished)
+        context.session.state_changed.connect(self._show_run_button)
+        context.model_changed.connect(self._model_changed)
+        context.lookahead_changed.connect(self._lookahead_changed)
+        context.setup_requested.connect(self.take_setup)
+        context.busy_changed.connect(self._show_run_button)
+        loader.loading_changed.connect(self._loading_changed)
+        loader.progress.connect(self.model_card.show_progress)
+        loader.choice_changed.connect(self.model_card.set_choice)
+        loader.failed.connect(self._load_failed)
+        loader.lookahead_options_changed.connect(self.embedding_card.set_options)
+        self.model_card.load_requested.connect(self.load)
+        self.model_card.unload_requested.connect(loader.unload)
+        self.model_card.cancel_requested.connect(loader.cancel)
+        self.embedding_card.file_requested.connect(loader.load_lookahead)
+        self.embedding_card.bigrams_requested.connect(loader.read_bigrams)
+        self.embedding_card.parts_changed.connect(self._parts_changed)
+        self.prompt.changed.connect(self._prompt_changed)
+        self.controls.changed.connect(self._publish)
+        self.run_button.clicked.connect(self.run_action.trigger)
+        self.stop_button.clicked.connect(self.stop_action.trigger)
+        self.plots_action.toggled.connect(self._fit_plots)
+
+    def load(self, choice: object, lookahead: str | None = None) -> None:
+        """Load a ModelChoice, and show that."""
+        from app.state.loader import ModelChoice
+
+        if isinstance(choice, ModelChoice):
+            self.model_card.set_choice(choice)
+            self._loader.load(choice, lookahead)

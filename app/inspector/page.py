@@ -1,0 +1,219 @@
+"""The Inspect page: any run, of this session or from the history, opened up and replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QAction, QKeyEvent
+from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
+
+from app.engine.run import Run
+from app.export.menu import export_menu
+from app.history.service import HistoryService
+from app.inspector.viewer import RunViewer
+from app.state.context import AppContext, GenerationSetup
+from app.theme.icons import set_icon
+from app.widgets.basic import ElidedLabel, label, row
+from app.widgets.text_format import settings_text
+from pass_core.decoding.events import StepEvent
+from pass_core.records.runs import RunRecord, RunStatus
+
+
+class InspectPage(QWidget):
+    """Shows the newest run of the Generate page by itself, or whatever another page opens here.
+
+    Attributes:
+        viewer: text, replay, plots and inspector.
+        record: the run from the history that is shown, None when it is one of this session.
+    """
+
+    def __init__(self, context: AppContext, history: HistoryService, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("page")
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self._context, self._history = context, history
+        self._run: Run | None = None
+        self._newest: Run | None = None
+        self.record: RunRecord | None = None
+        self.viewer = RunViewer(context.theme)
+        self.viewer.text.set_empty_state(
+            "Nothing to inspect yet", "Run something on the Generate page, or open a run from the history."
+        )
+        self.title = ElidedLabel("", "heading")
+        self.facts = label("", "hint")
+        self.again = QPushButton("Run again")
+        self.again.setToolTip("Take this run's prompt, seed and settings to the Generate page")
+        self.export = QPushButton("Export")
+        self.export.setMenu(export_menu(context, self, self._with_record))
+        set_icon(self.again, "ph.arrow-counter-clockwise", context.theme)
+        set_icon(self.export, "ph.export", context.theme)
+        self._lay_out()
+        self.again.clicked.connect(self._run_again)
+        session = context.session
+        session.run_started.connect(self._started)
+        session.steps_arrived.connect(self._arrived)
+        session.run_finished.connect(self._finished)
+        self._show_head()
+
+    def show_run(self, run: Run, token: int | None = None) -> None:
+        """Open a run of this session, at a token if given."""
+        if run is not self._run:
+            self._run, self.record = run, None
+            request = run.request
+            prompt = request.prompt_text + ("\n\n" if request.chat else "")
+            depths = request.lookahead.count if request.lookahead is not None else None
+            self.viewer.show_run(prompt, run.events, depths=depths)
+        elif self.viewer.replay.timeline.tokens != run.totals.new_tokens:
+            self.viewer.extend(run.events)
+        if token is not None:
+            self.viewer.inspect_token(token)
+        self._show_head()
+
+    def show_record(self, record: RunRecord, token: int | None = None) -> None:
+        """Open a run from the history or a file."""
+        self._run, self.record = None, record
+        prompt = record.prompt if record.typed is None else record.typed + "\n\n"
+        depths = record.lookahead.count if record.lookahead is not None else None
+        self.viewer.show_run(prompt, record.steps, depths=depths)
+        if token is not None:
+            self.viewer.inspect_token(token)
+        self._show_head()
+
+    def open_run(self, run: Run, token: int) -> None:
+        """Open a run at a token and come to the front."""
+        self.show_run(run, token)
+        self._context.page_requested.emit("inspect")
+
+    def open_record(self, record: RunRecord) -> None:
+        """Open a run from the history and come to the front."""
+        self.show_record(record)
+        self._context.page_requested.emit("inspect")
+
+    def open_newest(self, token: int | None = None) -> None:
+        """Open the newest run of the Generate page and come to the front."""
+        if self._newest is not None:
+            self.show_run(self._newest, token)
+        self._context.page_requested.emit("inspect")
+
+    def actions_for_menu(self) -> list[QAction]:
+        """Entries of the page's menu."""
+        replay = self.viewer.replay
+        entries: list[tuple[str, str, Callable[[], None]]] = [
+            ("Play or pause", "", replay.toggle),
+            ("One step back", "", lambda: replay.step(-1)),
+            ("One step forward", "", lambda: replay.step(1)),
+            ("Inspect the newest run", "Ctrl+I", self.open_newest),
+        ]
+        actions: list[QAction] = []
+        for text, shortcut, work in entries:
+            action = QAction(text, self)
+            action.setShortcut(shortcut)
+            action.triggered.connect(lambda _=False, w=work: w())
+            actions.append(action)
+        return actions
+
+    def page_shown(self) -> None:
+        """Became visible: a run of this session may have grown meanwhile."""
+        if self._run is not None:
+            self.show_run(self._run)
+        elif self.record is None and self._newest is not None:
+            self.show_run(self._newest)
+        self.setFocus()
+
+    def page_hidden(self) -> None:
+        """Nobody looks: the replay rests."""
+        self.viewer.replay.pause()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Space plays; arrows step; Home and End jump."""
+        replay = self.viewer.replay
+        match event.key():
+            case Qt.Key.Key_Space:
+                replay.toggle()
+            case Qt.Key.Key_Left:
+                replay.step(-1)
+            case Qt.Key.Key_Right:
+                replay.step(1)
+            case Qt.Key.Key_Home:
+                replay.seek(0)
+            case Qt.Key.Key_End:
+                replay.seek(replay.timeline.tokens)
+            case _:
+                super().keyPressEvent(event)
+
+    # -- following the session ---------------------------------------------------------------------------------------
+
+    def _started(self, run: Run) -> None:
+        if run.request.owner == "generate":
+            # The page goes with the newest run unless it shows something that was opened on purpose.
+            follow = self.record is None and (self._run is None or self._run is self._newest)
+            self._newest = run
+            if follow and self.isVisible():
+                self.show_run(run)
+            elif follow:
+                self._run = None
+
+    def _arrived(self, run: Run, steps: list[StepEvent]) -> None:
+        if run is self._run and self.isVisible():
+            self.viewer.extend(run.events)
+            self._show_head()
+
+    def _finished(self, run: Run) -> None:
+        if run is self._run:
+            self._show_head()
+
+    # -- look ----------------------------------------------------------------------------------------------------------
+
+    def _show_head(self) -> None:
+        run, record = self._run, self.record
+        self.again.setEnabled(run is not None or record is not None)
+        self.export.setEnabled(bool((run and run.events) or record))
+        if run is not None:
+            self.title.set_full_text(run.request.label or _first_words(run.request.prompt_text))
+            self.facts.setText(f"{settings_text(run.request.settings)}  ·  seed {run.request.seed}")
+        elif record is not None:
+            self.title.set_full_text(record.title or _first_words(record.typed or record.prompt))
+            broken = "  ·  interrupted" if record.status is RunStatus.INTERRUPTED else ""
+            when = f"{record.created.astimezone():%d %b %Y %H:%M}"
+            self.facts.setText(f"{settings_text(record.settings)}  ·  seed {record.seed}  ·  {when}{broken}")
+        else:
+            self.title.set_full_text("")
+            self.facts.setText("")
+
+    def _with_record(self, then: Callable[[RunRecord], None]) -> None:
+        if self.record is not None:
+            then(self.record)
+        elif self._run is not None:
+            then(self._history.record_of(self._run))
+
+    def _run_again(self) -> None:
+        if self.record is not None:
+            self._context.apply_setup(setup_of(self.record))
+        elif self._run is not None:
+            r = self._run.request
+            self._context.apply_setup(GenerationSetup(r.prompt_text, r.chat, r.seed, r.settings, r.stop))
+
+    def _lay_out(self) -> None:
+        head = row(self.title, self.facts, self.again, self.export, spacing=12)
+        head.setStretch(0, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 8, 8, 8)
+        layout.setSpacing(8)
+        layout.addLayout(head)
+        layout.addWidget(self.viewer, 1)
+
+
+def setup_of(record: RunRecord) -> GenerationSetup:
+    """The choices that repeat a run."""
+    return GenerationSetup(
+        prompt_text=record.typed if record.typed is not None else record.prompt,
+        chat=record.typed is not None,
+        seed=record.seed,
+        settings=record.settings,
+        stop=record.stop,
+    )
+
+
+def _first_words(text: str) -> str:
+    return " ".join(text.split())[:80] or "Run"

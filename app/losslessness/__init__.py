@@ -1,0 +1,1 @@
+"""The Losslessness page."""

@@ -1,0 +1,53 @@
+"""The pages of the window, one folder or file each; `register_pages` puts them into the rail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QWidget
+
+    from app.state.context import AppContext
+    from app.window import MainWindow
+
+
+def register_pages(window: MainWindow, context: AppContext) -> None:
+    """Add every page but Generate (which the window owns), in the order of the rail."""
+    from app.compare.page import ComparePage
+    from app.export.preset_menu import PresetMenu
+    from app.export.presets import PresetFolder
+    from app.history.page import HistoryPage
+    from app.history.service import HistoryService, default_path
+    from app.inspector.page import InspectPage
+    from app.training.page import TrainPage
+    from app.widgets.lazy_page import LazyPage
+
+    def benchmark() -> QWidget:
+        from app.benchmark.page import BenchmarkPage
+
+        return BenchmarkPage(context)
+
+    def losslessness() -> QWidget:
+        from app.losslessness.page import LosslessnessPage
+
+        return LosslessnessPage(context)
+
+    history = HistoryService(context, default_path() if context.preferences.remembers else None, window)
+    history.noticed.connect(context.notify)
+    window.closed.connect(history.close)
+    inspect = InspectPage(context, history)
+    compare = ComparePage(context)
+    past = HistoryPage(context, history)
+    train = TrainPage(context)
+    train.compare_requested.connect(compare.compare_lookahead)
+    train.status_told.connect(window.status.set_state)
+    compare.inspect_requested.connect(inspect.open_run)
+    past.open_requested.connect(inspect.open_record)
+    window.add_page("compare", "Compare", "ph.columns", compare)
+    window.add_page("inspect", "Inspect", "ph.magnifying-glass", inspect)
+    window.add_page("history", "History", "ph.clock-counter-clockwise", past)
+    window.add_page("train", "Train", "ph.graduation-cap", train)
+    window.add_page("benchmark", "Benchmark", "ph.chart-line-up", LazyPage(benchmark))
+    window.add_page("losslessness", "Lossless", "ph.shield-check", LazyPage(losslessness))
+    window.file_menu.insertMenu(window.file_menu.actions()[-1], PresetMenu(context, PresetFolder(), window))
+    window.generate.text.token_clicked.connect(lambda _step, item: inspect.open_newest(getattr(item, "index", None)))

@@ -1,0 +1,1 @@
+"""What the window's pages share: the model, the look-ahead file, the choices."""

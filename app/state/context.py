@@ -1,0 +1,206 @@
+"""What every page may use: one shared `AppContext`, handed to each page's constructor.
+
+A page is a QWidget made as `Page(context: AppContext)` and added with `MainWindow.add_page(key, title, icon, page)`;
+`icon` is a qtawesome name of the Phosphor set, such as "ph.chart-line". It may define, all optional:
+
+- `page_shown()` and `page_hidden()`: called when it becomes (in)visible, to start or rest timers;
+- `actions_for_menu() -> list[QAction]`: put into a menu named after the page;
+- `shut_down()`: called before the window closes; must return at once.
+
+What a page does with the context:
+
+- Model: read `context.model` (a `LanguageModel` or None), follow `model_changed`. The same for `context.lookahead`.
+- Generate text: `context.session.start(request)` with your own `owner`; follow `run_started(Run)`,
+  `steps_arrived(Run, list[StepEvent])`, `run_finished(Run)`; ignore runs whose `run.request.owner` is not yours.
+- Long work (training, benchmark): `job = context.jobs.start(title, work, exclusive=True)`; `work(control)` runs in a
+  background thread and may call `control.progress(Progress)`, `control.emit(anything)`, `control.cancel.cancelled`.
+  `exclusive=True` claims the model: generation is refused with a plain sentence until it is done, and the other way
+  round (`context.busy_with` says with what, `busy_changed` tells).
+- Errors: `context.report_error("Plain sentence. Way out.", error)` shows the banner with details to copy.
+- Colours: `context.theme.current` (a `Theme`, see app/theme/roles.py) and `context.theme.changed`; never a literal
+  colour. Icons: `app.theme.icons.set_icon(widget, "ph.play", context.theme)` keeps the colour right.
+- The user's present choices (prompt, seed, settings): `context.setup`, `setup_changed`; to set them, as "run again"
+  does, `context.apply_setup(setup)`.
+- Remembered choices: `context.preferences.get(key, default)`, `.set(key, value)`; JSON-like values.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, Signal
+
+from app.engine.jobs import JobRunner
+from app.engine.run import RunRequest
+from app.engine.session import EngineSession
+from app.state.preferences import Preferences
+from app.theme.apply import ThemeManager
+from pass_core.settings import DecodingSettings, StopConditions, Strategy
+
+if TYPE_CHECKING:
+    from pass_core.lookahead.embeddings import LookaheadEmbeddings
+    from pass_core.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReport:
+    """A plain sentence with a way out, and what a developer wants to copy."""
+
+    sentence: str
+    details: str = ""
+
+    @classmethod
+    def of(cls, sentence: str, error: BaseException | None = None) -> ErrorReport:
+        return cls(sentence, "".join(traceback.format_exception(error)) if error is not None else "")
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSetup:
+    """The user's present choices on the Generate page, as one value.
+
+    Attributes:
+        prompt_text: what is in the prompt editor.
+        chat: whether the model's chat template is applied to it.
+        seed: of the next run.
+        settings, stop: see pass_core.settings.
+    """
+
+    prompt_text: str = ""
+    chat: bool = False
+    seed: int = 0
+    settings: DecodingSettings = field(default_factory=DecodingSettings)
+    stop: StopConditions = field(default_factory=StopConditions)
+
+
+class ChatTemplateError(ValueError):
+    """The model has no chat template, or it refused the prompt."""
+
+
+class AppContext(QObject):
+    """Shared state of the window.
+
+    Attributes:
+        session: runs generations in the engine thread, one at a time.
+        jobs: runs any other long work in background threads.
+        theme: the current theme and its change signal.
+        preferences: what is remembered between starts.
+        model, lookahead: what is loaded now, None while nothing is.
+        setup: the user's present choices.
+
+    Signals:
+        model_changed(LanguageModel | None), lookahead_changed(LookaheadEmbeddings | None): after the fact.
+        setup_changed(GenerationSetup): the user changed a choice.
+        setup_requested(GenerationSetup): somebody wants the Generate page to take these choices.
+        busy_changed(str): what holds the model now, "" when it is free.
+        error_raised(ErrorReport), notice_raised(str): for the banner.
+        page_requested(str): show the page of this key.
+        load_model_requested(str), load_lookahead_requested(str): a source or path that a page wants loaded.
+    """
+
+    model_changed = Signal(object)
+    lookahead_changed = Signal(object)
+    setup_changed = Signal(object)
+    setup_requested = Signal(object)
+    busy_changed = Signal(str)
+    error_raised = Signal(object)
+    notice_raised = Signal(str)
+    page_requested = Signal(str)
+    load_model_requested = Signal(str)
+    load_lookahead_requested = Signal(str)
+
+    def __init__(self, preferences: Preferences, theme: ThemeManager, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.preferences = preferences
+        self.theme = theme
+        self.session = EngineSession(self)
+        self.jobs = JobRunner(self)
+        self.model: LanguageModel | None = None
+        self.lookahead: LookaheadEmbeddings | None = None
+        self.setup = GenerationSetup()
+        self.session.state_changed.connect(self._announce_busy)
+        self.jobs.exclusive_changed.connect(self._announce_busy)
+        self.session.refuse_when = lambda: self.jobs.exclusive_title
+        self.jobs.refuse_when = lambda: "a generation" if self.session.running else ""
+
+    @property
+    def busy_with(self) -> str:
+        """What holds the model now, in a person's words; "" when it is free."""
+        if self.jobs.exclusive_title:
+            return self.jobs.exclusive_title
+        return "a generation" if self.session.running else ""
+
+    def set_model(self, model: LanguageModel | None) -> None:
+        """Replace the loaded model; look-ahead embeddings of another model are dropped by the caller."""
+        self.model = model
+        self.session.set_model(model)
+        self.model_changed.emit(model)
+
+    def set_lookahead(self, lookahead: LookaheadEmbeddings | None) -> None:
+        """Replace the look-ahead embeddings used by runs that start from now on."""
+        self.lookahead = lookahead
+        self.lookahead_changed.emit(lookahead)
+
+    def set_setup(self, setup: GenerationSetup) -> None:
+        """Publish the user's present choices (called by the Generate page)."""
+        if setup != self.setup:
+            self.setup = setup
+            self.setup_changed.emit(setup)
+
+    def apply_setup(self, setup: GenerationSetup, *, show: bool = True) -> None:
+        """Ask the Generate page to take these choices, and show it; of a strategy that only panes have, Compare."""
+        self.setup_requested.emit(setup)
+        if show:
+            self.page_requested.emit("compare" if setup.settings.strategy is Strategy.PROMPT_LOOKUP else "generate")
+
+    def request(self, setup: GenerationSetup | None = None, *, owner: str = "generate", label: str = "") -> RunRequest:
+        """A RunRequest of `setup` (default: the present choices) on the loaded model and look-ahead embeddings.
+
+        Raises:
+            ChatTemplateError: chat is on and the model has no usable template.
+        """
+        setup = setup or self.setup
+        return RunRequest(
+            prompt=self.render_prompt(setup.prompt_text, chat=setup.chat),
+            prompt_text=setup.prompt_text,
+            chat=setup.chat,
+            seed=setup.seed,
+            settings=setup.settings,
+            stop=setup.stop,
+            lookahead=self.lookahead,
+            owner=owner,
+            label=label,
+        )
+
+    def render_prompt(self, text: str, *, chat: bool) -> str:
+        """What the model reads for `text`.
+
+        Raises:
+            ChatTemplateError: see `request`.
+        """
+        if not chat:
+            return text
+        tokenizer = self.model.tokenizer if self.model is not None else None
+        if tokenizer is None or not getattr(tokenizer, "chat_template", None):
+            raise ChatTemplateError("This model has no chat template. Switch “chat” off to send the text as it is.")
+        try:
+            rendered = tokenizer.apply_chat_template(
+                [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:  # templates are programs of the model's authors and raise what they like
+            raise ChatTemplateError(
+                f"The model's chat template refused this prompt ({error}). Switch “chat” off to send the text as it is."
+            ) from error
+        return str(rendered)
+
+    def report_error(self, sentence: str, error: BaseException | None = None) -> None:
+        """Show a plain sentence in the banner, with the traceback as details to copy."""
+        self.error_raised.emit(ErrorReport.of(sentence, error))
+
+    def notify(self, sentence: str) -> None:
+        """Show a passing remark in the banner."""
+        self.notice_raised.emit(sentence)
+
+    def _announce_busy(self, *_: object) -> None:
+        self.busy_changed.emit(self.busy_with)

@@ -1,0 +1,336 @@
+"""Loads models and look-ahead files in the background and puts them into the context."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QObject, Signal
+
+from app.engine.jobs import Job, JobControl, JobRefused
+from app.engine.tasks import spawn
+from app.state.context import AppContext
+from pass_core.progress import Cancelled, Progress
+
+if TYPE_CHECKING:
+    from pass_core.lookahead.embeddings import LookaheadEmbeddings
+    from pass_core.models.language_model import LanguageModel
+
+LOADING = "loading a model"
+BIGRAMS = "reading the model's bigrams"
+KEEP_WHILE_LOADING_BYTES = 2_000_000_000
+UNASKED_SECONDS = 30.0
+SETTLING_SECONDS = 2.0  # before that a cold start makes the time left look longer than it is
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """What to load: source (None: the default model), device, dtype and quantisation as `load_model` takes them."""
+
+    source: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    quantize: str = "none"
+
+
+class Loader(QObject):
+    """One load at a time; a new choice replaces the one in progress.
+
+    Signals:
+        loading_changed(str): title of the load in progress, "" when none is.
+        progress(Progress): of it.
+        failed(str): the plain sentence of a load that failed (the banner shows it, too).
+        choice_changed(ModelChoice): the model of the context was loaded from it.
+        lookahead_options_changed(list[Path]): the shipped files that fit the loaded model.
+        lookahead_chosen(str): a path was loaded because somebody asked for it ("" is the mean embedding).
+    """
+
+    loading_changed = Signal(str)
+    progress = Signal(object)
+    failed = Signal(str)
+    choice_changed = Signal(object)
+    lookahead_options_changed = Signal(list)
+    lookahead_chosen = Signal(str)
+
+    def __init__(self, context: AppContext) -> None:
+        super().__init__(context)
+        self._context = context
+        self._job: Job | None = None
+        self._active = False
+        self._next: tuple[ModelChoice, str | None] | None = None
+        self._loading = ""
+        self.choice = ModelChoice()
+        self.lookahead_options: list[Path] = []
+        context.load_model_requested.connect(lambda source: self.load(ModelChoice(source or None)))
+        context.load_lookahead_requested.connect(self.load_lookahead)
+
+    @property
+    def loading(self) -> str:
+        """Title of the load in progress, "" when none is."""
+        return self._loading
+
+    def load(self, choice: ModelChoice, lookahead: str | None = None) -> None:
+        """Load a model, then the best look-ahead file for it (or `lookahead`, a path)."""
+        if self._active:
+            self._next = (choice, lookahead)
+            self.cancel()
+            return
+        self._begin(LOADING)
+        spawn(self._load_until_last(choice, lookahead), self._unexpected)
+
+    def cancel(self) -> None:
+        """Give up the load in progress; what was loaded before stays."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def unload(self) -> None:
+        """Free the model."""
+        if self._context.busy_with:
+            self._context.report_error(
+                f"The model is busy with {self._context.busy_with}. Stop it, then unload the model."
+            )
+            return
+        self._forget_model()
+
+    def load_lookahead(self, path: str) -> None:
+        """Load a look-ahead file for the loaded model; "" is the training-free mean embedding."""
+        spawn(self._load_lookahead(path), self._unexpected)
+
+    def read_bigrams(self) -> None:
+        """Read the model's bigrams, which a load may have been too busy for, or been stopped from."""
+        lookahead = self._context.lookahead
+        if lookahead is not None and self._context.busy_with:
+            self._context.report_error(f"The model is busy with {self._context.busy_with}. Wait for it, or stop it.")
+        elif lookahead is not None and not self._active:
+            spawn(self._read_bigrams_again(lookahead), self._unexpected)
+
+    def use_default_lookahead(self) -> None:
+        """Take the best shipped file again."""
+        spawn(self._default_lookahead(), self._unexpected)
+
+    async def _load_until_last(self, choice: ModelChoice, lookahead: str | None) -> None:
+        try:
+            await self._load(choice, lookahead)
+        finally:
+            self._end()
+
+    def _begin(self, title: str) -> None:
+        self._active = True
+        self._set_loading(title)
+
+    def _end(self) -> None:
+        self._active = False
+        self._set_loading("")
+        if self._next is not None:
+            following, self._next = self._next, None
+            self.load(*following)
+
+    async def _load(self, choice: ModelChoice, lookahead: str | None) -> None:
+        context = self._context
+        old = context.model
+        if old is not None and not context.busy_with and old.weight_bytes() > KEEP_WHILE_LOADING_BYTES:
+            del old
+            self._forget_model()
+        old = None
+
+        def work(control: JobControl) -> LanguageModel:
+            from pass_core.decoding.loop import prepare
+            from pass_core.models.loading import load_model
+
+            model = load_model(
+                choice.source,
+                device=choice.device,
+                dtype=choice.dtype,  # type: ignore[arg-type]
+                quantize=choice.quantize,  # type: ignore[arg-type]
+                progress=control.progress,
+                cancel=control.cancel,
+            )
+            control.progress(Progress("Measuring this machine", 0, None))
+            prepare(model, control.progress)
+            return model
+
+        try:
+            model = await self._run(LOADING, work)
+        except (Cancelled, JobRefused) as error:
+            if isinstance(error, JobRefused):
+                context.report_error(str(error), error)
+            self.failed.emit("" if isinstance(error, Cancelled) else str(error))
+            return
+        except Exception as error:
+            if self._next is not None:  # nobody waits for this one any more
+                return
+            sentence = plain_sentence(error, "The model could not be loaded")
+            context.report_error(sentence, error)
+            self.failed.emit(sentence)
+            return
+        self._forget_model()
+        _settle_memory()
+        self.choice = choice
+        await self._find_options(model)
+        context.set_model(model)
+        self.choice_changed.emit(choice)
+        if lookahead is None or not await self._load_lookahead(lookahead):
+            await self._default_lookahead()
+
+    async def _find_options(self, model: LanguageModel) -> None:
+        def work(control: JobControl) -> list[Path]:
+            from pass_core.models.shipped import shipped_lookahead
+
+            return shipped_lookahead(model)
+
+        self.lookahead_options = await self._context.jobs.start("reading look-ahead files", work).result()
+        self.lookahead_options_changed.emit(self.lookahead_options)
+
+    async def _default_lookahead(self) -> None:
+        model = self._context.model
+        if model is None:
+            return
+
+        def work(control: JobControl) -> LookaheadEmbeddings:
+            from pass_core.models.shipped import default_lookahead
+
+            return default_lookahead(model)
+
+        await self._take_lookahead(work)
+
+    async def _load_lookahead(self, path: str) -> bool:
+        model = self._context.model
+        if model is None:
+            self._context.report_error("Load a model first; look-ahead embeddings belong to one.")
+            return False
+
+        def work(control: JobControl) -> LookaheadEmbeddings:
+            from pass_core.lookahead.embeddings import load_lookahead, mean_embedding
+            from pass_core.models.shipped import FALLBACK_COUNT
+
+            if not path:
+                return mean_embedding(
+                    model.input_embedding.weight,
+                    FALLBACK_COUNT,
+                    base_model=model.name,
+                    base_fingerprint=model.fingerprint,
+                )
+            loaded = load_lookahead(path)
+            loaded.check_model(
+                hidden_size=model.hidden_size,
+                layers=len(model.layers),
+                name=model.name,
+                fingerprint=model.fingerprint,
+                linears=model.linears(),
+            )
+            return loaded
+
+        taken = await self._take_lookahead(work)
+        if taken:
+            self.lookahead_chosen.emit(path)
+        return taken
+
+    async def _take_lookahead(self, work: Any) -> bool:
+        model = self._context.model
+        try:
+            lookahead = await self._context.jobs.start("reading look-ahead embeddings", work).result()
+        except Cancelled:
+            return False
+        except Exception as error:
+            self._context.report_error(plain_sentence(error, "The look-ahead embeddings could not be loaded"), error)
+            self._context.set_lookahead(self._context.lookahead)
+            return False
+        await self._read_bigrams(lookahead)
+        if self._context.model is model:
+            self._context.set_lookahead(lookahead)
+        return True
+
+    async def _read_bigrams_again(self, lookahead: LookaheadEmbeddings) -> None:
+        model = self._context.model
+        await self._read_bigrams(lookahead, patience=float("inf"))
+        if self._context.model is model and self._context.lookahead is lookahead:
+            self._context.set_lookahead(lookahead)  # who shows it shows the bigrams, too
+
+    async def _read_bigrams(self, lookahead: LookaheadEmbeddings, patience: float = UNASKED_SECONDS) -> None:
+        """Make the model's bigrams ready where this file is drafted with them; without them it drafts, too.
+
+        Given up when it would take longer than `patience` seconds: nobody asked for them, and somebody waits.
+        """
+        model = self._context.model
+        if model is None or model.bigrams is not None or lookahead.sampler is not None:
+            return
+
+        def work(control: JobControl) -> None:
+            from pass_core.decoding.loop import prepare_drafts
+
+            started = time.monotonic()
+
+            def report(progress: Progress) -> None:
+                control.progress(progress)
+                settled = time.monotonic() - started >= SETTLING_SECONDS
+                if settled and (progress.seconds_left or 0.0) > patience:
+                    control.cancel.cancel()
+
+            prepare_drafts(model, lookahead, report, control.cancel)
+
+        alone = not self._active
+        if alone:
+            self._begin(BIGRAMS)
+        try:
+            await self._run(BIGRAMS, work)
+        except (Cancelled, JobRefused):
+            pass
+        except Exception as error:
+            self._context.report_error(plain_sentence(error, "The model's bigrams could not be read"), error)
+        finally:
+            if alone:
+                self._end()
+
+    async def _run(self, title: str, work: Any) -> Any:
+        if self._next is not None:
+            raise Cancelled("replaced by a newer choice")
+        job = self._context.jobs.start(title, work, exclusive=True)  # refused while another holds the model
+        self._job = job
+        job.progress.connect(self._relay)
+        try:
+            return await job.result()
+        finally:
+            self._job = None
+
+    def _relay(self, progress: Progress) -> None:
+        self.progress.emit(progress)
+
+    def _set_loading(self, title: str) -> None:
+        self._loading = title
+        self.loading_changed.emit(title)
+
+    def _forget_model(self) -> None:
+        context = self._context
+        if context.model is None:
+            return
+        from pass_core.models.loading import unload
+
+        old = context.model
+        context.set_lookahead(None)
+        context.set_model(None)
+        unload(old)
+
+    def _unexpected(self, error: BaseException) -> None:
+        self._context.report_error(plain_sentence(error, "Something went wrong while loading"), error)
+
+
+def _settle_memory() -> None:
+    """In the GUI thread: what a collection finds may be widgets."""
+    from pass_core.models.loading import settle_memory
+
+    settle_memory()
+
+
+def plain_sentence(error: BaseException, what: str) -> str:
+    """The library's own sentence when it wrote one for people, else `what` with the cause."""
+    from pass_core.lookahead.embeddings import LookaheadError
+    from pass_core.models.errors import ModelError
+
+    if isinstance(error, (ModelError, LookaheadError)):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{what}: the memory is full. Close other programs, or choose a smaller model."
+    cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return f"{what}: {cause.rstrip('.')}. Copy the details to report it."

@@ -1,0 +1,480 @@
+"""The Train page: choose, see what it takes, watch it learn, try the result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtGui import QAction, QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from app.state.context import AppContext
+from app.theme.icons import set_icon
+from app.training.controller import TrainingController, TrainingState
+from app.training.form import TrainingForm, readable
+from app.training.plan import SELF, TrainingPlan, training_sentence
+from app.training.plots import TrainingPlots
+from app.training.status_card import StatusCard
+from app.widgets.basic import Card, label
+from app.widgets.text_format import bytes_text, count_text, seconds_text
+from pass_core.training.config import TrainingError
+
+if TYPE_CHECKING:
+    from pass_core.lookahead.embeddings import LookaheadEmbeddings
+    from pass_core.models.language_model import LanguageModel
+    from pass_core.training.acceptance import Acceptance
+    from pass_core.training.events import Estimate, Finished
+
+ESTIMATE_DELAY_MS = 500
+FORM_WIDTH = 376
+STATUS = {
+    TrainingState.PREPARING: "Preparing the training…",
+    TrainingState.RUNNING: "Training…",
+    TrainingState.PAUSED: "Training is paused",
+    TrainingState.STOPPING: "Ending the training…",
+}
+LEAST_STEPS = 20  # the trainer takes no fewer, however few minutes
+UNFINISHED = "train/unfinished"
+
+
+class TrainPage(QWidget):
+    """One training run at a time, on the loaded model.
+
+    Attributes:
+        form, plots, status, controller: its parts.
+
+    Signals:
+        compare_requested(str, str): two look-ahead choices for the Compare page ("untrained", "loaded" or a path).
+        status_told(str, str): what the status line should say, and its tone.
+    """
+
+    compare_requested = Signal(str, str)
+    status_told = Signal(str, str)
+
+    def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("page")
+        self.setAcceptDrops(True)
+        self._context = context
+        self._estimate: Estimate | None = None
+        self._estimated_for: object = None
+        self._measuring_for: object = None
+        self._result: Path | None = None
+        self._shown = False
+        self.controller = TrainingController(context, self)
+        self.form = TrainingForm(context.theme)
+        self.plots = TrainingPlots(context.theme)
+        self.status = StatusCard(context.theme)
+        self._delay = QTimer(self)
+        self._delay.setSingleShot(True)
+        self._delay.setInterval(ESTIMATE_DELAY_MS)
+        self._delay.timeout.connect(self.measure)
+        self._make_start()
+        self._lay_out()
+        self._connect()
+        self._model_changed(context.model)
+        self._lookahead_changed(context.lookahead)
+
+    # -- what the window and other pages call --------------------------------------------------------------------------
+
+    def page_shown(self) -> None:
+        """Became visible: the estimate may be missing."""
+        self._shown = True
+        self._show_state()
+        self._measure_soon()
+
+    def page_hidden(self) -> None:
+        """No new measurement for a page that nobody sees."""
+        self._shown = False
+        self._delay.stop()
+
+    def actions_for_menu(self) -> list[QAction]:
+        """Entries of the page's menu."""
+        return [self.start_action, self.resume_action, self.pause_action, self.cancel_action]
+
+    def shut_down(self) -> None:
+        """The window closes: the run ends after its present step, with a checkpoint."""
+        self._delay.stop()
+        self.controller.shut_down()
+
+    # -- running -------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Train with the present choices."""
+        plan = self._plan()
+        if plan is None:
+            if self._context.model is None:
+                self._context.report_error("No model is loaded yet. Choose one on the Generate page first.")
+            elif not self.form.data():
+                self._context.report_error("There is no text to train on yet. Choose a file or folder, or drop one.")
+            return
+        self._begin(plan)
+
+    def resume(self) -> None:
+        """Go on with the run that was interrupted."""
+        plan = self.unfinished()
+        if plan is None:
+            self._context.report_error("There is no interrupted run of this model to go on with.")
+            return
+        self.form.take(plan)
+        self._begin(TrainingPlan(plan.config, plan.data, plan.sequences, plan.out, resume=True))
+
+    def unfinished(self) -> TrainingPlan | None:
+        """The interrupted run of the loaded model, if its checkpoint is still there."""
+        kept = self._context.preferences.get(UNFINISHED, {})
+        model = self._context.model
+        if model is None or kept.get("fingerprint") != model.fingerprint:
+            return None
+        plan = TrainingPlan.from_json(str(kept.get("plan", "")))
+        return plan if plan is not None and plan.checkpoint.is_file() else None
+
+    def measure(self) -> None:
+        """Estimate time and memory of the present choices, when the model is free."""
+        plan = self._plan()
+        if plan is None or self.controller.active or self._key(plan) == self._estimated_for:
+            self._show_estimate()
+            return
+        self._measuring_for = self._key(plan)
+        if self.controller.estimate(plan):
+            self.estimate.setText("Timing a step…")
+        else:
+            self._show_estimate()
+
+    def _begin(self, plan: TrainingPlan) -> None:
+        if self._context.busy_with and not self.controller.measuring:
+            self._context.report_error(
+                f"The model is busy with {self._context.busy_with}. Wait for it to finish, or stop it first."
+            )
+            return
+        self._delay.stop()
+        same = plan.resume and self.controller.plan is not None and self.controller.plan.out == plan.out
+        if not same:
+            self.plots.start(min(5, plan.config.lookahead), self._remembered_start() if plan.resume else None)
+        self._result = None
+        self.status.start()
+        self.status.title.setText(f"Training {plan.out.stem}")
+        self.status.title.setToolTip(str(plan.out))
+        if not plan.resume:
+            self._remember(plan, None)
+        self.controller.start(plan)
+
+    def _event(self, event: object) -> None:
+        from pass_core.training.events import CheckpointSaved, Evaluated, Started, StepDone
+
+        if isinstance(event, Started):
+            self.plots.go_on_at(event.step, event.estimate.steps)
+            self.status.show_begun(event.step, event.estimate.steps, event.train_sequences, event.held_out_sequences)
+            self._show_figures(event.estimate)
+        elif isinstance(event, StepDone):
+            self.plots.add_loss(event.step, event.loss)
+            self.status.show_step(event)
+            if event.step == 1:
+                self.status.set_detail("")
+        elif isinstance(event, Evaluated):
+            self.plots.add_acceptance(event.step, event.acceptance)
+            self.status.show_acceptance(event.acceptance, self.plots.untrained if event.step else None)
+            if event.step == 0 and self.controller.plan is not None:
+                self._remember(self.controller.plan, event.acceptance)
+            elif event.best:
+                self.status.set_detail(f"Best so far: step {event.step}. The file holds it.")
+        elif isinstance(event, CheckpointSaved) and self.controller.state is TrainingState.RUNNING:
+            self.status.detail.setToolTip(f"Checkpoint after {event.step} steps: {event.path}")
+
+    def _ended(self, finished: Finished | None) -> None:
+        if finished is None:
+            self.status.show_end(
+                "Train look-ahead embeddings", "The training ended before its first step.", result=False
+            )
+        else:
+            self._result = finished.path
+            self.status.show_end(*_told(finished, self.plots.untrained), result=finished.path is not None)
+            if not _cancelled(finished):
+                self._context.preferences.set(UNFINISHED, {})
+                self._context.preferences.save()
+                self.form.set_out(None)
+        self._show_state()
+        self._measure_soon()
+
+    def _remember(self, plan: TrainingPlan, untrained: Acceptance | None) -> None:
+        """Written at once, so that a killed program can go on."""
+        model = self._context.model
+        self._context.preferences.set(
+            UNFINISHED,
+            {
+                "fingerprint": model.fingerprint if model is not None else "",
+                "plan": plan.to_json(),
+                "untrained": untrained.to_json() if untrained is not None else "",
+            },
+        )
+        self._context.preferences.save()
+
+    def _remembered_start(self) -> Acceptance | None:
+        from pass_core.training.acceptance import Acceptance
+
+        text = str(self._context.preferences.get(UNFINISHED, {}).get("untrained", ""))
+        try:
+            return Acceptance.from_json(text) if text else None
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    # -- what can be done with the result ------------------------------------------------------------------------------
+
+    def try_now(self) -> None:
+        """Load the result and show the Generate page."""
+        if self._result is not None:
+            self._context.load_lookahead_requested.emit(str(self._result))
+            self._context.page_requested.emit("generate")
+
+    def _compare(self, other: str) -> None:
+        if self._result is not None:
+            self.compare_requested.emit(other, str(self._result))
+
+    # -- estimate ------------------------------------------------------------------------------------------------------
+
+    def _plan(self) -> TrainingPlan | None:
+        try:
+            return self.form.plan(self._estimate.seconds_per_step if self._estimate is not None else 0.0)
+        except TrainingError as error:
+            self.estimate.setText(training_sentence(error))
+            return None
+
+    def _key(self, plan: TrainingPlan) -> object:
+        """What the time of a step depends on."""
+        c, model = plan.config, self._context.model
+        parts = (c.kind, c.with_sampler, c.lookahead, c.rank, c.batch, c.rows, c.length, plan.sequences)
+        return (model.fingerprint if model is not None else "", *parts)
+
+    def _measure_soon(self) -> None:
+        if self._shown and not self.controller.active:
+            self._delay.start()
+
+    def _estimated(self, plan: TrainingPlan, estimate: Estimate) -> None:
+        self._estimate, self._estimated_for = estimate, self._measuring_for
+        self._show_estimate()
+        now = self._plan()
+        if now is not None and self._key(now) != self._estimated_for:
+            self._measure_soon()
+
+    def _show_estimate(self) -> None:
+        plan, told = self._plan(), self._estimate
+        if plan is None:
+            missing = "No model is loaded." if self._context.model is None else "Choose the text to train on."
+            self.estimate.setText(missing)
+            self.memory.setText("")
+        elif told is None or self._key(plan) != self._estimated_for:
+            busy = self._context.busy_with
+            self.estimate.setText(f"The model is busy with {busy}." if busy else "Time and memory: not measured yet.")
+            self.memory.setText("")
+        else:
+            c = plan.config
+            steps = max(LEAST_STEPS, int(c.minutes * 60 / told.seconds_per_step)) if c.minutes else c.steps
+            self._show_told(told.seconds_per_step * steps, steps, told)
+
+    def _show_figures(self, told: Estimate) -> None:
+        self._show_told(told.seconds, told.steps, told)
+
+    def _show_told(self, seconds: float, steps: int, told: Estimate) -> None:
+        self.estimate.setText(
+            f"About {seconds_text(seconds)}: {steps:,} steps of {seconds_text(told.seconds_per_step)}"
+        )
+        own = "\nBefore that, the model writes its text, once." if self.form.data() == SELF else ""
+        self.memory.setText(
+            f"{bytes_text(told.bytes_working + told.bytes_kept)} of memory besides the model  ·  "
+            f"{count_text(told.trainable)} parameters learn{own}"
+        )
+        self.memory.setToolTip(
+            f"{bytes_text(told.bytes_working)} for a step, {bytes_text(told.bytes_kept)} for what the frozen model "
+            "computed"
+        )
+
+    # -- look ----------------------------------------------------------------------------------------------------------
+
+    def _form_changed(self) -> None:
+        self._show_state()
+        self._show_estimate()
+        self._measure_soon()
+
+    def _state_changed(self) -> None:
+        state = self.controller.state
+        self.status.show_state(state)
+        self._show_state()
+        if state is TrainingState.IDLE:
+            told = "Ready" if self._context.model is not None else "No model is loaded"
+            self.status_told.emit(told, "ready")
+        else:
+            self.status_told.emit(STATUS[state], "busy")
+
+    def _show_state(self) -> None:
+        state, model = self.controller.state, self._context.model
+        active = self.controller.active
+        interrupted = None if active else self.unfinished()
+        able = model is not None and model.capabilities.supports_pass
+        free = able and not active and (not self._context.busy_with or self.controller.measuring)
+        self.form.setEnabled(not active)
+        self.start_button.setVisible(not active)
+        self.start_button.setEnabled(bool(free and self.form.data()))
+        self.start_action.setEnabled(self.start_button.isEnabled())
+        self.resume_button.setVisible(interrupted is not None)
+        self.resume_button.setEnabled(bool(free))
+        if interrupted is not None:
+            self.resume_button.setToolTip(f"Go on with {interrupted.out} where it was")
+        self.resume_action.setEnabled(interrupted is not None and bool(free))
+        self.pause_action.setEnabled(state in (TrainingState.RUNNING, TrainingState.PAUSED))
+        self.pause_action.setText("Go on" if state is TrainingState.PAUSED else "Pause")
+        self.cancel_action.setEnabled(active and state is not TrainingState.STOPPING)
+        if model is not None and not able:
+            self.estimate.setText(f"{model.name} cannot be trained for: {model.capabilities.reason}")
+
+    def _busy_changed(self, busy: str) -> None:
+        self._show_state()
+        if not self.controller.active and not self.controller.measuring:
+            self._show_estimate()
+            if not busy:
+                self._measure_soon()
+
+    def _model_changed(self, model: LanguageModel | None) -> None:
+        self._estimate = self._estimated_for = None
+        self.form.set_model_name(model.name if model is not None else "")
+        self._show_estimate()
+        self._show_state()
+        self._measure_soon()
+
+    def _lookahead_changed(self, lookahead: LookaheadEmbeddings | None) -> None:
+        training = lookahead.training if lookahead is not None else None
+        name = lookahead.origin if lookahead is not None else ""
+        self.plots.set_loaded(training.acceptance if training is not None else (), name)
+
+    def _toggle_pause(self) -> None:
+        if self.controller.state is TrainingState.PAUSED:
+            self.controller.go_on()
+        else:
+            self.controller.pause()
+
+    # -- drag and drop -------------------------------------------------------------------------------------------------
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if not self.controller.active and _text_path([u.toLocalFile() for u in event.mimeData().urls()]):
+            event.acceptProposedAction()
+        else:
+            event.ignore()  # the window may know what to do with it
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        path = _text_path([u.toLocalFile() for u in event.mimeData().urls()])
+        if path:
+            event.acceptProposedAction()
+            self.form.set_data(path)
+
+    # -- parts ---------------------------------------------------------------------------------------------------------
+
+    def _make_start(self) -> None:
+        theme = self._context.theme
+        self.estimate = label("", wrap=True)
+        self.memory = label("", "hint", wrap=True)
+        self.start_button = QPushButton("Start training")
+        self.start_button.setProperty("role", "primary")
+        set_icon(self.start_button, "ph.graduation-cap", theme, "on_accent", "on_accent")
+        self.resume_button = QPushButton("Resume the interrupted run")
+        set_icon(self.resume_button, "ph.arrow-clockwise", theme)
+        self.start_action = QAction("Start training", self)
+        self.resume_action = QAction("Resume the interrupted run", self)
+        self.pause_action = QAction("Pause", self)
+        self.cancel_action = QAction("Cancel", self)
+
+    def _lay_out(self) -> None:
+        body = QWidget()
+        body.setObjectName("scrollBody")
+        column = QVBoxLayout(body)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(8)
+        column.addWidget(self.form)
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidget(body)
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        begin = Card("What it takes")
+        for widget in (self.estimate, self.memory, self.start_button, self.resume_button):
+            begin.body.addWidget(widget)
+        side = QWidget()
+        side.setFixedWidth(FORM_WIDTH)
+        left = QVBoxLayout(side)
+        left.setContentsMargins(0, 0, 0, 0)
+        left.setSpacing(8)
+        left.addWidget(scroll, 1)
+        left.addWidget(begin)
+        right = QVBoxLayout()
+        right.setSpacing(8)
+        right.addWidget(self.status)
+        right.addWidget(self.plots, 1)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(8, 8, 8, 8)
+        layout.setSpacing(8)
+        layout.addWidget(side)
+        layout.addLayout(right, 1)
+
+    def _connect(self) -> None:
+        context, controller = self._context, self.controller
+        self.form.changed.connect(self._form_changed)
+        self.start_button.clicked.connect(self.start)
+        self.resume_button.clicked.connect(self.resume)
+        self.start_action.triggered.connect(self._start_here)
+        self.resume_action.triggered.connect(self._resume_here)
+        self.pause_action.triggered.connect(self._toggle_pause)
+        self.cancel_action.triggered.connect(controller.cancel)
+        self.status.pause_clicked.connect(self._toggle_pause)
+        self.status.cancel_clicked.connect(controller.cancel)
+        self.status.try_clicked.connect(self.try_now)
+        self.status.compare_clicked.connect(self._compare)
+        controller.state_changed.connect(self._state_changed)
+        controller.progressed.connect(self.status.show_progress)
+        controller.reported.connect(self._event)
+        controller.ended.connect(self._ended)
+        controller.estimated.connect(self._estimated)
+        controller.estimate_failed.connect(self.estimate.setText)
+        context.model_changed.connect(self._model_changed)
+        context.lookahead_changed.connect(self._lookahead_changed)
+        context.busy_changed.connect(self._busy_changed)
+
+    def _start_here(self) -> None:
+        self._context.page_requested.emit("train")
+        self.start()
+
+    def _resume_here(self) -> None:
+        self._context.page_requested.emit("train")
+        self.resume()
+
+
+def _text_path(paths: list[str]) -> str:
+    """The first dropped text file or folder of text; "" when there is none (a model folder is the window's)."""
+    for text in paths:
+        path = Path(text)
+        if path.is_dir() and not (path / "config.json").exists():
+            return text
+        if path.is_file() and path.suffix.lower() in readable():
+            return text
+    return ""
+
+
+def _told(finished: Finished, untrained: Acceptance | None) -> tuple[str, str]:
+    """Title and text of a run that is over."""
+    got = finished.acceptance
+    figures = ""
+    if got is not None:
+        figures = f"{got.accepted_per_iteration:.2f} drafts accepted per iteration on held-out text"
+        if untrained is not None:
+            figures += f", {untrained.accepted_per_iteration:.2f} untrained"
+    if _cancelled(finished):
+        file = f" The best so far is {finished.path}." if finished.path is not None else ""
+        return (
+            f"Cancelled after {finished.step} steps",
+            f"The checkpoint is kept: {finished.checkpoint}. Resume goes on where it was.{file}",
+        )
+    return f"Trained for {finished.step} steps ({finished.ending})", f"{figures}. The file: {finished.path}"
+
+
+def _cancelled(finished: Finished) -> bool:
+    from pass_core.training.events import Ending
+
+    return finished.ending is Ending.CANCELLED

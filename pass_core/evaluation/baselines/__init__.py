@@ -1,0 +1,1 @@
+"""Decoders of others that PASS is measured against."""

@@ -1,0 +1,1 @@
+"""Run files: finished generations as JSON."""

@@ -1,0 +1,1 @@
+"""Forward passes of a GPU, captured once as CUDA graphs and replayed."""

@@ -1,0 +1,191 @@
+"""Calls of few sizes over static buffers, each captured once: without launch overhead on CUDA.
+
+Small models are bound by the host on GPUs: launching a call's kernels takes longer than running them. A call is padded
+to a row bucket over a KV bucket (`buckets`), described by one small tensor (`inputs`), and replayed as one graph.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from pass_core.lookahead.embeddings import LookaheadEmbeddings
+from pass_core.models.language_model import LanguageModel
+from pass_core.models.placement import is_spread
+from pass_core.runtime.base import Cache
+from pass_core.runtime.cuda_graphs.buckets import ROW_BUCKETS, row_bucket
+from pass_core.runtime.cuda_graphs.cache import SlotCache, StaticCache
+from pass_core.runtime.cuda_graphs.graphs import Captured, Graphs, Work
+from pass_core.runtime.cuda_graphs.inputs import StaticInputs
+from pass_core.runtime.cuda_graphs.storage import Storage, StoragePool
+from pass_core.runtime.lookahead_parts import LookaheadParts
+from pass_core.runtime.rows import Rows, chain_rows
+from pass_core.runtime.torch_runtime import TorchRuntime
+
+# Largest relative difference of a row's hidden state from the eager call's: rounding, in another order, of all layers.
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.08, torch.float16: 0.02}
+_CHANGING_ROPE = frozenset({"dynamic", "longrope"})
+log = logging.getLogger(__name__)
+
+_Key = tuple[int, Storage, LookaheadParts | None]
+
+
+def why_not(model: LanguageModel) -> str:
+    """Why this model's calls cannot be captured, "" when they can."""
+    if not model.capabilities.supports_pass:
+        return model.capabilities.reason
+    if is_spread(model.model):
+        return "it is spread over several devices"
+    kinds: Any = getattr(getattr(model.base, "rotary_emb", None), "rope_type", "")
+    for kind in kinds.values() if isinstance(kinds, dict) else (kinds,):
+        if kind in _CHANGING_ROPE:
+            return f"its rotary embedding ({kind}) changes with the length"
+    return ""
+
+
+class StaticRuntime(TorchRuntime):
+    """`TorchRuntime` with calls of up to 64 rows captured; larger ones (prompts) are eager.
+
+    A captured call is compared with an eager one before it is used; if it differs or cannot be made, a warning is
+    logged and every call of this runtime is eager from then on.
+
+    Attributes:
+        row_buckets: the numbers of rows that calls are padded to.
+        on_capture: told what is being captured, before each capture (about a tenth of a second on a GPU).
+    """
+
+    row_buckets = ROW_BUCKETS
+
+    def __init__(self, model: LanguageModel, graphs: Graphs) -> None:
+        super().__init__(model)
+        self._graphs = graphs
+        self._pool = StoragePool(len(self._layers))
+        self._inputs: dict[int, StaticInputs] = {}
+        self._columns: dict[int, torch.Tensor] = {}
+        self._captured: dict[_Key, Captured] = {}
+        self._placed: dict[tuple[Any, ...], tuple[LookaheadParts, LookaheadEmbeddings]] = {}
+        self._trouble = ""
+        self.on_capture: Callable[[str], None] | None = None
+
+    @property
+    def description(self) -> str:
+        if self._trouble:
+            return f"{super().description}, {self._graphs.name} off"
+        return f"{self._graphs.name}, {self._words}"
+
+    @property
+    def trouble(self) -> str:
+        """Why calls are eager after all, "" while they are not."""
+        return self._trouble
+
+    def new_cache(self, capacity: int) -> StaticCache:
+        return StaticCache(self._pool, len(self._layers), capacity)
+
+    def warm_up(self) -> None:
+        """Capture the calls that a short text without look-ahead rows makes, unless they are captured already."""
+        most = self.model.capabilities.context_length
+        cache = self.new_cache(most)
+        self.forward(cache, chain_rows(np.zeros(1, dtype=np.int64)))
+        for size in self.row_buckets:
+            if size <= most:
+                self.forward(cache, chain_rows(np.zeros(size, dtype=np.int64)))
+
+    def _place(self, lookahead: LookaheadEmbeddings) -> LookaheadParts:
+        # Files of the same structure share tensors, and with them everything captured.
+        structure = LookaheadParts.structure(lookahead)
+        parts, loaded = self._placed.get(structure, (None, None))
+        if parts is None:
+            parts = super()._place(lookahead)
+        elif loaded is not lookahead:
+            parts.load(lookahead)
+        self._placed[structure] = (parts, lookahead)
+        return parts
+
+    def forward(self, cache: Cache, rows: Rows) -> torch.Tensor:
+        cache = cast(StaticCache, cache)
+        cache.reserve(rows.count)
+        size = row_bucket(rows.count)
+        if self._trouble or size is None or cache.storage is None:
+            return super().forward(cache, rows)
+        parts = self._parts_for(rows)
+        if size not in self._inputs:
+            self._inputs[size] = StaticInputs(size, self._device)
+        inputs = self._inputs[size]
+        with torch.inference_mode():
+            inputs.fill(rows, cache.length, cache.storage.scratch)
+        captured = self._captured.get((size, cache.storage, parts))
+        if captured is None:
+            return self._first(cache, rows, inputs, parts)
+        return self._replay(captured, rows.count)
+
+    @torch.inference_mode()
+    def _replay(self, captured: Captured, count: int) -> torch.Tensor:
+        # A copy: the next replay of any graph may write over the result.
+        return captured.replay()[:count].clone()
+
+    def _first(
+        self, cache: StaticCache, rows: Rows, inputs: StaticInputs, parts: LookaheadParts | None
+    ) -> torch.Tensor:
+        """Capture this kind of call, compare it with an eager one, and return the eager result."""
+        storage = cache.storage
+        assert storage is not None
+        rows_text = "1 row" if inputs.size == 1 else f"{inputs.size} rows"
+        what = f"{rows_text}{' with look-ahead' if parts else ''}, {storage.slots} slots"
+        if self.on_capture is not None:
+            self.on_capture(what)
+        got: torch.Tensor | None = None
+        try:
+            with torch.inference_mode():
+                captured = self._graphs.capture(self._work(inputs, storage, parts))
+            got = self._replay(captured, rows.count)
+            self._captured[inputs.size, storage, parts] = captured
+        except Exception as error:  # whatever a driver, torch or a model's code raises: eager calls need none of it
+            self._give_up(f"{what}: {type(error).__name__}: {error}")
+        expected = super().forward(cache, rows)
+        if got is not None:
+            difference = _difference(got, expected)
+            if not difference <= _TOLERANCE.get(self._dtype, 1e-3):
+                self._give_up(f"{what}: differs from an eager call by {difference:.2g} of a hidden state")
+        return expected
+
+    def _give_up(self, reason: str) -> None:
+        log.warning("%s are off, calls are eager from now on (%s)", self._graphs.name, reason)
+        self._trouble = reason
+        self._captured.clear()
+
+    def _work(self, inputs: StaticInputs, storage: Storage, parts: LookaheadParts | None) -> Work:
+        """The call as operations on tensors that stay in place; returns hidden states [size, hidden]."""
+        if storage.slots not in self._columns:
+            self._columns[storage.slots] = torch.arange(storage.slots, device=self._device)
+        columns = self._columns[storage.slots]
+        slots = SlotCache(storage, inputs.slots)
+
+        def work() -> torch.Tensor:
+            with torch.inference_mode(), contextlib.ExitStack() as inside:
+                states = self.model.input_embedding(inputs.tokens)
+                if parts is not None:
+                    steps, is_lookahead = inputs.lookahead()
+                    states = torch.where(is_lookahead, parts.embeddings.index_select(0, steps), states)
+                    if parts.any_inside:
+                        inside.enter_context(parts.masked(steps, is_lookahead))
+                out = self._base(
+                    inputs_embeds=states[None],
+                    attention_mask=inputs.mask(columns, self._dtype),
+                    position_ids=inputs.positions[None],
+                    **{self._cache_name: slots},
+                    use_cache=True,
+                )
+                return out.last_hidden_state[0]
+
+        return work
+
+
+def _difference(got: torch.Tensor, expected: torch.Tensor) -> float:
+    """The largest over rows of |got - expected| / |expected|; NaN where anything is not finite."""
+    got, expected = got.float(), expected.float()
+    return float(((got - expected).norm(dim=1) / expected.norm(dim=1)).max())

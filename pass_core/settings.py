@@ -1,0 +1,122 @@
+"""What a user may set: validated, immutable, replaceable between two steps of a running generation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+MAX_TOP_K = 200
+MAX_TEMPERATURE = 2.0
+MAX_ROWS = 256  # of one call
+
+
+class SettingsError(ValueError):
+    """A setting is outside its range; the message names the setting, the value and the range."""
+
+
+class Strategy(StrEnum):
+    """How tokens are produced; every strategy gives the model's own output distribution."""
+
+    AUTOREGRESSIVE = "autoregressive"
+    TWO_CALL = "pass-two-call"
+    FUSED = "pass"
+    PROMPT_LOOKUP = "transformers-prompt-lookup"  # transformers' own generate; to be compared with
+
+    @property
+    def uses_lookahead(self) -> bool:
+        """Whether drafts come from look-ahead embeddings."""
+        return self in (Strategy.TWO_CALL, Strategy.FUSED)
+
+
+class Verification(StrEnum):
+    """The rule that accepts or corrects drafts (both lossless)."""
+
+    COUPLED = "coupled"
+    REJECTION = "rejection"
+
+
+class LookaheadPart(StrEnum):
+    """What drafts may be made with besides the embeddings themselves: the file's parts, the model's own bigrams where
+    the file has no sampler (`pass_core.lookahead.bigrams`), and what the text repeats
+    (`pass_core.decoding.repetition_bonus`)."""
+
+    DEEP = "deep"
+    ADAPTER = "adapter"
+    SAMPLER = "sampler"
+    BIGRAMS = "bigrams"
+    REPEATS = "repeats"
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSettings:
+    """Temperature and top-k of the target distribution.
+
+    Attributes:
+        temperature: 0 (greedy) to 2.
+        top_k: number of tokens kept, 1 to 200; 0 keeps the whole vocabulary.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 10
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.temperature <= MAX_TEMPERATURE:
+            raise SettingsError(f"temperature must be between 0 and {MAX_TEMPERATURE:g}, not {self.temperature}")
+        if not 0 <= self.top_k <= MAX_TOP_K:
+            raise SettingsError(f"top-k must be between 1 and {MAX_TOP_K} (or 0 for off), not {self.top_k}")
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingSettings:
+    """Everything that may change while a generation runs.
+
+    Attributes:
+        strategy: autoregressive, pass-two-call, pass (fused) or transformers-prompt-lookup; the last cannot be taken
+            up or left while a generation runs, and its sampling is fixed when it starts.
+        k: look-ahead steps in use; a fused tree is at most k deep. 0 is plain decoding. A k beyond the
+            loaded file's L is reduced to L by the engine (the step's settings show the k in force).
+            transformers-prompt-lookup: tokens copied at a time.
+        sampling: temperature and top-k.
+        verification: coupled (default) or rejection.
+        auto: fused only: the engine chooses tree and row budget from measured costs and may fall back to
+            plain calls; off means always draft k deep within `row_budget`.
+        row_budget: fused only: the most rows one call may carry; None lets the engine choose.
+        prompt_lookup: fused only: merge n-gram matches from the text so far into the tree.
+        disabled_parts: what is left out of drafting, to see what each part brings.
+    """
+
+    strategy: Strategy = Strategy.FUSED
+    k: int = 5
+    sampling: SamplingSettings = SamplingSettings()
+    verification: Verification = Verification.COUPLED
+    auto: bool = True
+    row_budget: int | None = None
+    prompt_lookup: bool = False
+    disabled_parts: frozenset[LookaheadPart] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.k <= 64:
+            raise SettingsError(f"k must be between 0 and 64, not {self.k}")
+        if self.row_budget is not None and not 1 <= self.row_budget <= MAX_ROWS:
+            raise SettingsError(f"the row budget must be between 1 and {MAX_ROWS}, not {self.row_budget}")
+
+
+@dataclass(frozen=True, slots=True)
+class StopConditions:
+    """When a generation ends besides the user's Stop.
+
+    Attributes:
+        max_new_tokens: at most so many tokens are emitted (at least 1).
+        stop_strings: the text ends right before the first of these.
+        ignore_eos: go on past the model's end-of-sequence tokens (for measurements of fixed length).
+    """
+
+    max_new_tokens: int = 256
+    stop_strings: tuple[str, ...] = ()
+    ignore_eos: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise SettingsError(f"max new tokens must be at least 1, not {self.max_new_tokens}")
+        if any(not s for s in self.stop_strings):
+            raise SettingsError("a stop string must not be empty")

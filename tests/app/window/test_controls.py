@@ -1,0 +1,78 @@
+"""Controls give back exactly what they are given, and always a valid value."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from app.theme.apply import ThemeManager
+from app.widgets.basic import SliderField
+from app.widgets.controls import DecodingControls
+from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy, Verification
+
+
+@pytest.fixture
+def controls(theme: ThemeManager, qtbot: QtBot) -> DecodingControls:
+    controls = DecodingControls(theme)
+    qtbot.addWidget(controls)
+    controls.show()
+    return controls
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        DecodingSettings(),
+        DecodingSettings(Strategy.TWO_CALL, 0, SamplingSettings(0.0, 0), Verification.REJECTION, auto=False),
+        DecodingSettings(Strategy.FUSED, 3, SamplingSettings(1.35, 200), row_budget=17, prompt_lookup=True),
+        DecodingSettings(Strategy.AUTOREGRESSIVE, 5, SamplingSettings(2.0, 1)),
+    ],
+)
+def test_settings_survive_the_controls(controls: DecodingControls, settings: DecodingSettings) -> None:
+    stop = StopConditions(300, ("\n\n", "END"), ignore_eos=True)
+    controls.set_settings(settings, stop, 123)
+    assert controls.settings() == settings
+    assert controls.stop_conditions() == stop
+    assert controls.seed() == 123
+
+
+def test_slider_and_spin_box_agree(qtbot: QtBot) -> None:
+    field = SliderField("Temperature", 0, 2, step=0.05, decimals=2)
+    qtbot.addWidget(field)
+    seen: list[float] = []
+    field.changed.connect(seen.append)
+    field.slider.setValue(17)
+    assert field.value() == pytest.approx(0.85)
+    field.spin.setValue(1.23)
+    assert field.value() == 1.23  # the spin box may hold what the slider cannot show
+    assert field.slider.value() == 25
+    assert seen == [pytest.approx(0.85), 1.23]
+
+
+def test_k_ends_at_l(controls: DecodingControls) -> None:
+    controls.set_lookahead_count(8)
+    assert controls.settings().k == 8  # it was at the old end, and stays at the end
+    controls.k.set_value(4)
+    controls.set_lookahead_count(3)
+    assert controls.settings().k == 3
+    assert controls.k.slider.maximum() == 3
+
+
+def test_a_model_that_cannot_draft_runs_plain(controls: DecodingControls) -> None:
+    controls.set_pass_supported(False)
+    assert controls.settings().strategy is Strategy.AUTOREGRESSIVE
+    assert not controls.k.isEnabled()
+
+
+def test_seed_is_kept_or_renewed(controls: DecodingControls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.widgets.controls.random.randrange", lambda n: 4711)
+    controls.after_run()
+    assert controls.seed() == 0
+    controls.reuse.setChecked(False)
+    controls.after_run()
+    assert controls.seed() == 4711
+
+
+def test_the_wheel_does_not_move_a_slider_that_is_only_passed(controls: DecodingControls, qtbot: QtBot) -> None:
+    assert controls.temperature.slider.focusPolicy() == Qt.FocusPolicy.StrongFocus

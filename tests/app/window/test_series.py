@@ -1,0 +1,84 @@
+"""The curves are exact sums of the events."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from app.theme.apply import ThemeManager
+from app.widgets.plots import LivePlots
+from app.widgets.series import WINDOW_TOKENS, RunSeries, describe_change
+from pass_core.decoding.events import DraftSource, DraftStatus, Provenance
+from pass_core.settings import DecodingSettings, LookaheadPart, SamplingSettings, Strategy, Verification
+from tests.app.window.events import draft, step, token
+
+
+def test_overall_and_windowed_rates() -> None:
+    series = RunSeries()
+    for i in range(WINDOW_TOKENS):  # slow, one token a call, every draft rejected
+        series.add(step(i, [token(i, "a")], [draft("x", DraftStatus.REJECTED)], seconds=0.1))
+    n = WINDOW_TOKENS
+    for i in range(WINDOW_TOKENS // 2):  # fast, two tokens a call, every draft accepted
+        pair = [token(n + 2 * i, "b", Provenance.ACCEPTED, depth=1), token(n + 2 * i + 1, "c", Provenance.BONUS)]
+        series.add(step(n + i, pair, [draft("b", DraftStatus.ACCEPTED)], seconds=0.1))
+    assert series.tokens[-1] == 2 * n
+    assert series.speed[n - 1] == pytest.approx(10)
+    assert series.speed[-1] == pytest.approx(20)  # only the fast half is in the window
+    assert series.speed_overall[-1] == pytest.approx(2 * n / (0.1 * 1.5 * n))
+    assert series.acceptance[-1] == 1
+    assert series.acceptance_overall[-1] == pytest.approx(1 / 3)
+    assert series.per_call[-1] == 2
+    assert series.per_call_overall[-1] == pytest.approx(4 / 3)
+
+
+def test_nothing_proposed_is_no_rate() -> None:
+    series = RunSeries()
+    series.add(step(0, [token(0, "a")]))
+    assert math.isnan(series.acceptance[0])
+    assert math.isnan(series.acceptance_overall[0])
+
+
+def test_a_dragged_slider_is_one_mark() -> None:
+    series = RunSeries()
+    base = DecodingSettings(k=5)
+    for i, k in enumerate((5, 5, 4, 3, 2, 2, 2, 5)):
+        series.add(step(i, [token(i, "a")], settings=replace(base, k=k)))
+    assert [(m.tokens, m.text) for m in series.marks] == [(2, "k 5→2"), (7, "k 2→5")]
+
+
+def test_every_change_is_named() -> None:
+    before = DecodingSettings()
+    after = DecodingSettings(
+        strategy=Strategy.TWO_CALL,
+        k=2,
+        sampling=SamplingSettings(0.0, 0),
+        verification=Verification.REJECTION,
+        auto=False,
+        prompt_lookup=True,
+        disabled_parts=frozenset({LookaheadPart.SAMPLER}),
+    )
+    assert describe_change(before, after) == (
+        "fused→two-call, auto off, k 5→2, top-k 10→off, temperature 0.8→0, coupled→rejection, prompt lookup on, "
+        "without sampler"
+    )
+
+
+def test_copied_drafts_stand_apart_by_position(theme: ThemeManager, qtbot: QtBot) -> None:
+    plots = LivePlots(theme)
+    qtbot.addWidget(plots)
+    plots.show()
+    plots.start(3)
+    assert "copied" not in plots._positions_hint.text()
+    copied = replace(draft("b", DraftStatus.ACCEPTED, depth=2, index=1, parent=0), source=DraftSource.LOOKUP)
+    pair = [token(0, "a", Provenance.ACCEPTED, depth=1), token(1, "b", Provenance.ACCEPTED, depth=2), token(2, "c")]
+    plots.add_steps([step(0, pair, [draft("a", DraftStatus.ACCEPTED), copied])])
+    plots.add_steps([step(1, [token(3, "d")], [draft("x", DraftStatus.REJECTED)])])
+    plots.redraw()
+    assert plots.series.copied_by_position == [0, 1]
+    assert plots.positions._bars.opts["height"] == [0.5, 0.0]
+    assert plots.positions._copied.opts["height"] == [0.0, 1.0]
+    assert list(plots.positions._copied.opts["y0"]) == [0.5, 0.0]
+    assert "copied" in plots._positions_hint.text()

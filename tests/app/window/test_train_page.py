@@ -1,0 +1,259 @@
+"""The Train page on a tiny model, with the real trainer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QMimeData, QPoint, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from pytestqt.qtbot import QtBot
+
+from app.engine.session import RunRefused
+from app.state.context import AppContext, GenerationSetup
+from app.state.loader import Loader
+from app.training.controller import TrainingState
+from app.training.page import UNFINISHED, TrainPage
+from app.training.plan import TrainingPlan, check_writable
+from app.widgets.log import LogKeeper
+from app.window import MainWindow
+from pass_core.lookahead.embeddings import load_lookahead
+from pass_core.settings import StopConditions
+from pass_core.training.checkpoint import load_checkpoint
+from pass_core.training.config import TrainingConfig, TrainingError, TrainingKind
+from pass_core.training.events import Ending, Estimate, Evaluated, Finished, StepDone
+
+TIMEOUT = 60_000
+SMALL = TrainingConfig(
+    kind=TrainingKind.EMBEDDINGS,
+    lookahead=3,
+    steps=3,
+    batch=2,
+    rows=12,
+    length=32,
+    warmup=1,
+    evaluate_every=1,
+    evaluate_contexts=12,
+    checkpoint_every=1,
+)
+MANY = 100_000
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """A folder of short documents that differ."""
+    folder = tmp_path / "text"
+    folder.mkdir()
+    for n in range(12):
+        words = " ".join(f"{(n * 37 + i * i) % 997} birds" for i in range(40))
+        (folder / f"{n}.txt").write_text(f"Page {n}. {words}", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def page(ready: AppContext, qtbot: QtBot, text: Path, tmp_path: Path) -> Iterator[TrainPage]:
+    page = TrainPage(ready)
+    qtbot.addWidget(page)
+    page.form.take(TrainingPlan(SMALL, str(text), 12, tmp_path / "made.safetensors"))
+    page.resize(1200, 740)
+    page.show()
+    yield page
+    page.shut_down()
+    qtbot.waitUntil(lambda: not ready.jobs.running(), timeout=TIMEOUT)
+    for thread in threading.enumerate():  # a job is over a moment before its thread
+        if thread.name.startswith("job:"):
+            thread.join(30)
+
+
+def run_to_the_end(page: TrainPage, qtbot: QtBot) -> Finished:
+    with qtbot.waitSignal(page.controller.ended, timeout=TIMEOUT) as ended:
+        page.start()
+    return ended.args[0]
+
+
+def a_step(page: TrainPage, qtbot: QtBot) -> AbstractContextManager[object]:
+    """Waits for the next step to be reported."""
+    return qtbot.waitSignal(
+        page.controller.reported, timeout=TIMEOUT, check_params_cb=lambda e: isinstance(e, StepDone)
+    )
+
+
+def begin_a_long_run(page: TrainPage, qtbot: QtBot) -> None:
+    page.form.budget.set_value("steps")
+    page.form.steps.setValue(MANY)
+    with a_step(page, qtbot):
+        page.start()
+
+
+def test_a_run_reports_and_leaves_a_file_that_loads(page: TrainPage, ready: AppContext, qtbot: QtBot) -> None:
+    events: list[object] = []
+    page.controller.reported.connect(events.append)
+    finished = run_to_the_end(page, qtbot)
+    assert finished.ending is Ending.COMPLETED
+    assert [e.step for e in events if isinstance(e, StepDone)] == [1, 2, 3]
+    assert [e.step for e in events if isinstance(e, Evaluated)] == [0, 3]
+    assert page.plots.steps == [1, 2, 3]
+    assert page.plots.untrained is page.plots.acceptances[0]
+    assert finished.path is not None
+    made = load_lookahead(finished.path)
+    assert made.count == 3
+    assert made.trained
+    assert made.training is not None
+    assert "--look-ahead 3" in made.training.command
+    assert page.status.try_now.isVisible()
+    assert ready.busy_with == ""
+    assert ready.preferences.get(UNFINISHED, {"x": 1}) == {}
+    wanted: list[str] = []
+    ready.load_lookahead_requested.connect(wanted.append)
+    ready.page_requested.connect(wanted.append)
+    page.status.try_now.click()
+    assert wanted == [str(finished.path), "generate"]
+    with qtbot.waitSignal(page.compare_requested) as compared:
+        page.status.compare_clicked.emit("untrained")
+    assert compared.args == ["untrained", str(finished.path)]
+
+
+def test_pause_holds_it_and_go_on_moves_it(page: TrainPage, qtbot: QtBot) -> None:
+    begin_a_long_run(page, qtbot)
+    page.status.pause.click()
+    assert page.controller.state is TrainingState.PAUSED
+    assert page.status.badge.text() == "paused"
+    with a_step(page, qtbot):
+        page.status.pause.click()
+    assert page.controller.state is TrainingState.RUNNING
+
+
+def test_cancel_keeps_a_checkpoint_from_which_it_goes_on(
+    page: TrainPage, ready: AppContext, qtbot: QtBot, tmp_path: Path
+) -> None:
+    begin_a_long_run(page, qtbot)
+    page.status.pause.click()
+    with qtbot.waitSignal(page.controller.ended, timeout=TIMEOUT) as ended:
+        page.status.cancel.click()
+    finished = ended.args[0]
+    assert finished.ending is Ending.CANCELLED
+    assert load_checkpoint(finished.checkpoint).step == finished.step
+    assert str(finished.checkpoint) in page.status.text.text()
+    assert page.resume_button.isVisible()
+    with a_step(page, qtbot):
+        page.resume_button.click()
+    assert page.plots.steps == list(range(1, finished.step + 2))
+    assert not page.resume_button.isVisible()
+
+
+def test_an_interrupted_run_is_found_again_by_another_window(page: TrainPage, ready: AppContext, qtbot: QtBot) -> None:
+    begin_a_long_run(page, qtbot)
+    with qtbot.waitSignal(page.controller.ended, timeout=TIMEOUT):
+        page.controller.cancel()
+    other = TrainPage(ready)
+    qtbot.addWidget(other)
+    plan = other.unfinished()
+    assert plan is not None
+    assert plan.config.steps == MANY
+    with a_step(other, qtbot):
+        other.resume()
+    assert other.plots.untrained is not None
+    with qtbot.waitSignal(other.controller.ended, timeout=TIMEOUT):
+        other.shut_down()
+    plan.checkpoint.unlink()
+    assert other.unfinished() is None
+
+
+def test_generation_is_refused_while_it_trains(page: TrainPage, ready: AppContext, qtbot: QtBot) -> None:
+    ready.set_setup(GenerationSetup("The sea", stop=StopConditions(4)))
+    begin_a_long_run(page, qtbot)
+    with pytest.raises(RunRefused, match="training"):
+        ready.session.start(ready.request())
+    assert ready.busy_with == "training"
+
+
+def test_training_is_refused_while_text_is_generated(page: TrainPage, ready: AppContext, qtbot: QtBot) -> None:
+    ready.session.start(ready.request(GenerationSetup("The sea", stop=StopConditions(200, ignore_eos=True))))
+    with qtbot.waitSignal(ready.error_raised, timeout=TIMEOUT) as raised:
+        page.start()
+    assert "busy with a generation" in raised.args[0].sentence
+    assert page.controller.state is TrainingState.IDLE
+    with qtbot.waitSignal(ready.session.run_finished, timeout=TIMEOUT):
+        ready.session.stop()
+
+
+def test_the_estimate_is_there_before_the_start(page: TrainPage, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(page.controller.estimated, timeout=TIMEOUT) as told:
+        page.page_shown()
+    estimate: Estimate = told.args[1]
+    assert estimate.seconds_per_step > 0
+    assert page.estimate.text().startswith("About ")
+    assert "3 steps" in page.estimate.text()
+    assert "memory" in page.memory.text()
+    page.form.steps.setValue(4)
+    assert "4 steps" in page.estimate.text()
+    page.page_hidden()
+
+
+def test_a_start_during_the_measurement_waits_for_it(page: TrainPage, qtbot: QtBot) -> None:
+    page.measure()
+    assert page.controller.measuring
+    assert run_to_the_end(page, qtbot).ending is Ending.COMPLETED
+
+
+def test_too_little_text_is_said_in_plain_words(
+    page: TrainPage, ready: AppContext, qtbot: QtBot, tmp_path: Path
+) -> None:
+    lonely = tmp_path / "lonely.txt"
+    lonely.write_text("Too short.", encoding="utf-8")
+    page.form.set_data(str(lonely))
+    with qtbot.waitSignal(ready.error_raised, timeout=TIMEOUT) as raised, qtbot.waitSignal(page.controller.ended):
+        page.start()
+    assert "held-out" in raised.args[0].sentence
+    assert "--data" not in raised.args[0].sentence
+    assert page.controller.state is TrainingState.IDLE
+    assert page.start_button.isEnabled()
+
+
+@pytest.mark.filterwarnings("ignore:.*QDragEnterEvent.*:DeprecationWarning")  # there is no other constructor
+def test_text_can_be_dropped(page: TrainPage, text: Path, tmp_path: Path) -> None:
+    page.form.set_data("")
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}", encoding="utf-8")
+    for path, taken in ((model, False), (tmp_path / "file.gguf", False), (text, True), (text / "1.txt", True)):
+        data = QMimeData()
+        data.setUrls([QUrl.fromLocalFile(str(path))])
+        what = (Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier)
+        enter = QDragEnterEvent(QPoint(5, 5), *what)
+        page.dragEnterEvent(enter)
+        assert enter.isAccepted() is taken
+        page.dropEvent(QDropEvent(QPoint(5, 5).toPointF(), *what))
+        assert (page.form.data() == str(path)) is taken
+
+
+def test_a_file_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
+    (tmp_path / "blocked").write_text("a file, not a folder", encoding="utf-8")
+    with pytest.raises(TrainingError, match="Choose another place"):
+        check_writable(tmp_path / "blocked" / "out.safetensors")
+
+
+def test_plans_survive_writing_and_reading(tmp_path: Path) -> None:
+    plan = TrainingPlan(replace(SMALL, minutes=2.5), "self", 40, tmp_path / "a.safetensors")
+    assert TrainingPlan.from_json(plan.to_json()) == plan
+    assert TrainingPlan.from_json("{}") is None
+    assert plan.held_out == 10
+
+
+def test_closing_the_window_ends_the_run_with_a_checkpoint(
+    ready: AppContext, loader: Loader, qtbot: QtBot, text: Path, tmp_path: Path
+) -> None:
+    window = MainWindow(ready, loader, LogKeeper())
+    qtbot.addWidget(window)
+    page = TrainPage(ready)
+    window.add_page("train", "Train", "ph.graduation-cap", page)
+    page.form.take(TrainingPlan(replace(SMALL, checkpoint_every=MANY), str(text), 12, tmp_path / "made.safetensors"))
+    begin_a_long_run(page, qtbot)
+    with qtbot.waitSignal(window.closed, timeout=TIMEOUT):
+        window.close()
+    assert load_checkpoint(tmp_path / "made.checkpoint").step >= 1
+    assert not ready.jobs.running()

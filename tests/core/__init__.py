@@ -1,0 +1,1 @@
+"""Tests of pass_core; the folders mirror it."""

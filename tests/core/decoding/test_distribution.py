@@ -1,0 +1,174 @@
+"""Both rules give exactly the model's distribution: three tokens, enumerated, against thousands of runs."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from pass_core.decoding.events import Provenance
+from pass_core.decoding.fused import FusedStepper
+from pass_core.decoding.state import DecodeState, Stepper
+from pass_core.decoding.two_call import TwoCallStepper
+from pass_core.lookahead.embeddings import LookaheadEmbeddings
+from pass_core.models.language_model import LanguageModel
+from pass_core.sampling.distribution import Distribution
+from pass_core.sampling.noise import Stream
+from pass_core.sampling.rules import CoupledRule, Decision, Proposal, RejectionRule, VerificationRule, rule_for
+from pass_core.settings import DecodingSettings, SamplingSettings, Strategy, Verification
+from tests import tiny
+from tests.core.decoding.engine import MemoRuntime, TokenCache, random_lookahead
+
+RUNS = 20_000
+RUNS_FOR_WRONG = 4_000  # a wrong rule shows with a fifth of them
+VOCABULARY = 6
+PROMPT = (1, 2)
+SAMPLING = SamplingSettings(temperature=0.9, top_k=5)
+
+
+class RedrawRule(CoupledRule):
+    """Wrong: after a mismatch the target is sampled again, which favours what was drafted."""
+
+    def decide(self, target: Distribution, drafts: Sequence[Proposal], seed: int, position: int) -> Decision:
+        right = super().decide(target, drafts, seed, position)
+        if right.accepted is None and drafts:
+            return Decision(target.sample(seed, position, Stream.RESIDUAL), None)
+        return right
+
+
+class TypicalRule(CoupledRule):
+    """Wrong: drafts that are likely enough are taken ("typical acceptance")."""
+
+    def decide(self, target: Distribution, drafts: Sequence[Proposal], seed: int, position: int) -> Decision:
+        for index, draft in enumerate(drafts):
+            if target.prob(draft.token) > 0.1:
+                return Decision(draft.token, index)
+        return super().decide(target, drafts, seed, position)
+
+
+class CorrectFromTargetRule(RejectionRule):
+    """Wrong: the correction is drawn from p instead of norm(max(0, p - q))."""
+
+    @staticmethod
+    def _correction(target: Distribution, draft: Distribution, seed: int, position: int) -> int:
+        return target.sample(seed, position, Stream.RESIDUAL)
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    made = tiny.tiny_llama(vocabulary=VOCABULARY, hidden=16, layers=1, heads=2, peak=0.8)
+    made.runtime = MemoRuntime(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def lookahead(model: LanguageModel) -> LookaheadEmbeddings:
+    return random_lookahead(model, 2)
+
+
+@pytest.fixture(scope="module")
+def joint(model: LanguageModel) -> dict[tuple[int, ...], float]:
+    """Every three tokens and their probability, from whole forward passes and a softmax of this test's own."""
+
+    def after(context: tuple[int, ...]) -> np.ndarray:
+        logits = model.model(torch.tensor([context])).logits[0, -1].double().numpy() / SAMPLING.temperature
+        logits[np.argsort(logits)[: VOCABULARY - SAMPLING.top_k]] = -np.inf
+        weights = np.exp(logits - logits.max())
+        return weights / weights.sum()
+
+    known = {c: after((*PROMPT, *c)) for n in range(3) for c in itertools.product(range(VOCABULARY), repeat=n)}
+    return {
+        (a, b, c): known[()][a] * known[(a,)][b] * known[(a, b)][c]
+        for a, b, c in itertools.product(range(VOCABULARY), repeat=3)
+    }
+
+
+def first_three(
+    model: LanguageModel,
+    lookahead: LookaheadEmbeddings,
+    settings: DecodingSettings,
+    rule: VerificationRule | None,
+    seeds: range,
+) -> tuple[Counter[tuple[int, ...]], int]:
+    """How often each three tokens came first, and how many of them were accepted drafts."""
+    seen: Counter[tuple[int, ...]] = Counter()
+    accepted = 0
+    runtime: MemoRuntime = model.runtime
+    runtime.use_lookahead(lookahead)
+    chosen = rule or rule_for(settings.verification)
+    for seed in seeds:
+        cache = TokenCache(64, PROMPT[:-1])
+        state = DecodeState(runtime, cache, list(PROMPT), seed, 64, lookahead)
+        # The strategies themselves, without the events of the loop, which would take half of the time.
+        if settings.strategy is Strategy.FUSED:
+            stepper: Stepper = FusedStepper(model)
+        else:
+            stepper = TwoCallStepper(lambda token: False, lambda: False)
+        while len(state.tokens) < len(PROMPT) + 3:
+            state.begin_step()
+            state.remaining = len(PROMPT) + 5 - len(state.tokens)  # room for drafts of full depth
+            emitted = stepper.step(state, settings, chosen).emitted
+            state.tokens += [e.token for e in emitted]
+            accepted += sum(e.provenance is Provenance.ACCEPTED for e in emitted)
+        seen[tuple(state.tokens[len(PROMPT) : len(PROMPT) + 3])] += 1
+    return seen, accepted
+
+
+def p_value(seen: Counter[tuple[int, ...]], joint: dict[tuple[int, ...], float]) -> float:
+    """Chi-square test of the counts; triples expected fewer than five times count as one cell."""
+    impossible = {t for t, p in joint.items() if p == 0.0}
+    assert not impossible & set(seen), "a token outside the top-k was emitted"
+    runs = seen.total()
+    expected = {t: p * runs for t, p in joint.items() if p > 0.0}
+    common = [t for t, e in expected.items() if e >= 5]
+    observed_cells = [seen[t] for t in common]
+    expected_cells = [expected[t] for t in common]
+    rest = runs - sum(expected_cells)
+    if rest >= 5:
+        observed_cells.append(runs - sum(observed_cells))
+        expected_cells.append(rest)
+    else:
+        expected_cells = [e * sum(observed_cells) / sum(expected_cells) for e in expected_cells]
+    assert len(expected_cells) > 50
+    return float(chisquare(observed_cells, expected_cells).pvalue)
+
+
+CASES = {
+    "two-call coupled": DecodingSettings(Strategy.TWO_CALL, 2, SAMPLING, Verification.COUPLED),
+    "two-call rejection": DecodingSettings(Strategy.TWO_CALL, 2, SAMPLING, Verification.REJECTION),
+    "fused coupled": DecodingSettings(Strategy.FUSED, 2, SAMPLING, Verification.COUPLED, auto=False, row_budget=6),
+    "fused rejection": DecodingSettings(Strategy.FUSED, 2, SAMPLING, Verification.REJECTION, auto=False),
+}
+
+
+@pytest.mark.timeout(1200)  # some ten seconds alone, minutes on a machine that is busy
+@pytest.mark.parametrize("case", CASES)
+def test_three_tokens_have_the_models_joint_distribution(
+    case: str, model: LanguageModel, lookahead: LookaheadEmbeddings, joint: dict[tuple[int, ...], float]
+) -> None:
+    # Different seeds for each case: under the coupled rule the same ones would give the same texts.
+    first = list(CASES).index(case) * RUNS
+    seen, accepted = first_three(model, lookahead, CASES[case], None, range(first, first + RUNS))
+    assert accepted > RUNS // 5, "too few accepted drafts to test anything"
+    assert p_value(seen, joint) > 0.001
+
+
+WRONG: dict[str, tuple[str, VerificationRule]] = {
+    "redraw": ("fused coupled", RedrawRule()),
+    "typical": ("two-call coupled", TypicalRule()),
+    "correction from p": ("fused rejection", CorrectFromTargetRule()),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_same_test_rejects_wrong_rules(
+    name: str, model: LanguageModel, lookahead: LookaheadEmbeddings, joint: dict[tuple[int, ...], float]
+) -> None:
+    case, rule = WRONG[name]
+    seen, _ = first_three(model, lookahead, CASES[case], rule, range(RUNS_FOR_WRONG))
+    assert p_value(seen, joint) < 1e-6

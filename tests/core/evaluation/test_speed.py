@@ -1,0 +1,161 @@
+"""The benchmark on a tiny model, its bookkeeping, and its files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from pass_core.evaluation.baselines.contestants import Measurement
+from pass_core.evaluation.environment import environment_of
+from pass_core.evaluation.export import to_csv, to_json, to_markdown, to_svg
+from pass_core.evaluation.prompts import Prompt
+from pass_core.evaluation.report import make_report, summarise
+from pass_core.evaluation.roofline import call_bytes
+from pass_core.evaluation.speed import (
+    Benchmark,
+    BenchmarkEnded,
+    BenchmarkPlan,
+    PlanError,
+    Sample,
+    SampleMeasured,
+    contestants_for,
+)
+from pass_core.evaluation.state import StateMismatch
+from pass_core.models.language_model import LanguageModel
+from pass_core.models.shipped import untrained_lookahead
+from pass_core.progress import CancelToken
+from pass_core.settings import Strategy
+from tests.tiny import tiny_llama
+
+PROMPTS = (Prompt("prose", "a", "Once upon a"), Prompt("prose", "b", "The sea was"), Prompt("code", "c", "def f(x):"))
+FIELD = contestants_for([Strategy.AUTOREGRESSIVE, Strategy.TWO_CALL, Strategy.FUSED], [1, 2], lookup=True)
+PLAN = BenchmarkPlan(FIELD, PROMPTS, temperatures=(0.8,), new_tokens=12, roofline=False)
+
+
+def run(benchmark: Benchmark, cancel: CancelToken | None = None) -> list[Sample]:
+    return [e.sample for e in benchmark.run(cancel) if isinstance(e, SampleMeasured)]
+
+
+def sample(contestant: str, prompt: str, ms: float, repeat: int = 0, text: str = "t") -> Sample:
+    m = Measurement(10, 10, 5, 5, 5, 20, 0.01, ms / 100, (4, 1), (5, 4), text)
+    return Sample(contestant, "prose", prompt, 0.8, repeat, m)
+
+
+def test_every_combination_is_measured_and_ours_write_one_text(tiny_model: LanguageModel) -> None:
+    benchmark = Benchmark(tiny_model, PLAN, {"best": untrained_lookahead(tiny_model)})
+    samples = run(benchmark)
+    assert len({s.key for s in samples}) == len(samples) == len(FIELD) * 3
+    report = make_report(environment_of(tiny_model), PLAN, samples, complete=True)
+    assert len(report.results) == len(FIELD) * 3  # prose, code, all
+    for result in report.results:
+        if result.contestant.source.value == "ours":
+            assert result.same_text == result.compared == result.runs
+            assert result.speedup_vs_autoregressive is not None
+        assert result.speedup_vs_transformers is not None
+    by_label = {r.contestant.label: r for r in report.results if r.prompt_set == "all"}
+    assert by_label["autoregressive"].tokens_per_call == 1.0
+    assert by_label["transformers generate"].tokens_per_call == 1.0
+
+
+def test_first_place_rotates(tiny_model: LanguageModel) -> None:
+    plan = replace(PLAN, contestants=FIELD[:2])
+    order = [s.contestant for s in run(Benchmark(tiny_model, plan, {"best": untrained_lookahead(tiny_model)}))]
+    a, b = FIELD[0].label, FIELD[1].label
+    assert order == [a, b, b, a, a, b]
+
+
+def test_rounds_are_balanced_over_sets() -> None:
+    assert [r.prompt.title for r in PLAN.rounds] == ["a", "c", "b"]
+
+
+def test_cancelled_run_keeps_what_is_done_and_goes_on(tiny_model: LanguageModel, tmp_path: Path) -> None:
+    state = tmp_path / "state.jsonl"
+    lookaheads = {"best": untrained_lookahead(tiny_model)}
+    cancel = CancelToken()
+    first: list[Sample] = []
+    for event in Benchmark(tiny_model, PLAN, lookaheads, state=state).run(cancel):
+        if isinstance(event, SampleMeasured):
+            first.append(event.sample)
+            if len(first) == 4:
+                cancel.cancel()
+    assert event == BenchmarkEnded(False, "cancelled")
+    with state.open("ab") as file:
+        file.write(b'{"contestant": "cut sho')
+    again = Benchmark(tiny_model, PLAN, lookaheads, state=state)
+    samples = run(again)
+    assert samples[:4] == first
+    assert len({s.key for s in samples}) == len(samples) == len(FIELD) * 3
+    with pytest.raises(StateMismatch, match="new_tokens"):
+        Benchmark(tiny_model, replace(PLAN, new_tokens=13), lookaheads, state=state)
+
+
+def test_another_file_is_not_overwritten(tiny_model: LanguageModel, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("mine\n")
+    with pytest.raises(StateMismatch, match="not a state file"):
+        Benchmark(tiny_model, PLAN, {"best": untrained_lookahead(tiny_model)}, state=path)
+    assert path.read_text() == "mine\n"
+
+
+def test_speedups_are_paired_by_prompt() -> None:
+    plan = replace(PLAN, contestants=FIELD[:2])
+    a, b = FIELD[0].label, FIELD[1].label
+    samples = [sample(a, "a", 10), sample(b, "a", 5), sample(a, "b", 40), sample(b, "b", 20), sample(b, "only", 1)]
+    base, fast = (r for r in summarise(plan, samples) if r.prompt_set == "prose")
+    assert base.speedup_vs_autoregressive is not None
+    assert base.speedup_vs_autoregressive.median == 1.0
+    assert fast.speedup_vs_autoregressive is not None
+    assert fast.speedup_vs_autoregressive.median == pytest.approx(2.0)
+    assert fast.speedup_vs_autoregressive.count == 2
+    assert fast.speedup_vs_transformers is None
+    assert fast.acceptance_by_position == (0.8, 0.25)
+    assert fast.compared == 2
+
+
+def test_repeats_of_a_prompt_are_one_observation() -> None:
+    plan = replace(PLAN, contestants=FIELD[:2])
+    samples = [sample(FIELD[0].label, "a", 10, r) for r in range(3)] + [
+        sample(FIELD[1].label, "a", 5, r) for r in range(3)
+    ]
+    fast = next(r for r in summarise(plan, samples) if r.contestant == FIELD[1])
+    assert fast.ms_per_token.count == 1
+    assert fast.runs == 3
+
+
+def test_files_have_what_they_promise(tiny_model: LanguageModel) -> None:
+    samples = run(Benchmark(tiny_model, PLAN, {"best": untrained_lookahead(tiny_model)}))
+    report = make_report(environment_of(tiny_model, command="bench"), PLAN, samples)
+    raw = json.loads(to_json(report))
+    assert raw["environment"]["model"] == "tiny-llama"
+    needed = {"strategy", "k", "source", "prompt_set", "temperature", "ms_per_token", "tokens_per_call"}
+    needed |= {"accepted_per_iteration", "speedup_vs_autoregressive", "speedup_vs_transformers"}
+    assert all(needed <= r.keys() for r in raw["results"])
+    assert set(raw["results"][0]["ms_per_token"]) == {"median", "low", "high"}
+    assert Sample.from_dict(raw["samples"][0]) == samples[0]
+    assert len(list(csv.DictReader(io.StringIO(to_csv(report))))) == len(report.results)
+    assert "| autoregressive |" in to_markdown(report)
+    drawing = ElementTree.fromstring(to_svg(report))
+    assert drawing.tag.endswith("svg")
+    assert any("best" in (t.text or "") for t in drawing.iter() if t.tag.endswith("text"))
+
+
+def test_impossible_plans_are_refused(tiny_model: LanguageModel) -> None:
+    with pytest.raises(PlanError, match="room for"):
+        Benchmark(tiny_model, replace(PLAN, new_tokens=250), {"best": untrained_lookahead(tiny_model)})
+    with pytest.raises(PlanError, match="look-ahead"):
+        Benchmark(tiny_model, PLAN, {})
+    with pytest.raises(PlanError, match="twice"):
+        replace(PLAN, contestants=(FIELD[0], FIELD[0]))
+
+
+def test_untied_embedding_tables_are_not_read_by_a_call() -> None:
+    tied, untied = tiny_llama(tie=True), tiny_llama(tie=False)
+    assert call_bytes(tied) == tied.weight_bytes()
+    table = untied.input_embedding.weight
+    assert call_bytes(untied) == untied.weight_bytes() - table.numel() * table.element_size()

@@ -1,0 +1,122 @@
+"""The measured cost of a call: between and beyond the measured points, kept in the user's cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pass_core.decoding.loop import prepare
+from pass_core.runtime import cost
+from pass_core.runtime.cost import CostModel, cost_for, measure
+from pass_core.runtime.cuda_graphs.graphs import Rerun
+from pass_core.runtime.cuda_graphs.runtime import StaticRuntime
+from pass_core.runtime.torch_runtime import TorchRuntime
+from tests import tiny
+
+
+def test_linear_between_the_points_and_beyond_the_last() -> None:
+    model = CostModel({1: 10.0, 5: 14.0, 9: 14.0, 17: 30.0})
+    assert model(1) == model.table(3)[0] == 10.0
+    assert model(3) == 12.0
+    assert model(7) == 14.0
+    assert model(13) == 22.0
+    assert model(25) == pytest.approx(46.0)
+
+
+def test_noise_in_the_measurement_never_makes_more_rows_cheaper() -> None:
+    table = CostModel({1: 10.0, 2: 9.0, 4: 12.0, 8: 11.0}).table(20)
+    assert table.shape == (21,)
+    assert (np.diff(table) >= 0).all()
+
+
+def test_one_point_is_enough() -> None:
+    assert CostModel({1: 3.0})(40) == 3.0
+
+
+def test_measuring_gives_a_time_for_each_size() -> None:
+    model = tiny.tiny_llama()
+    got = measure(TorchRuntime(model), rows=(1, 3), context=8, repeats=2, vocabulary=64)
+    assert sorted(got.seconds) == [1, 3]
+    assert min(got.seconds.values()) > 0
+
+
+def test_rows_that_are_padded_cost_what_their_bucket_costs() -> None:
+    runtime = StaticRuntime(tiny.tiny_llama(), Rerun())
+    got = measure(runtime, context=8, repeats=1, vocabulary=64)
+    assert set(got.seconds) == {1, 2, 3, 4, 5, 8, 9, 16, 17, 24, 25, 32, 33, 48, 49, 64}
+    assert all(got.seconds[a] == got.seconds[b] for a, b in ((3, 4), (5, 8), (9, 16), (49, 64)))
+
+
+def test_preparing_tells_what_is_captured() -> None:
+    model = tiny.tiny_llama()
+    model.runtime = StaticRuntime(model, Rerun())
+    said: list[str] = []
+    prepare(model, lambda report: said.append(report.stage))
+    assert "Capturing calls (1 row, 256 slots)" in said
+    assert model.runtime.on_capture is None
+    said.clear()
+    prepare(model, lambda report: said.append(report.stage))
+    assert said == []
+
+
+def test_a_measured_table_is_kept_and_a_damaged_one_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "cache_folder", lambda: tmp_path)
+    measured = cost_for(tiny.tiny_llama())
+    (path,) = (tmp_path / "cost").iterdir()
+    assert path.suffix == ".json"
+
+    def refuse(*_: object, **__: object) -> CostModel:
+        raise AssertionError("measured again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cost, "measure", refuse)
+        assert cost_for(tiny.tiny_llama()).seconds == pytest.approx(measured.seconds)
+    for damaged in ("", "[]", '{"1": "x"}', '{"1": 0.0}'):
+        path.write_text(damaged)
+        assert cost_for(tiny.tiny_llama()).seconds
+        assert path.read_text() != damaged
+
+
+def test_a_model_keeps_its_table() -> None:
+    model = tiny.tiny_llama()
+    model.cost = CostModel({1: 1.0})
+    assert cost_for(model) is model.cost
+
+
+def test_observed_calls_move_the_table_near_them_and_a_disturbed_one_hardly() -> None:
+    cost = CostModel({1: 1.0, 8: 2.0, 16: 4.0})
+    cost.observe(8, 2.0)
+    before = cost.table(16).copy()
+    for _ in range(60):
+        cost.observe(15, 3.0)
+    after = cost.table(16)
+    assert after[15] == pytest.approx(3.0, rel=0.02)
+    assert after[1] == before[1]
+    assert after[8] == before[8]
+    cost.observe(8, 1000.0)
+    assert cost(8) == pytest.approx(2.0 * 1.05)
+    assert cost.seconds == {1: 1.0, 8: 2.0, 16: 4.0}, "what was measured stays"
+
+
+def test_a_faster_large_call_shows_that_smaller_ones_are_fast_too() -> None:
+    cost = CostModel({1: 3.0, 16: 4.0})
+    for _ in range(80):
+        cost.observe(16, 1.0)
+    assert cost(1) == pytest.approx(1.0, rel=0.02)
+
+
+def test_sizes_not_seen_for_a_while_are_tried_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("pass_core.runtime.cost.time.monotonic", lambda: clock[0])
+    cost = CostModel({1: 1.0, 8: 2.0, 16: 4.0})
+    cost.observe(16, 4.0)
+    assert [cost.stale((16, 8, 1)) for _ in range(3)] == [8, 1, None]
+    clock[0] += 60
+    assert [cost.stale((16, 8, 1)) for _ in range(4)] == [16, 8, 1, None]
+    # What was not seen for a while is believed at once, or nearly.
+    cost.observe(8, 1.0)
+    assert cost(8) == pytest.approx(1.5)

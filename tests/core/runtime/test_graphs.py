@@ -1,0 +1,99 @@
+"""The order of a capture's steps, with torch.cuda played by a recorder: no GPU takes part."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+
+from pass_core.runtime.cuda_graphs.graphs import CudaGraphs
+
+DEVICE = torch.device("cuda", 0)
+
+
+class FakeCuda:
+    """What CudaGraphs uses of torch.cuda. `stream` is the current one."""
+
+    def __init__(self, fails: bool) -> None:
+        self.fails = fails
+        self.current = "main"
+        self.log: list[str] = []
+
+    @contextmanager
+    def stream(self, stream: Any) -> Generator[None]:
+        before, self.current = self.current, str(stream)
+        try:
+            yield
+        finally:
+            self.current = before
+
+    @contextmanager
+    def device(self, device: torch.device) -> Generator[None]:
+        yield
+
+    @contextmanager
+    def graph(self, graph: Any, pool: Any, capture_error_mode: str) -> Generator[None]:
+        assert (pool, capture_error_mode) == ("pool", "thread_local")
+        before, self.current = self.current, "capture"
+        self.log.append("begin")
+        yield
+        if self.fails:
+            raise RuntimeError("capture invalidated")  # as torch does: the stream is not put back
+        self.log.append("end")
+        self.current = before
+
+    def current_stream(self, device: Any = None) -> Any:
+        return _Stream(self.current)
+
+    def Stream(self, device: Any) -> Any:
+        return _Stream("aside")
+
+    def CUDAGraph(self) -> Any:
+        return self
+
+    def replay(self) -> None:
+        self.log.append("replay")
+
+    def graph_pool_handle(self) -> str:
+        return "pool"
+
+
+class _Stream(str):
+    def wait_stream(self, other: Any) -> None:
+        return None
+
+
+@pytest.fixture(params=[False, True], ids=["works", "fails"])
+def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    fake = FakeCuda(request.param)
+    for name in ("stream", "device", "graph", "current_stream", "Stream", "CUDAGraph", "graph_pool_handle"):
+        assert hasattr(torch.cuda, name)
+        monkeypatch.setattr(torch.cuda, name, getattr(fake, name))
+    return fake
+
+
+def test_a_call_warms_up_aside_is_captured_once_and_leaves_the_stream_as_it_was(cuda: FakeCuda) -> None:
+    ran: list[str] = []
+
+    def work() -> torch.Tensor:
+        ran.append(cuda.current)
+        return torch.ones(1)
+
+    graphs = CudaGraphs(DEVICE)
+    if cuda.fails:
+        with pytest.raises(RuntimeError, match="invalidated"):
+            graphs.capture(work)
+    else:
+        captured = graphs.capture(work)
+        assert captured.replay() is captured.replay()
+        assert cuda.log == ["begin", "end", "replay", "replay"]
+    assert ran == ["aside", "aside", "capture"]
+    assert cuda.current == "main"
+
+
+def test_torch_takes_what_it_is_given() -> None:
+    assert {"cuda_graph", "pool", "capture_error_mode"} <= set(inspect.signature(torch.cuda.graph.__init__).parameters)

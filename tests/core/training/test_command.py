@@ -1,0 +1,71 @@
+"""`train` from the command line: a file from a folder of text, its figures, and plain refusals."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from pass_core.cli.main import main
+from pass_core.lookahead.embeddings import load_lookahead
+from tests import tiny
+
+
+@pytest.fixture
+def folders(tmp_path: Path, private_cache: Path) -> tuple[Path, Path]:
+    """(a tiny model's folder, a folder of texts)."""
+    model = tiny.save(tiny.tiny_llama(tokenizer=True), tmp_path / "model")
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    rng = random.Random(0)
+    for i in range(30):
+        words = ("".join(rng.choices("abcdefgh", k=4)) for _ in range(60))
+        (texts / f"{i}.txt").write_text(" ".join(words), encoding="utf-8")
+    return model, texts
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", *arguments])
+    return int(ended.value.code or 0)
+
+
+def test_trains_measures_and_continues(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, texts = folders
+    out = tmp_path / "mine.safetensors"
+    common = ["--model", str(model), "--data", str(texts), "--device", "cpu", "--length", "48", "--rows", "24"]
+    common += ["--contexts", "30"]
+    made = ["--out", str(out), "--kind", "deep", "--sampler", "--sampler-inner", "8", "-L", "3"]
+    assert run(*common, *made, "--steps", "6", "--evaluate-every", "3") == 0
+    said = capsys.readouterr().out
+    assert "are held out. Memory" in said
+    assert "step 6/6" in said
+    assert "held out after 3" in said
+    lookahead = load_lookahead(out)
+    assert [p.name for p in lookahead.parts()] == ["embeddings", "deep", "sampler"]
+    assert lookahead.count == 3
+    assert lookahead.training is not None
+    assert "texts" in lookahead.training.data
+    assert run(*common, "--evaluate", str(out)) == 0
+    assert "places that decoding meets" in capsys.readouterr().out
+    again = tmp_path / "again.safetensors"
+    assert run(*common, "--out", str(again), "--init", str(out), "-L", "4", "--steps", "2") == 0
+    assert load_lookahead(again).count == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--out FILE"),
+        (("--out", "x.bin"), "must end with .safetensors"),
+        (("--out", "x.safetensors", "-L", "40"), "between 1 and 16"),
+    ],
+)
+def test_refusals_are_plain(arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*arguments) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert message in said
+    assert "Traceback" not in said
