@@ -6,6 +6,7 @@ PyTorch reorders a weight at every call of `nn.Linear`; with a handful of rows t
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Generator
 from typing import Any, cast
@@ -30,9 +31,9 @@ def pack_linears(model: LanguageModel) -> bool:
         return False
     if model.quantization or is_spread(model.model):
         return False
-    operators: Any = torch.ops.mkldnn
-    if not (torch.backends.mkldnn.is_available() and hasattr(operators, "_linear_pointwise")):
+    if not can_pack(model.dtype):
         return False
+    operators: Any = torch.ops.mkldnn
     linears = [m for m in model.model.modules() if type(m) is nn.Linear]
     needed = sum(m.weight.numel() * m.weight.element_size() for m in linears)
     if needed * 2 > psutil.virtual_memory().available:
@@ -43,6 +44,24 @@ def pack_linears(model: LanguageModel) -> bool:
             packed = operators._reorder_linear_weight(module.weight.detach(), _ROWS_HINT)
         cast(Any, module).forward = _packed_forward(module, packed)
     return True
+
+
+@functools.cache
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether this processor and this torch pack weights of a dtype, tried on a small one.
+
+    oneDNN packs bfloat16 only where AVX-512 or AVX-NE-CONVERT is; elsewhere it raises.
+    """
+    operators: Any = torch.ops.mkldnn
+    if not (torch.backends.mkldnn.is_available() and hasattr(operators, "_linear_pointwise")):
+        return False
+    try:
+        packed = operators._reorder_linear_weight(torch.ones(16, 16, dtype=dtype), _ROWS_HINT)
+        product = operators._linear_pointwise(torch.ones(1, 16, dtype=dtype), packed, None, "none", [], "")
+    except RuntimeError as error:
+        log.info("linear layers stay unpacked: %s", error)
+        return False
+    return bool((product == 16).all())
 
 
 def _packed_forward(module: nn.Linear, packed: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
