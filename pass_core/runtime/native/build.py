@@ -53,7 +53,8 @@ def _target(compiler: str) -> Path:
     """Where the library of this source, compiler and processor is kept."""
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=_TIMEOUT, check=True).stdout
     digest = hashlib.sha256()
-    sources = [path.read_bytes() for path in sorted((_SOURCE, *_SOURCE.parent.glob("*.h")))]
+    folder = _SOURCE.parent
+    sources = [path.read_bytes() for path in sorted((*folder.glob("*.cpp"), *folder.glob("*.h")))]
     for part in (*sources, version, " ".join(_FLAGS).encode(), _processor().encode()):
         digest.update(hashlib.sha256(part).digest())
     return cache_folder() / "native" / f"native-{digest.hexdigest()[:16]}.so"
