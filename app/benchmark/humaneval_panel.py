@@ -38,8 +38,9 @@ from pass_core.evaluation.humaneval import (
     sentences,
 )
 from pass_core.evaluation.sandbox import Verdict, protections
-from pass_core.evaluation.state import StateMismatch, write_atomically
+from pass_core.evaluation.state import StateMismatch
 from pass_core.evaluation.statistics import Interval
+from pass_core.files import write_atomically
 from pass_core.models.shipped import untrained_lookahead
 from pass_core.progress import Progress
 from pass_core.settings import Verification

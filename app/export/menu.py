@@ -13,6 +13,7 @@ from app.export.clipboard import copy_coloured, copy_plain
 from app.export.page import run_page
 from app.export.tables import steps_csv, tokens_csv
 from app.state.context import AppContext
+from pass_core.files import write_atomically
 from pass_core.records.runs import RunRecord, dumps_record, save_record
 
 
@@ -44,12 +45,12 @@ def write(record: RunRecord, kind: Kind, path: Path) -> None:
     """Write a run's file.
 
     Raises:
-        OSError: the file cannot be written.
+        WriteError: with the reason.
     """
     if kind.suffix == ".json":
         save_record(record, path)
     else:
-        path.write_text(kind.render(record), encoding="utf-8", newline="")
+        write_atomically(path, kind.render(record), private=True)
 
 
 def export_menu(context: AppContext, parent: QWidget, record: Callable[[Callable[[RunRecord], None]], None]) -> QMenu:
@@ -80,8 +81,7 @@ def _ask_and_write(context: AppContext, parent: QWidget, kind: Kind, record: Run
         try:
             write(record, kind, path)
         except OSError as error:
-            reason = error.strerror or error
-            context.report_error(f"{path} could not be written ({reason}). Choose another folder.", error)
+            context.report_error(str(error), error)
         else:
             context.notify(f"Exported to {path}.")
 

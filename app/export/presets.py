@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import platformdirs
 
+from pass_core.files import write_atomically
 from pass_core.records.runs import BrokenRecord, settings_from_dict, settings_to_dict, stop_from_dict, stop_to_dict
 from pass_core.settings import DecodingSettings, StopConditions
 
@@ -122,13 +122,12 @@ class PresetFolder:
 
 
 def save_preset(preset: Preset, path: Path) -> None:
-    """Write a preset file atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(dumps_preset(preset), encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a preset file atomically.
+
+    Raises:
+        WriteError: with the reason.
+    """
+    write_atomically(path, dumps_preset(preset))
 
 
 def load_preset(path: Path) -> Preset:

@@ -109,7 +109,7 @@ def carry_out(plan: TrainingPlan, model: LanguageModel, control: JobControl, pau
     Raises:
         TrainingError: the run cannot start or go on. Cancelled: while the text was read or written.
     """
-    from pass_core.models.storage import cache_folder
+    from pass_core.files import cache_folder
     from pass_core.training.selfwritten import SelfPlan, make_corpus
     from pass_core.training.trainer import TrainingOptions, prepare, train
 

@@ -234,7 +234,7 @@ def _run(
 
 def _write(report: Report, outputs: Mapping[str, Path | None]) -> None:
     from pass_core.evaluation import export
-    from pass_core.evaluation.state import write_atomically
+    from pass_core.files import write_atomically
 
     makers = {".json": export.to_json, ".csv": export.to_csv, ".md": export.to_markdown, ".svg": export.to_svg}
     for kind, path in outputs.items():

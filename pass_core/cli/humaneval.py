@@ -64,7 +64,7 @@ def humaneval(
     from pass_core.evaluation.environment import environment_of
     from pass_core.evaluation.humaneval import WRITERS, HumanEval, HumanEvalPlan
     from pass_core.evaluation.sandbox import Limits
-    from pass_core.evaluation.state import write_atomically
+    from pass_core.files import write_atomically
 
     plan = HumanEvalPlan(
         samples=samples,

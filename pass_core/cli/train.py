@@ -111,9 +111,9 @@ def train(
         patience=patience,
     )
     from pass_core.decoding.loop import prepare_drafts
+    from pass_core.files import cache_folder
     from pass_core.lookahead.embeddings import load_lookahead
     from pass_core.models.loading import load_model
-    from pass_core.models.storage import cache_folder
     from pass_core.training.processes import Processes
     from pass_core.training.selfwritten import SelfPlan, make_corpus
     from pass_core.training.trainer import Trainer, TrainingOptions, measure_file, prepare

@@ -113,7 +113,7 @@ def _run(lab: LosslessnessLab, cancel: CancelToken, quiet: bool) -> tuple[list[C
 
 def _write(path: Path, lab: LosslessnessLab, label: str, checks: list[Check], end: VerificationEnded) -> None:
     from pass_core.evaluation.environment import environment_of
-    from pass_core.evaluation.state import write_atomically
+    from pass_core.files import write_atomically
 
     report: dict[str, Any] = {
         "format": "pass-losslessness",

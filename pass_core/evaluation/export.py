@@ -13,8 +13,9 @@ from pass_core.evaluation.environment import machine_line
 from pass_core.evaluation.figure import time_per_token_svg
 from pass_core.evaluation.report import ALL_SETS, Report, Result
 from pass_core.evaluation.roofline import Roofline
-from pass_core.evaluation.state import JsonDict, write_atomically
+from pass_core.evaluation.state import JsonDict
 from pass_core.evaluation.statistics import Interval
+from pass_core.files import write_atomically
 
 COLUMNS: tuple[str, ...] = (
     "source",

@@ -87,15 +87,3 @@ class StateFile:
                 f"{self.path.name} was begun with other choices ({', '.join(differing)} differ). "
                 "Repeat them to go on with it, or choose another file to start anew."
             )
-
-
-def write_atomically(path: str | Path, data: str | bytes) -> None:
-    """Replace a file in one go, so that a reader never sees half of it."""
-    path = Path(path).expanduser()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

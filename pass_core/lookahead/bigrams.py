@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from pass_core.models.storage import keep
+from pass_core.files import keep
 
 WEIGHT = 0.7
 COMMON = 0.7

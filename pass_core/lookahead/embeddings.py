@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,8 +28,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
+from pass_core.files import write_atomically
 from pass_core.settings import LookaheadPart
 
 FORMAT = "pass-lookahead"
@@ -217,13 +217,11 @@ class LookaheadEmbeddings:
         )
 
     def save(self, path: str | Path, dtype: torch.dtype | None = torch.bfloat16) -> None:
-        """Write the file atomically (a temporary neighbour, then a rename).
+        """Write the file atomically.
 
         Args:
             dtype: what to store; None keeps each tensor's own dtype.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {
             n: t.detach().to(device="cpu", dtype=dtype or t.dtype).contiguous().clone()
             for n, t in self.tensors().items()
@@ -239,12 +237,7 @@ class LookaheadEmbeddings:
         }
         if self.training is not None:
             metadata["training"] = json.dumps(asdict(self.training))
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            save_file(tensors, temporary, metadata=metadata)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomically(path, save(tensors, metadata))
 
     def check_model(
         self,

@@ -11,32 +11,16 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import psutil
 from filelock import FileLock, Timeout
 
+from pass_core.files import CACHE_VARIABLE, cache_folder
 from pass_core.models.errors import ModelError, NoDiskSpace
 from pass_core.progress import CancelToken, Progress, ProgressCallback
 
-CACHE_VARIABLE = "PASS_PLAYGROUND_CACHE"
 RECEIPT = "pass_playground.json"  # written last into every folder that is made here
 _PARTIAL = ".partial"
 _ORPHAN_SECONDS = 24 * 3600.0
-
-
-def cache_folder() -> Path:
-    """The user's cache folder of this program (`PASS_PLAYGROUND_CACHE` overrides the system's place)."""
-    override = os.environ.get(CACHE_VARIABLE)
-    return Path(override).expanduser() if override else platformdirs.user_cache_path("pass-playground", appauthor=False)
-
-
-def keep(path: Path, data: bytes) -> None:
-    """Write, atomically, a file that can be made again: a full or read-only disk only means making it again."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
 
 
 def models_folder() -> Path:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import platform
 import re
 import uuid
@@ -33,6 +32,7 @@ from pass_core.decoding.events import (
     TokenEvent,
 )
 from pass_core.decoding.summary import Summary, summarize
+from pass_core.files import write_atomically
 from pass_core.settings import (
     DecodingSettings,
     LookaheadPart,
@@ -373,14 +373,12 @@ def dumps_record(record: RunRecord) -> str:
 
 
 def save_record(record: RunRecord, path: str | Path) -> None:
-    """Write a run file atomically (a temporary neighbour, then a rename)."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(dumps_record(record) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a run file atomically, for the user's eyes only: it holds prompts.
+
+    Raises:
+        WriteError: with the reason.
+    """
+    write_atomically(path, dumps_record(record) + "\n", private=True)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pass_core.files import cache_folder
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.models.language_model import LanguageModel
-from pass_core.models.storage import cache_folder
 from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
 from pass_core.runtime.factory import runtime_for
 from pass_core.runtime.rows import Rows, chain_rows

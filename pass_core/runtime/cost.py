@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pass_core.files import cache_folder, keep
 from pass_core.models.language_model import LanguageModel
-from pass_core.models.storage import cache_folder, keep
 from pass_core.runtime.base import Runtime
 from pass_core.runtime.factory import runtime_for
 from pass_core.runtime.rows import Rows, RowsBuilder, chain_rows

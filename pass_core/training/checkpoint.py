@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pass_core.files import write_atomically
 from pass_core.training.config import TrainingConfig, TrainingError
 
 VERSION = 1
@@ -56,22 +56,17 @@ def data_digest(sequences: list[torch.Tensor], held_out: list[torch.Tensor]) -> 
 
 
 def save_checkpoint(path: Path, state: RunState) -> None:
-    """Write `state` to a temporary file beside `path`, flush it to disk, and put it in place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write `state` atomically.
+
+    Raises:
+        WriteError: the checkpoint of before is unchanged.
+    """
     content = {
         "version": VERSION,
         "config": json.dumps(state.config.to_json()),
         **{k: getattr(state, k) for k in RunState.__dataclass_fields__ if k != "config"},
     }
-    try:
-        with temporary.open("wb") as f:
-            torch.save(content, f)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, lambda file: torch.save(content, file))
 
 
 def load_checkpoint(path: Path) -> RunState:

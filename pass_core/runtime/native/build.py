@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from pass_core.models.storage import cache_folder
+from pass_core.files import cache_folder
 
 _FOLDER = Path(__file__).parent
 _SOURCE = _FOLDER / "csrc" / "api.cpp"

