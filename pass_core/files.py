@@ -1,8 +1,8 @@
 """Files as this program writes them: whole or not at all, and the folder for what can be made again.
 
-A write goes to a temporary neighbour first, is flushed to the disk, and takes its name in one rename. So a full disk or
-a killed process leaves the older file as it was. The temporary file of a killed process goes at the next write into that
-folder.
+A write goes to a temporary neighbour first, is flushed to the disk, and takes its name in one rename. So a full disk
+or a killed process leaves the older file as it was. The temporary file of a killed process goes at the next write into
+that folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import platformdirs
 import psutil
@@ -149,9 +149,9 @@ class _Noting(io.RawIOBase):
         if not self._file.closed:
             self._file.flush()
 
-    def write(self, data: object, /) -> int:
+    def write(self, data: Any, /) -> int:
         try:
-            return self._file.write(data)  # pyright: ignore[reportArgumentType]
+            return self._file.write(data)
         except OSError as error:
             self.error = error
             raise
@@ -165,7 +165,7 @@ def _write(file: BinaryIO, content: Content) -> None:
     else:
         noting = _Noting(file)
         try:
-            content(noting)  # pyright: ignore[reportArgumentType]
+            content(cast(BinaryIO, noting))
         except Exception as error:
             if noting.error is not None and error is not noting.error:
                 raise noting.error from error
