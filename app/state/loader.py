@@ -318,7 +318,7 @@ class Loader(QObject):
 
 def _settle_memory() -> None:
     """In the GUI thread: what a collection finds may be widgets."""
-    from pass_core.models.loading import settle_memory
+    from pass_core.models.memory import settle_memory
 
     settle_memory()
 

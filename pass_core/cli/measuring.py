@@ -30,7 +30,8 @@ def load_with_progress(
     model: str | None, device: str, dtype: str, cancel: CancelToken, quiet: bool = False, quantize: str = "none"
 ) -> LanguageModel:
     """Load a model with progress on stderr."""
-    from pass_core.models.loading import load_model, settle_memory
+    from pass_core.models.loading import load_model
+    from pass_core.models.memory import settle_memory
 
     with progress_display(quiet) as progress:
         options: Any = {"device": device, "dtype": dtype, "quantize": quantize}

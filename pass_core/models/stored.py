@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 
 from pass_core.models.language_model import fingerprint_of
+from pass_core.models.weights import skeleton
 
 
 def stored_fingerprint(folder: Path, config: Any) -> str | None:
@@ -17,10 +17,7 @@ def stored_fingerprint(folder: Path, config: Any) -> str | None:
 
     None where its safetensors files do not hold every parameter under its name and shape.
     """
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(config)
+    model = skeleton(config)
     prefix = f"{model.base_model_prefix}."
     with ExitStack() as opened:
         files: dict[str, Any] = {}

@@ -24,8 +24,8 @@ import transformers
 
 from pass_core.evaluation.roofline import call_bytes, memory_bandwidth
 from pass_core.models.capabilities import examine
+from pass_core.models.device import choose_device, choose_dtype
 from pass_core.models.language_model import LanguageModel
-from pass_core.models.loading import choose_device, choose_dtype
 from pass_core.runtime.base import Runtime
 from pass_core.runtime.cuda_graphs.runtime import StaticRuntime
 from pass_core.runtime.factory import runtime_for

@@ -13,12 +13,12 @@ import psutil
 import pytest
 import torch
 
-from pass_core.models import loading
+from pass_core.models import device
 from pass_core.models.chat import chat_ids, chat_text
 from pass_core.models.errors import DeviceUnavailable, ModelDamaged, ModelError, ModelTooLarge, ModelUnsupported
 from pass_core.models.language_model import LanguageModel
-from pass_core.models.loading import load_model, release_memory, settle_memory, unload
-from pass_core.models.memory import memory_in_use
+from pass_core.models.loading import load_model, unload
+from pass_core.models.memory import memory_in_use, release_memory, settle_memory
 from pass_core.models.shipped import default_lookahead, shipped_lookahead, untrained_lookahead
 from pass_core.progress import Cancelled, CancelToken, Progress
 from tests import tiny
@@ -164,14 +164,14 @@ def test_a_model_larger_than_memory_is_refused_before_it_is_read(
 
 
 def test_devices_and_dtypes_that_are_not_there() -> None:
-    for device in ("nonsense", "xpu", f"cuda:{torch.cuda.device_count()}"):
+    for name in ("nonsense", "xpu", f"cuda:{torch.cuda.device_count()}"):
         with pytest.raises(DeviceUnavailable):
-            loading.choose_device(device)
+            device.choose_device(name)
     with pytest.raises(DeviceUnavailable, match="float8"):
-        loading.choose_dtype("float8", "cpu")  # pyright: ignore[reportArgumentType]
-    assert loading.choose_dtype("float16", "cpu") == torch.float16
-    automatic = torch.bfloat16 if loading.cpu_has_fast_bfloat16() else torch.float32
-    assert loading.choose_dtype("auto", "cpu") == automatic
+        device.choose_dtype("float8", "cpu")  # pyright: ignore[reportArgumentType]
+    assert device.choose_dtype("float16", "cpu") == torch.float16
+    automatic = torch.bfloat16 if device.cpu_has_fast_bfloat16() else torch.float32
+    assert device.choose_dtype("auto", "cpu") == automatic
 
 
 def test_a_chat_message_goes_through_the_template(tiny_model: LanguageModel) -> None:
