@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from pathlib import Path
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -27,17 +29,11 @@ from app.theme.icons import set_icon
 from app.widgets.basic import Card, Segmented, guard_wheel, label, pad_spin_box, row
 from app.widgets.progress_strip import ProgressStrip
 from pass_core.evaluation.environment import environment_of
-from pass_core.evaluation.humaneval import (
-    WRITERS,
-    HumanEval,
-    HumanEvalError,
-    HumanEvalMissing,
-    HumanEvalPlan,
-    HumanEvalReport,
-    Judged,
-    sentences,
-)
-from pass_core.evaluation.sandbox import Verdict, protections
+from pass_core.evaluation.humaneval.plan import HumanEvalError, HumanEvalMissing, HumanEvalPlan
+from pass_core.evaluation.humaneval.report import WRITERS, HumanEvalReport, sentences
+from pass_core.evaluation.humaneval.run import HumanEval, Judged
+from pass_core.evaluation.sandbox.protections import Protections, protections
+from pass_core.evaluation.sandbox.run import Verdict
 from pass_core.evaluation.state import StateMismatch
 from pass_core.evaluation.statistics import Interval
 from pass_core.files import write_atomically
@@ -90,13 +86,16 @@ class HumanEvalPanel(QWidget):
         self.export_button = QPushButton("Export")
         set_icon(self.export_button, "ph.export", theme)
         self._lay_out()
+        self._protections: Protections | None = None
+        self._waiting = QTimer(self, interval=100)
+        self._waiting.timeout.connect(self._show_protections)
         self.consent.toggled.connect(self._show_protections)
         self.run_button.clicked.connect(self._run_or_stop)
         self.resume_button.clicked.connect(lambda: self.start(resume=True))
         self.progress.cancelled.connect(self.stop)
         context.model_changed.connect(self._update_buttons)
         context.busy_changed.connect(self._update_buttons)
-        self._show_protections(False)
+        self._show_protections()
         self._update_buttons()
 
     def plan(self) -> HumanEvalPlan:
@@ -201,13 +200,26 @@ class HumanEvalPanel(QWidget):
         self.verdict.setText(" ".join(sentences(report)))
         self.export_button.setEnabled(bool(report.arms))
 
-    def _show_protections(self, agreed: bool) -> None:
-        if agreed:
-            self.protections.setText("Each program gets " + "; ".join(protections()) + ".")
-        else:
-            self.protections.setText(
-                "Without this, programs are written and timed but not tested, so there is no pass@k."
-            )
+    def showEvent(self, event: QShowEvent) -> None:
+        """Find what holds programs back here before anybody is asked to agree (a second of small processes)."""
+        super().showEvent(event)
+        if self._protections is None and not self._waiting.isActive():
+            self._waiting.start()
+            threading.Thread(target=self._find_protections, daemon=True).start()
+
+    def _find_protections(self) -> None:
+        self._protections = protections()
+
+    def _show_protections(self, *_: object) -> None:
+        found = self._protections
+        self.consent.setEnabled(found is not None)
+        text = "Looking at what would hold the programs back on this machine …"
+        if found is not None:
+            self._waiting.stop()
+            text = found.text()
+        if not self.consent.isChecked():
+            text += " Without your consent programs are written and timed but not tested, so there is no pass@k."
+        self.protections.setText(text)
 
     def _update_buttons(self, *_: object) -> None:
         running = self._job is not None

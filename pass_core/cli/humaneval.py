@@ -21,7 +21,8 @@ from pass_core.progress import CancelToken, Progress
 from pass_core.settings import SamplingSettings, Strategy, Verification
 
 if TYPE_CHECKING:
-    from pass_core.evaluation.humaneval import HumanEval, HumanEvalReport
+    from pass_core.evaluation.humaneval.report import HumanEvalReport
+    from pass_core.evaluation.humaneval.run import HumanEval
 
 
 def humaneval(
@@ -62,8 +63,10 @@ def humaneval(
     Programs are generated first; they run only if you agree, each in a process of its own behind limits.
     """
     from pass_core.evaluation.environment import environment_of
-    from pass_core.evaluation.humaneval import WRITERS, HumanEval, HumanEvalPlan
-    from pass_core.evaluation.sandbox import Limits
+    from pass_core.evaluation.humaneval.plan import HumanEvalPlan
+    from pass_core.evaluation.humaneval.report import WRITERS
+    from pass_core.evaluation.humaneval.run import HumanEval
+    from pass_core.evaluation.sandbox.run import Limits
     from pass_core.files import write_atomically
 
     plan = HumanEvalPlan(
@@ -100,14 +103,21 @@ def humaneval(
 
 def _ask() -> bool:
     """Consent: generated programs are run only after a yes."""
-    from pass_core.evaluation.sandbox import protections
+    from pass_core.evaluation.sandbox.protections import protections
 
     if not sys.stdin.isatty():
         note("Generated programs are not run: give --yes-run-generated-code to agree. Only times are measured.")
         return False
     typer.echo("The generated programs will be run on this machine to test them. What holds them back here:", err=True)
-    for protection in protections():
+    found = protections()
+    for protection in found.holds:
         typer.echo(f"  · {protection}", err=True)
+    if found.lacks:
+        typer.echo("What does not:", err=True)
+        for lack in found.lacks:
+            typer.echo(f"  · {lack}", err=True)
+    if found.advice:
+        typer.echo(found.advice, err=True)
     return typer.confirm("Run them?", default=False, err=True)
 
 
@@ -119,7 +129,7 @@ def _run(evaluation: HumanEval, cancel: CancelToken, quiet: bool, jobs: int) -> 
 
 
 def _show(report: HumanEvalReport, agreed: bool) -> None:
-    from pass_core.evaluation.humaneval import report_markdown, result_table, sentences
+    from pass_core.evaluation.humaneval.report import report_markdown, result_table, sentences
 
     console = stdout_console()
     if not console.is_terminal:

