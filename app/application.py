@@ -19,7 +19,7 @@ from pass_core.settings import SamplingSettings, SettingsError, StopConditions, 
 
 log = logging.getLogger(__name__)
 
-FORCED_EXIT_SECONDS = 30.0
+LAST_CALL_SECONDS = 0.5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +54,15 @@ def _run(arguments: Arguments) -> int:
         program = Program(app, arguments, loop, code)
         loop.call_soon(program.start)
         loop.run_forever()
-        program.end()
+        ended = program.end()
+        if not ended:
+            # A thread inside a library's call cannot be stopped, and Python would wait for it. History and settings
+            # are written by now.
+            log.warning("the engine's work did not end in time; leaving without it")
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code[0])
     return code[0]
 
 
@@ -131,8 +139,12 @@ class Program:
         if arguments.run and not arguments.unattended:
             window.generate.run()
 
-    def end(self) -> None:
-        """After the window closed: remember, and leave no thread behind."""
+    def end(self) -> bool:
+        """After the window closed: remember, and leave no thread behind.
+
+        Returns:
+            Whether the engine thread has ended.
+        """
         from app.engine import tasks
         from app.state.remembered import save_setup
 
@@ -143,9 +155,9 @@ class Program:
             self._preferences.set_bytes("window/geometry", self.window.saveGeometry())
             self._preferences.set_bytes("window/splitter", self.window.generate.splitter.saveState())
             self._preferences.save()
-        self.context.session.shut_down()
         logging.getLogger().removeHandler(self._log)
         self.window.deleteLater()
+        return self.context.shut_down(LAST_CALL_SECONDS)
 
     def _add_pages(self) -> None:
         from app.pages import register_pages

@@ -50,4 +50,5 @@ def register_pages(window: MainWindow, context: AppContext) -> None:
     window.add_page("benchmark", "Benchmark", "ph.chart-line-up", LazyPage(benchmark))
     window.add_page("losslessness", "Lossless", "ph.shield-check", LazyPage(losslessness))
     window.file_menu.insertMenu(window.file_menu.actions()[-1], PresetMenu(context, PresetFolder(), window))
+    window.generate.run_started.connect(inspect.follow)
     window.generate.text.token_clicked.connect(lambda _step, item: inspect.open_newest(getattr(item, "index", None)))

@@ -34,6 +34,7 @@ from app.widgets.text_format import sentence_case
 TITLE = "PASS Playground"
 DEFAULT_SIZE = QSize(1280, 800)
 MINIMUM_SIZE = QSize(920, 560)
+CLOSE_PATIENCE_MS = 3000  # then the work is left behind; with the history and the settings all is over in 5 s
 
 
 class MainWindow(QMainWindow):
@@ -44,7 +45,7 @@ class MainWindow(QMainWindow):
         banner, status: the strips above and below.
 
     Signals:
-        closed(): everything behind the window has ended; the application may quit.
+        closed(): everything behind the window has ended, or had its time to; the application may quit.
     """
 
     closed = Signal()
@@ -55,6 +56,7 @@ class MainWindow(QMainWindow):
         self._pages: dict[str, QWidget] = {}
         self._buttons: dict[str, QToolButton] = {}
         self._closing = False
+        self._patience = QTimer(self)
         self._log_dialog: LogDialog | None = None
         self.setWindowTitle(TITLE)
         self.setMinimumSize(MINIMUM_SIZE)
@@ -276,7 +278,7 @@ class MainWindow(QMainWindow):
     # -- closing ---------------------------------------------------------------------------------------------------
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        """The first close cancels all work and hides the window; it closes when the threads have ended."""
+        """The first close cancels all work; the window closes when that has ended, or when patience has."""
         if self._closing:
             event.accept()
             return
@@ -284,18 +286,26 @@ class MainWindow(QMainWindow):
         self._closing = True
         for page in self._pages.values():
             getattr(page, "shut_down", lambda: None)()
-        self._context.session.stop()
-        self._context.jobs.cancel_all()
+        self._context.stop_everything()
         self.status.set_state("Closing…", "busy")
         self.setEnabled(False)
+        self._patience.setSingleShot(True)
+        self._patience.timeout.connect(self._leave)
+        self._patience.start(CLOSE_PATIENCE_MS)
         self._wait_for_work()
 
     def _wait_for_work(self) -> None:
         """Looks every few milliseconds, so that the window stays alive while the last model call ends."""
-        if self._context.session.running or self._context.jobs.running():
-            QTimer.singleShot(20, self._wait_for_work)
+        if not self._patience.isActive():
             return
-        self._context.session.shut_down()
+        if self._context.working:
+            QTimer.singleShot(20, self._wait_for_work)
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        """The work has ended, or it does not look at its cancel token: what is written is safe either way."""
+        self._patience.stop()
         self.hide()
         self.closed.emit()
 

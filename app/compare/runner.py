@@ -19,8 +19,6 @@ from pass_core.settings import DecodingSettings, SamplingSettings, StopCondition
 if TYPE_CHECKING:
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
 
-OWNER = "compare"
-WARM_UP_OWNER = "warm-up"
 WARM_UP_TOKENS = 12
 
 
@@ -88,7 +86,7 @@ class Plan:
             settings=replace(choice.settings, sampling=self.sampling),
             stop=stop,
             lookahead=choice.lookahead,
-            owner=WARM_UP_OWNER if warm_up else OWNER,
+            recorded=not warm_up,
             label=choice.label,
             group=self.group,
         )
@@ -130,9 +128,6 @@ class ComparisonRunner(QObject):
         self._now: tuple[int, int | None] | None = None
         self._run: Run | None = None
         self._memory = 0
-        session = context.session
-        session.steps_arrived.connect(self._arrived)
-        session.run_finished.connect(self._run_finished)
 
     @property
     def running(self) -> bool:
@@ -186,6 +181,8 @@ class ComparisonRunner(QObject):
             if self.results[0] or self.results[1]:
                 self.finished.emit()
             raise
+        self._run.steps_arrived.connect(self._arrived)
+        self._run.finished.connect(self._run_finished)
         if number is None:
             self.stage_changed.emit(f"Warming up {name}…")
             return
@@ -196,13 +193,14 @@ class ComparisonRunner(QObject):
         self.stage_changed.emit(f"Running {name}{of}…")
         self.run_started.emit(pane, number)
 
-    def _arrived(self, run: Run, steps: list[StepEvent]) -> None:
-        if run is self._run and self._now is not None and self._now[1] is not None:
+    def _arrived(self, steps: list[StepEvent]) -> None:
+        if self._now is not None and self._now[1] is not None:
             self._memory = max(self._memory, self._in_use())
             self.steps_arrived.emit(self._now[0], self._now[1], steps)
 
-    def _run_finished(self, run: Run) -> None:
-        if run is not self._run or self._now is None:
+    def _run_finished(self) -> None:
+        run = self._run
+        if run is None or self._now is None:
             return
         pane, number = self._now
         self._run = None

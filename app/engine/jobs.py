@@ -1,15 +1,15 @@
-"""Long work in background threads: progress, cancellation, and a claim on the model."""
+"""Long work in the engine thread: progress, cancellation, and a claim on the model."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from PySide6.QtCore import QObject, Signal
 
+from app.engine.thread import EngineThread
 from pass_core.progress import Cancelled, CancelToken, Progress
 
 log = logging.getLogger(__name__)
@@ -19,12 +19,38 @@ class JobRefused(RuntimeError):
     """The model is in use; the message says by what."""
 
 
-class JobControl:
-    """Handed to the work: how it reports and learns of cancellation. Safe to use from the background thread."""
+class JobCancel(CancelToken):
+    """Where long work looks whether it shall end, it can rest, too: short work gets its turn there."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, rest: Callable[[], None]) -> None:
+        super().__init__()
+        self._rest = rest
+
+    @property
+    def cancelled(self) -> bool:
+        if not super().cancelled:
+            self._rest()
+        return super().cancelled
+
+    def raise_if_cancelled(self) -> None:
+        """
+        Raises:
+            Cancelled: when `cancel` was called.
+        """
+        if self.cancelled:
+            super().raise_if_cancelled()
+
+
+class JobControl:
+    """Handed to the work: how it reports and learns of cancellation. Safe to use from the engine thread.
+
+    Attributes:
+        cancel: to be looked at once a second at least; closing the window waits for it.
+    """
+
+    def __init__(self, job: Job, rest: Callable[[], None]) -> None:
         self._job = job
-        self.cancel = CancelToken()
+        self.cancel: CancelToken = JobCancel(rest)
 
     def progress(self, progress: Progress) -> None:
         """Report progress (a `ProgressCallback`)."""
@@ -36,7 +62,7 @@ class JobControl:
 
 
 class Job(QObject):
-    """One piece of work in its own thread.
+    """One piece of work in the engine thread.
 
     Attributes:
         title: what it does, in a person's words ("training").
@@ -54,35 +80,28 @@ class Job(QObject):
     failed = Signal(object)
     cancelled = Signal()
     done = Signal()
-    # Emitted by the background thread; bound methods of this object receive them in the GUI thread.
+    # Emitted by the engine thread; bound methods of this object receive them in the GUI thread.
     reported = Signal(object)
     sent = Signal(object)
     _ended = Signal(object, object)
 
-    def __init__(self, title: str, work: Callable[[JobControl], Any], parent: QObject | None = None) -> None:
+    def __init__(
+        self, title: str, work: Callable[[JobControl], Any], rest: Callable[[], None], parent: QObject | None = None
+    ) -> None:
         super().__init__(parent)
         self.title = title
         self.running = True
-        self.control = JobControl(self)
+        self.control = JobControl(self, rest)
         self._work = work
+        self._given_up = False
         self.reported.connect(self._relay_progress)
         self.sent.connect(self._relay_event)
         self._ended.connect(self._deliver)
-        self._thread = threading.Thread(target=self._run, name=f"job: {title}", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
 
     def cancel(self) -> None:
         """Ask the work to end; `cancelled` follows when it has."""
+        self._given_up = True
         self.control.cancel.cancel()
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Block until the thread ended (only when shutting down); False when the time ran out."""
-        if self._thread.ident is not None:
-            self._thread.join(seconds)
-        return not self._thread.is_alive()
 
     async def result(self) -> Any:
         """Await the work's return value.
@@ -96,17 +115,21 @@ class Job(QObject):
         self.cancelled.connect(lambda: future.done() or future.set_exception(Cancelled("cancelled by the user")))
         return await future
 
-    def _run(self) -> None:
+    def carry_out(self) -> None:
+        """Do the work, in the engine thread; one that was cancelled while it waited is not begun."""
+        value, error = None, None
         try:
-            value, error = self._work(self.control), None
+            if self._given_up:
+                raise Cancelled("cancelled by the user")
+            value = self._work(self.control)
         except BaseException as raised:
-            value, error = None, raised
+            error = raised
         try:
             self._ended.emit(value, error)
         except RuntimeError:  # the window, and this object with it, is gone already
             log.debug("%s ended after its window", self.title)
 
-    def _relay_progress(self, progress: object) -> None:
+    def _relay_progress(self, progress: Progress) -> None:
         self.progress.emit(progress)
 
     def _relay_event(self, event: object) -> None:
@@ -119,23 +142,25 @@ class Job(QObject):
         elif isinstance(error, Cancelled):
             self.cancelled.emit()
         else:
+            log.warning("%s failed: %s", self.title, error)
             self.failed.emit(error)
         self.done.emit()
 
 
 class JobRunner(QObject):
-    """Starts jobs, keeps them alive, and lets at most one of them hold the model.
+    """Hands jobs to the engine thread, keeps them alive, and lets at most one of them hold the model.
 
     Signals:
         exclusive_changed(str): title of the job that holds the model, "" when none does.
-        started(Job): any job began.
+        started(Job): any job was handed over.
     """
 
     exclusive_changed = Signal(str)
     started = Signal(object)
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, thread: EngineThread, parent: QObject | None = None) -> None:
         super().__init__(parent)
+        self._thread = thread
         self._jobs: set[Job] = set()
         self._exclusive: Job | None = None
         self.refuse_when: Callable[[], str] = lambda: ""
@@ -145,25 +170,33 @@ class JobRunner(QObject):
         """Title of the job that holds the model, "" when none does."""
         return self._exclusive.title if self._exclusive is not None else ""
 
+    @property
+    def exclusive(self) -> Job | None:
+        """The job that holds the model."""
+        return self._exclusive
+
     def start(self, title: str, work: Callable[[JobControl], Any], *, exclusive: bool = False) -> Job:
-        """Run `work(control)` in a thread of its own; connect to the returned job's signals at once.
+        """Run `work(control)` in the engine thread; connect to the returned job's signals at once.
 
         Args:
-            exclusive: the work uses the model, so that nothing else may.
+            exclusive: the work uses the model, so that nothing else may. Other work is short: what runs lets it in
+                where it can rest.
 
         Raises:
-            JobRefused: `exclusive`, and the model is in use.
+            JobRefused: `exclusive`, and the model is in use; or the window is closing.
         """
         if exclusive and (holder := self.exclusive_title or self.refuse_when()):
             raise JobRefused(f"The model is busy with {holder}. Wait for it to finish, or stop it first.")
-        job = Job(title, work, self)
+        if self._thread.leaving:
+            raise JobRefused("The window is closing.")
+        job = Job(title, work, self._thread.let_short_tasks_in if exclusive else _go_on, self)
         self._jobs.add(job)
         job.done.connect(lambda: self._forget(job))
         if exclusive:
             self._exclusive = job
             self.exclusive_changed.emit(title)
         self.started.emit(job)
-        job.start()
+        self._thread.submit(job.carry_out, short=not exclusive)
         return job
 
     def running(self) -> list[Job]:
@@ -175,14 +208,13 @@ class JobRunner(QObject):
         for job in list(self._jobs):
             job.cancel()
 
-    def wait_all(self, seconds: float) -> bool:
-        """Block until all threads ended (only when shutting down); False when one did not in time."""
-        waited = [job.wait(seconds) for job in list(self._jobs)]
-        return all(waited)
-
     def _forget(self, job: Job) -> None:
         self._jobs.discard(job)
         if job is self._exclusive:
             self._exclusive = None
             self.exclusive_changed.emit("")
         job.deleteLater()
+
+
+def _go_on() -> None:
+    """Short work does not rest."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from PySide6.QtCore import QObject, Signal
+
 from pass_core.decoding.events import StepEvent
 from pass_core.decoding.summary import Summary, SummaryBuilder
 from pass_core.settings import DecodingSettings, StopConditions
@@ -28,7 +30,7 @@ class RunRequest:
         settings: the settings at the start; `EngineSession.set_settings` replaces them while it runs.
         stop: when it ends by itself.
         lookahead: the drafts' embeddings, None for the untrained fallback.
-        owner: the page that asked ("generate", "compare", ...); pages show only their own runs.
+        recorded: whether the history keeps it (a warm-up is not kept).
         live: asked by the worker (in its thread) before every step instead of the session's live settings.
         label: a short name for history and legends.
         group: the same for all runs of one comparison, "" outside of one.
@@ -41,14 +43,13 @@ class RunRequest:
     seed: int = 0
     chat: bool = False
     lookahead: LookaheadEmbeddings | None = None
-    owner: str = "generate"
+    recorded: bool = True
     live: Callable[[], DecodingSettings] | None = None
     label: str = ""
     group: str = ""
 
 
-@dataclass(slots=True)
-class Run:
+class Run(QObject):
     """A running or finished generation; lives in the GUI thread and grows as events arrive.
 
     Attributes:
@@ -56,23 +57,50 @@ class Run:
         uid: unique for ever, for the history.
         model_name, model_source, model_fingerprint, device, dtype: the model it ran on.
         events: the steps so far, in order.
+        totals: folds them.
         error: the exception that ended it, None otherwise.
-        finished: whether no further event will come.
+        done: whether no further event will come.
+
+    Signals:
+        steps_arrived(list[StepEvent]): after they were added to `events`.
+        finished(): once, when the session is free again.
     """
 
-    id: int
-    request: RunRequest
-    model_name: str = ""
-    model_source: str = ""
-    model_fingerprint: str = ""
-    device: str = ""
-    dtype: str = ""
-    uid: str = field(default_factory=lambda: uuid.uuid4().hex)
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    events: list[StepEvent] = field(default_factory=list[StepEvent])
-    error: BaseException | None = None
-    finished: bool = False
-    totals: SummaryBuilder = field(default_factory=SummaryBuilder)
+    steps_arrived = Signal(list)
+    finished = Signal()
+
+    def __init__(
+        self,
+        id: int,
+        request: RunRequest,
+        *,
+        model_name: str = "",
+        model_source: str = "",
+        model_fingerprint: str = "",
+        device: str = "",
+        dtype: str = "",
+    ) -> None:
+        super().__init__()
+        self.id, self.request = id, request
+        self.model_name, self.model_source, self.model_fingerprint = model_name, model_source, model_fingerprint
+        self.device, self.dtype = device, dtype
+        self.uid = uuid.uuid4().hex
+        self.started = datetime.now(UTC)
+        self.events: list[StepEvent] = []
+        self.totals = SummaryBuilder()
+        self.error: BaseException | None = None
+        self.done = False
+
+    def add(self, steps: list[StepEvent]) -> None:
+        """Take steps that arrived, and tell."""
+        self.events.extend(steps)
+        for step in steps:
+            self.totals.add(step)
+        self.steps_arrived.emit(steps)
+
+    def end(self, error: BaseException | None) -> None:
+        """Take the end; the session then emits `finished`."""
+        self.error, self.done = error, True
 
     @property
     def summary(self) -> Summary:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QThread, QTimer, Signal
+from PySide6.QtCore import QObject, QTimer, Signal
 
 from app.engine.run import Run, RunRequest
-from app.engine.worker import Ended, Message, Order, Worker
+from app.engine.thread import EngineThread
+from app.engine.worker import Ended, Message, Order, carry_out
 from pass_core.decoding.events import StepEvent
 from pass_core.settings import DecodingSettings
 
@@ -34,7 +35,10 @@ class RunRefused(RuntimeError):
 
 
 class EngineSession(QObject):
-    """Owns the engine thread and the one run that may be in it.
+    """Starts runs in the engine thread, one at a time, and delivers what they write.
+
+    A page follows the signals of the `Run` that `start` gave it. The signals here tell of every run, whoever asked for
+    it: for what keeps all of them (the history) or shows the newest one (the status line).
 
     Signals:
         run_started(Run), steps_arrived(Run, list[StepEvent]), run_finished(Run): in this order for every run, in
@@ -46,10 +50,10 @@ class EngineSession(QObject):
     steps_arrived = Signal(object, list)
     run_finished = Signal(object)
     state_changed = Signal(object)
-    _order = Signal(object)
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, thread: EngineThread, parent: QObject | None = None) -> None:
         super().__init__(parent)
+        self._thread = thread
         self.state = EngineState.IDLE
         self.refuse_when: Callable[[], str] = lambda: ""
         self._ids = itertools.count(1)
@@ -58,11 +62,6 @@ class EngineSession(QObject):
         self._run: Run | None = None
         self._current: Order | None = None
         self._queue: deque[Message] = deque()
-        self._worker = Worker(self._queue)
-        self._thread = QThread(self)
-        self._thread.setObjectName("engine")
-        self._worker.moveToThread(self._thread)
-        self._order.connect(self._worker.run)
         self._timer = QTimer(self)
         self._timer.setInterval(DRAIN_INTERVAL_MS)
         self._timer.timeout.connect(self.drain)
@@ -101,10 +100,12 @@ class EngineSession(QObject):
             raise RunRefused("A generation is running already. Stop it first.")
         if holder := self.refuse_when():
             raise RunRefused(f"The model is busy with {holder}. Wait for it to finish, or stop it first.")
+        if self._thread.leaving:
+            raise RunRefused("The window is closing.")
         model = self._model
         run = Run(
-            id=next(self._ids),
-            request=request,
+            next(self._ids),
+            request,
             model_name=model.name,
             model_source=model.source,
             model_fingerprint=model.fingerprint,
@@ -122,12 +123,10 @@ class EngineSession(QObject):
             lookahead=request.lookahead,
         )
         self._run, self._current = run, order
-        if not self._thread.isRunning():
-            self._thread.start()
         self._set_state(EngineState.RUNNING)
         self.run_started.emit(run)
         self._timer.start()
-        self._order.emit(order)
+        self._thread.submit(lambda: carry_out(order, self._queue, self._thread.let_short_tasks_in))
         return run
 
     def stop(self) -> None:
@@ -152,24 +151,21 @@ class EngineSession(QObject):
         if run is None:
             return
         if steps:
-            run.events.extend(steps)
-            for step in steps:
-                run.totals.add(step)
+            run.add(steps)
             self.steps_arrived.emit(run, steps)
         if ended is not None:
-            run.error, run.finished = ended.error, True
             self._timer.stop()
             self._run = self._current = None
+            run.end(ended.error)
             self._set_state(EngineState.IDLE)
             self.run_finished.emit(run)
+            run.finished.emit()  # last, for it may start the next run
 
-    def shut_down(self) -> None:
-        """Cancel, wait for the worker (at most one model call), and end the thread. Idempotent."""
+    def drop(self) -> None:
+        """Cancel the run and deliver nothing more of it (the window has closed). Idempotent."""
         if self._current is not None:
             self._current.cancel.set()
         self._timer.stop()
-        self._thread.quit()
-        self._thread.wait()
         self._queue.clear()
         self._run = self._current = None
 

@@ -1,17 +1,13 @@
-"""The decoding worker: lives in the engine's QThread, consumes `decode`, and fills a queue."""
+"""A generation in the engine thread: consumes `decode` and fills a queue."""
 
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-from PySide6.QtCore import QObject, Slot
 
 from pass_core.decoding.events import StepEvent
 from pass_core.settings import DecodingSettings, StopConditions
@@ -25,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Order:
-    """What the worker needs of a run; `cancel` is the only part that another thread touches."""
+    """What the engine thread needs of a run; `cancel` is the only part that another thread touches."""
 
     run_id: int
     model: LanguageModel
@@ -47,44 +43,29 @@ class Ended:
 Message = tuple[int, StepEvent | Ended]
 
 
-class Worker(QObject):
-    """Runs orders one after the other; every message in `queue` carries its run's id."""
+def carry_out(order: Order, queue: deque[Message], between_steps: Callable[[], None]) -> None:
+    """Decode to the end, or until the order is cancelled; every message in `queue` carries the run's id.
 
-    def __init__(self, queue: deque[Message]) -> None:
-        super().__init__()
-        self._queue = queue
-        self._polite = False
+    Args:
+        between_steps: called after each step, so that short work gets its turn.
+    """
+    from pass_core.decoding.loop import decode
 
-    @Slot(object)
-    def run(self, order: Order) -> None:
-        """Decode to the end, or until the order is cancelled."""
-        from pass_core.decoding.loop import decode
-
-        self._yield_to_the_window()
-        error: BaseException | None = None
-        try:
-            steps = decode(
-                order.model,
-                order.prompt,
-                order.settings,
-                lookahead=order.lookahead,
-                stop=order.stop,
-                seed=order.seed,
-                cancelled=order.cancel.is_set,
-            )
-            for step in steps:
-                self._queue.append((order.run_id, step))
-        except BaseException as raised:
-            log.exception("generation %d failed", order.run_id)
-            error = raised
-        self._queue.append((order.run_id, Ended(error)))
-
-    def _yield_to_the_window(self) -> None:
-        """On Linux niceness is per thread and inherited by torch's helpers: the GUI thread wins every contest."""
-        if self._polite or not sys.platform.startswith("linux"):
-            return
-        self._polite = True
-        try:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
-        except OSError:
-            log.debug("could not lower the engine thread's priority")
+    error: BaseException | None = None
+    try:
+        steps = decode(
+            order.model,
+            order.prompt,
+            order.settings,
+            lookahead=order.lookahead,
+            stop=order.stop,
+            seed=order.seed,
+            cancelled=order.cancel.is_set,
+        )
+        for step in steps:
+            queue.append((order.run_id, step))
+            between_steps()
+    except BaseException as raised:
+        log.exception("generation %d failed", order.run_id)
+        error = raised
+    queue.append((order.run_id, Ended(error)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QAction, QKeySequence, QResizeEvent
 from PySide6.QtWidgets import QFrame, QPushButton, QScrollArea, QSplitter, QVBoxLayout, QWidget
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
-OWNER = "generate"
 FALLBACK_COUNT = 5
 COUNTED_CHARACTERS = 40_000
 PLOTS_FROM_WIDTH = 1000
@@ -40,7 +39,12 @@ class GeneratePage(QWidget):
 
     Attributes:
         run_action, stop_action, ghosts_action, copy_action, plots_action: for menus and shortcuts.
+
+    Signals:
+        run_started(Run): this page's run has begun.
     """
+
+    run_started = Signal(object)
 
     def __init__(self, context: AppContext, loader: Loader, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -48,6 +52,7 @@ class GeneratePage(QWidget):
         self._context = context
         self._loader = loader
         self._pending_run = False
+        self._run: Run | None = None
         theme = context.theme
         self.model_card = ModelCard(theme, [str(s) for s in context.preferences.get("model/recent", [])])
         self.embedding_card = EmbeddingCard(theme)
@@ -79,9 +84,11 @@ class GeneratePage(QWidget):
             context.report_error("The prompt is empty. Write a few words, or pick a ready prompt.")
             return
         try:
-            context.session.start(context.request(owner=OWNER))
+            run = context.session.start(context.request())
         except (RunRefused, ChatTemplateError) as error:
             context.report_error(str(error))
+            return
+        self._follow(run)
 
     def stop(self) -> None:
         """Stop the run, or take back one that waits for the model."""
@@ -89,8 +96,7 @@ class GeneratePage(QWidget):
             self._pending_run = False
             self._show_empty_state()
             self._show_run_button()
-        run = self._context.session.current_run
-        if run is not None and run.request.owner == OWNER:
+        if self.running:
             self._context.session.stop()
 
     def take_setup(self, setup: GenerationSetup) -> None:
@@ -136,29 +142,36 @@ class GeneratePage(QWidget):
         self._context.page_requested.emit("generate")
         self.run()
 
-    def _started(self, run: Run) -> None:
-        if run.request.owner == OWNER:
-            prompt = run.request.prompt_text
-            self.text.set_empty_state("", "")
-            self.text.start(prompt + "\n\n" if run.request.chat else prompt)
-            self.legend.reset()
-            self.figures.start()
-            lookahead = run.request.lookahead
-            self.plots.start(lookahead.count if lookahead is not None else FALLBACK_COUNT)
-            self._set_reason("")
-        self._show_run_button()
+    @property
+    def running(self) -> bool:
+        """Whether this page's run is going on."""
+        return self._run is not None and not self._run.done
 
-    def _arrived(self, run: Run, steps: list[StepEvent]) -> None:
-        if run.request.owner != OWNER:
-            return
+    def _follow(self, run: Run) -> None:
+        self._run = run
+        prompt = run.request.prompt_text
+        self.text.set_empty_state("", "")
+        self.text.start(prompt + "\n\n" if run.request.chat else prompt)
+        self.legend.reset()
+        self.figures.start()
+        lookahead = run.request.lookahead
+        self.plots.start(lookahead.count if lookahead is not None else FALLBACK_COUNT)
+        self._set_reason("")
+        run.steps_arrived.connect(self._arrived)
+        run.finished.connect(self._finished)
+        self._show_run_button()
+        self.run_started.emit(run)
+
+    def _arrived(self, steps: list[StepEvent]) -> None:
         self.text.append_steps(steps)
         self.legend.add_steps(steps)
         self.plots.add_steps(steps)
         self.figures.show_series(self.plots.series)
         self._set_reason(steps[-1].reason)
 
-    def _finished(self, run: Run) -> None:
-        if run.request.owner != OWNER:
+    def _finished(self) -> None:
+        run = self._run
+        if run is None:
             return
         self.plots.redraw()
         self.controls.after_run()
@@ -179,8 +192,7 @@ class GeneratePage(QWidget):
     def _publish(self) -> None:
         setup = self.setup()
         self._context.set_setup(setup)
-        run = self._context.session.current_run
-        if run is not None and run.request.owner == OWNER:
+        if self.running:
             self._context.session.set_settings(setup.settings)
 
     def _prompt_changed(self) -> None:
@@ -279,9 +291,8 @@ class GeneratePage(QWidget):
         self.run_button.setEnabled(self.run_action.isEnabled())
         self.run_button.setText("Waiting for the model…" if self._pending_run else "Run")
         self.run_button.setToolTip(f"The model is busy with {busy}" if busy else "Ctrl+Enter")
-        run = session.current_run
-        own = run is not None and run.request.owner == OWNER  # Esc stops what another page runs, where it has Esc too
-        stoppable = self._pending_run or (own and session.state is EngineState.RUNNING)
+        # Esc stops what another page runs, where it has Esc too
+        stoppable = self._pending_run or (self.running and session.state is EngineState.RUNNING)
         self.stop_action.setEnabled(stoppable)
         self.stop_button.setEnabled(stoppable)
         self.stop_button.setText("Stopping…" if session.state is EngineState.STOPPING else "Stop")
@@ -396,9 +407,6 @@ class GeneratePage(QWidget):
 
     def _connect(self) -> None:
         context, loader = self._context, self._loader
-        context.session.run_started.connect(self._started)
-        context.session.steps_arrived.connect(self._arrived)
-        context.session.run_finished.connect(self._finished)
         context.session.state_changed.connect(self._show_run_button)
         context.model_changed.connect(self._model_changed)
         context.lookahead_changed.connect(self._lookahead_changed)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
-UNRECORDED = frozenset({"warm-up"})
 LIMIT_KEY = "history/limit_mb"
 FILE_NAME = "history.sqlite3"
 
@@ -116,7 +115,7 @@ class HistoryService(QObject):
     # --- following the session ---
 
     def _run_started(self, run: Run) -> None:
-        if self._recorder is None or run.request.owner in UNRECORDED:
+        if self._recorder is None or not run.request.recorded:
             return
         model = self._context.model
         self._recorder.begin(run.uid, lambda: _record(run, model, self._describe(run), ()))
@@ -175,7 +174,7 @@ def _record(
         model=ModelInfo(run.model_name, run.model_source, run.model_fingerprint),
         lookahead=lookahead,
         steps=steps,
-        status=RunStatus.FINISHED if run.finished else RunStatus.RUNNING,
+        status=RunStatus.FINISHED if run.done else RunStatus.RUNNING,
         group=request.group,
         **environment,
     )

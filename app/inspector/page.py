@@ -50,10 +50,6 @@ class InspectPage(QWidget):
         set_icon(self.export, "ph.export", context.theme)
         self._lay_out()
         self.again.clicked.connect(self._run_again)
-        session = context.session
-        session.run_started.connect(self._started)
-        session.steps_arrived.connect(self._arrived)
-        session.run_finished.connect(self._finished)
         self._show_head()
 
     def show_run(self, run: Run, token: int | None = None) -> None:
@@ -144,23 +140,24 @@ class InspectPage(QWidget):
 
     # -- following the session ---------------------------------------------------------------------------------------
 
-    def _started(self, run: Run) -> None:
-        if run.request.owner == "generate":
-            # The page goes with the newest run unless it shows something that was opened on purpose.
-            follow = self.record is None and (self._run is None or self._run is self._newest)
-            self._newest = run
-            if follow and self.isVisible():
-                self.show_run(run)
-            elif follow:
-                self._run = None
+    def follow(self, run: Run) -> None:
+        """The newest run: the page goes with it unless it shows something that was opened on purpose."""
+        follow = self.record is None and (self._run is None or self._run is self._newest)
+        if self._newest is not None:
+            self._newest.steps_arrived.disconnect(self._arrived)
+            self._newest.finished.disconnect(self._show_head)
+        self._newest = run
+        run.steps_arrived.connect(self._arrived)
+        run.finished.connect(self._show_head)
+        if follow and self.isVisible():
+            self.show_run(run)
+        elif follow:
+            self._run = None
 
-    def _arrived(self, run: Run, steps: list[StepEvent]) -> None:
-        if run is self._run and self.isVisible():
+    def _arrived(self, steps: list[StepEvent]) -> None:
+        run = self._newest
+        if run is not None and run is self._run and self.isVisible():
             self.viewer.extend(run.events)
-            self._show_head()
-
-    def _finished(self, run: Run) -> None:
-        if run is self._run:
             self._show_head()
 
     # -- look ----------------------------------------------------------------------------------------------------------

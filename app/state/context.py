@@ -10,10 +10,10 @@ A page is a QWidget made as `Page(context: AppContext)` and added with `MainWind
 What a page does with the context:
 
 - Model: read `context.model` (a `LanguageModel` or None), follow `model_changed`. The same for `context.lookahead`.
-- Generate text: `context.session.start(request)` with your own `owner`; follow `run_started(Run)`,
-  `steps_arrived(Run, list[StepEvent])`, `run_finished(Run)`; ignore runs whose `run.request.owner` is not yours.
+- Generate text: `run = context.session.start(request)`; follow `run.steps_arrived(list[StepEvent])` and
+  `run.finished()`.
 - Long work (training, benchmark): `job = context.jobs.start(title, work, exclusive=True)`; `work(control)` runs in a
-  background thread and may call `control.progress(Progress)`, `control.emit(anything)`, `control.cancel.cancelled`.
+  engine thread and may call `control.progress(Progress)`, `control.emit(anything)`, `control.cancel.cancelled`.
   `exclusive=True` claims the model: generation is refused with a plain sentence until it is done, and the other way
   round (`context.busy_with` says with what, `busy_changed` tells).
 - Errors: `context.report_error("Plain sentence. Way out.", error)` shows the banner with details to copy.
@@ -35,6 +35,7 @@ from PySide6.QtCore import QObject, Signal
 from app.engine.jobs import JobRunner
 from app.engine.run import RunRequest
 from app.engine.session import EngineSession
+from app.engine.thread import EngineThread
 from app.state.preferences import Preferences
 from app.theme.apply import ThemeManager
 from pass_core.settings import DecodingSettings, StopConditions, Strategy
@@ -83,7 +84,7 @@ class AppContext(QObject):
 
     Attributes:
         session: runs generations in the engine thread, one at a time.
-        jobs: runs any other long work in background threads.
+        jobs: runs any other long work in the same thread.
         theme: the current theme and its change signal.
         preferences: what is remembered between starts.
         model, lookahead: what is loaded now, None while nothing is.
@@ -114,8 +115,9 @@ class AppContext(QObject):
         super().__init__(parent)
         self.preferences = preferences
         self.theme = theme
-        self.session = EngineSession(self)
-        self.jobs = JobRunner(self)
+        self.engine_thread = EngineThread(self)
+        self.session = EngineSession(self.engine_thread, self)
+        self.jobs = JobRunner(self.engine_thread, self)
         self.model: LanguageModel | None = None
         self.lookahead: LookaheadEmbeddings | None = None
         self.setup = GenerationSetup()
@@ -154,7 +156,7 @@ class AppContext(QObject):
         if show:
             self.page_requested.emit("compare" if setup.settings.strategy is Strategy.PROMPT_LOOKUP else "generate")
 
-    def request(self, setup: GenerationSetup | None = None, *, owner: str = "generate", label: str = "") -> RunRequest:
+    def request(self, setup: GenerationSetup | None = None, *, label: str = "") -> RunRequest:
         """A RunRequest of `setup` (default: the present choices) on the loaded model and look-ahead embeddings.
 
         Raises:
@@ -169,7 +171,6 @@ class AppContext(QObject):
             settings=setup.settings,
             stop=setup.stop,
             lookahead=self.lookahead,
-            owner=owner,
             label=label,
         )
 
@@ -201,6 +202,27 @@ class AppContext(QObject):
     def notify(self, sentence: str) -> None:
         """Show a passing remark in the banner."""
         self.notice_raised.emit(sentence)
+
+    def stop_everything(self) -> None:
+        """Ask whatever runs to end, and let nothing begin any more (the window closes)."""
+        self.session.stop()
+        self.jobs.cancel_all()
+        self.engine_thread.close()
+
+    @property
+    def working(self) -> bool:
+        """Whether a generation or job has not ended."""
+        return self.session.running or bool(self.jobs.running())
+
+    def shut_down(self, seconds: float = 1.0) -> bool:
+        """End the engine thread; idempotent.
+
+        Returns:
+            Whether it has ended. When it has not, the process must be ended by force.
+        """
+        self.stop_everything()
+        self.session.drop()
+        return self.engine_thread.shut_down(seconds)
 
     def _announce_busy(self, *_: object) -> None:
         self.busy_changed.emit(self.busy_with)

@@ -98,7 +98,7 @@ class StatusLine(QWidget):
 
     def _steps(self, run: Run, _steps: list[object]) -> None:
         self._figures(run)
-        if not run.finished and self._context.session.state is EngineState.RUNNING:
+        if not run.done and self._context.session.state is EngineState.RUNNING:
             self.set_state(f"Writing… {run.totals.new_tokens} of {run.request.stop.max_new_tokens} tokens", "busy")
 
     def _finished(self, run: Run) -> None:

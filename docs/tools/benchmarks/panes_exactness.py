@@ -106,7 +106,7 @@ def main() -> None:
         same = sum(r.identical for r in results)
         print(f"{strategy:<14} temperature {temperature:<4g} identical in {same} of {len(results)} comparisons")
     print(f"{time.monotonic() - started:.0f} s")
-    context.session.shut_down()
+    context.shut_down()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
@@ -29,7 +28,7 @@ def theme(qapp: QApplication) -> ThemeManager:
 
 @pytest.fixture(autouse=True)
 def nothing_left_running(qapp: QApplication) -> Iterator[None]:
-    """Fails a test that leaves a QThread, a job's thread, or a single-shot timer behind."""
+    """Fails a test that leaves a QThread behind: the engine's, which all work with a model runs in."""
     threads: list[QThread] = []
     start = QThread.start
 
@@ -37,16 +36,10 @@ def nothing_left_running(qapp: QApplication) -> Iterator[None]:
         threads.append(thread)
         start(thread, *args)
 
-    before = set(threading.enumerate())
     with patch.object(QThread, "start", record):
         yield
     alive = [t.objectName() for t in threads if _running(t)]
     assert not alive, f"QThreads left running: {alive}"
-    new = [t for t in set(threading.enumerate()) - before if t.name.startswith("job:")]
-    for thread in new:
-        thread.join(10)  # its last signal may arrive before it has quite ended
-    jobs = [t.name for t in new if t.is_alive()]
-    assert not jobs, f"job threads left running: {jobs}"
 
 
 @pytest.fixture(autouse=True)
@@ -72,9 +65,7 @@ def context(theme: ThemeManager, qtbot: QtBot, no_timer_left: None) -> Iterator[
     """A context without a model that remembers nothing."""
     context = AppContext(Preferences(None), theme)
     yield context
-    context.jobs.cancel_all()
-    context.session.shut_down()
-    assert context.jobs.wait_all(30)
+    assert context.shut_down(30)
     context.deleteLater()
 
 

@@ -143,7 +143,7 @@ def test_runs_of_other_pages_leave_this_one_alone(
     run(window, context, qtbot)
     before = window.generate.text.toPlainText()
     with qtbot.waitSignal(context.session.run_finished, timeout=60_000):
-        context.session.start(context.request(owner="compare"))
+        context.session.start(context.request())
         window.generate.stop_action.trigger()  # not ours to stop
     assert window.generate.text.toPlainText() == before
 

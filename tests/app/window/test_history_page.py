@@ -46,12 +46,13 @@ def ask(history: HistoryService, work: Any, qtbot: QtBot) -> Any:
     return answers[0]
 
 
-def generate(context: AppContext, qtbot: QtBot, owner: str = "generate", seed: int = 3) -> Run:
-    request = context.request(owner=owner)
+def generate(context: AppContext, qtbot: QtBot, *, recorded: bool = True, seed: int = 3) -> Run:
+    request = context.request()
     from dataclasses import replace
 
     request = replace(
         request,
+        recorded=recorded,
         prompt="To be or",
         prompt_text="To be or",
         seed=seed,
@@ -84,7 +85,7 @@ def test_a_run_is_kept_exactly_with_all_that_made_it(ready: AppContext, history:
 
 
 def test_warm_ups_are_not_kept(ready: AppContext, history: HistoryService, qtbot: QtBot) -> None:
-    generate(ready, qtbot, owner="warm-up")
+    generate(ready, qtbot, recorded=False)
     assert ask(history, lambda store: store.entries(), qtbot) == []
 
 

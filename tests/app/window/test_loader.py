@@ -12,6 +12,7 @@ import pytest
 import torch
 from pytestqt.qtbot import QtBot
 
+from app.engine.jobs import JobControl
 from app.state.context import AppContext, ErrorReport
 from app.state.loader import BIGRAMS, Loader, ModelChoice
 from pass_core.lookahead.embeddings import LookaheadEmbeddings, TrainingSummary
@@ -172,7 +173,12 @@ def test_a_file_chosen_while_the_model_is_busy_waits_for_no_bigrams(
     loader: Loader, context: AppContext, unread: LanguageModel, tmp_path: Path, qtbot: QtBot
 ) -> None:
     finish = threading.Event()
-    job = context.jobs.start("something long", lambda control: finish.wait(60), exclusive=True)
+
+    def long(control: JobControl) -> None:
+        while not finish.wait(0.01):
+            control.cancel.raise_if_cancelled()
+
+    job = context.jobs.start("something long", long, exclusive=True)
     with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
         loader.load_lookahead(bare(unread, tmp_path))
     assert context.lookahead is not None

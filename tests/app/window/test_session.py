@@ -34,7 +34,7 @@ def test_a_run_delivers_what_decode_yields(ready: AppContext, qtbot: QtBot) -> N
     assert done.args == [run]
     assert arrived == run.events
     assert run.error is None
-    assert run.finished
+    assert run.done
     assert ready.session.state is EngineState.IDLE
     assert ready.model is not None
     alone = list(decode(ready.model, "The cat", run.request.settings, stop=run.request.stop, seed=7))
@@ -125,7 +125,7 @@ def test_an_error_in_the_engine_ends_the_run(ready: AppContext, qtbot: QtBot) ->
 def test_shut_down_during_a_run_leaves_no_thread(ready: AppContext, qtbot: QtBot) -> None:
     with qtbot.waitSignal(ready.session.steps_arrived, timeout=30_000):
         ready.session.start(replace(ready.request(setup()), stop=LONG))
-    ready.session.shut_down()
+    assert ready.shut_down(10)
     assert not ready.session.running
 
 
