@@ -19,6 +19,7 @@ from app.widgets.progress_strip import ProgressStrip
 from app.widgets.text_format import bytes_text, count_text, sentence_case
 from pass_core.models.catalog import default_model, known_models
 from pass_core.progress import Progress
+from pass_core.runtime.native.build import reason_missing
 
 if TYPE_CHECKING:
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
@@ -105,6 +106,9 @@ class ModelCard(Card):
         )
         if not model.capabilities.supports_pass:
             self.warning.set_full_text(f"Autoregressive only: {model.capabilities.reason}")
+            self.warning.show()
+        elif model.device.type == "cpu" and reason_missing():
+            self.warning.set_full_text(reason_missing())
             self.warning.show()
 
     def show_lookahead(self, lookahead: LookaheadEmbeddings | None) -> None:

@@ -1,4 +1,5 @@
-"""The command line `python -m pass_core` (= `pass-core`): generate, models, fetch, train, bench, verify, humaneval.
+"""The command line `python -m pass_core` (= `pass-core`): generate, models, fetch, train, bench, verify, humaneval,
+build.
 
 Every command's code is imported when it is called, so that `--help` answers at once.
 """
@@ -14,6 +15,7 @@ from typing import Any
 import typer
 
 from pass_core.cli.console import DEBUG_VARIABLE, plain_errors, prepare_streams
+from pass_core.runtime.native.build import reason_missing
 
 _COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("generate", "Generate text and show how every token came to be."),
@@ -23,6 +25,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("bench", "Measure speed and acceptance against plain decoding."),
     "verify": ("verify", "Check on this machine that decoding is lossless."),
     "humaneval": ("humaneval", "Run the HumanEval programming problems."),
+    "build": ("build", "Compile the CPU library for this processor, where it is missing or out of date."),
 }
 _DEBUG = "--debug"
 
@@ -45,6 +48,7 @@ def _application() -> typer.Typer:
         name="pass_core",
         help="Parallel Speculative Sampling: one frozen model drafts several tokens at once and verifies them itself, "
         f"losslessly. “COMMAND --help” explains each command; {_DEBUG} anywhere shows the traceback of an error.",
+        epilog=reason_missing() or None,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pass_core.cli.console import amount, stdout_console
+from pass_core.cli.console import amount, note, stdout_console
+from pass_core.runtime.native.build import reason_missing
 
 
 def models(
@@ -15,6 +16,8 @@ def models(
 ) -> None:
     """List the models that are known, and which of them are on this machine."""
     rows = _rows()
+    if reason_missing():
+        note(reason_missing())
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False))
         return

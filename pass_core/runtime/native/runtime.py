@@ -18,7 +18,7 @@ from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Cache
 from pass_core.runtime.draft_heads import DraftHead, TorchBigramHead, TorchSamplerHead
 from pass_core.runtime.native.arrays import floats, halves, pointer
-from pass_core.runtime.native.build import library
+from pass_core.runtime.native.build import library, reason_missing
 from pass_core.runtime.native.heads import NativeBigramHead, NativeSamplerHead
 from pass_core.runtime.rows import Rows
 
@@ -67,7 +67,7 @@ def why_not(model: LanguageModel) -> str:
     if getattr(config, "partial_rotary_factor", 1.0) not in (1.0, None):
         return "it rotates only a part of each head"
     if library() is None:
-        return "no C++ compiler was found (install g++ or clang for faster decoding)"
+        return reason_missing()
     return ""
 
 
