@@ -12,10 +12,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.start.arguments import Arguments, parse
 from app.start.display import why_no_window
 from pass_core.settings import SamplingSettings, SettingsError, StopConditions, Strategy, Verification
+
+if TYPE_CHECKING:
+    from PySide6.QtGui import QIcon
+    from PySide6.QtWidgets import QApplication
+
+    from app.state.loader import ModelChoice
+    from app.state.setup import GenerationSetup
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +77,10 @@ def _run(arguments: Arguments) -> int:
 class Program:
     """Owns context and window for the time of one start."""
 
-    def __init__(self, app: object, arguments: Arguments, loop: asyncio.AbstractEventLoop, code: list[int]) -> None:
-        from PySide6.QtWidgets import QApplication
-
+    def __init__(
+        self, app: QApplication, arguments: Arguments, loop: asyncio.AbstractEventLoop, code: list[int]
+    ) -> None:
+        from app.pages import register_pages
         from app.start.crash import CrashReporter
         from app.state.context import AppContext
         from app.state.loader import Loader
@@ -80,7 +89,6 @@ class Program:
         from app.widgets.log import LogKeeper
         from app.window import MainWindow
 
-        assert isinstance(app, QApplication)
         self._arguments, self._loop, self._code = arguments, loop, code
         self._log = LogKeeper()
         logging.getLogger().addHandler(self._log)
@@ -94,7 +102,8 @@ class Program:
         self.context = AppContext(self._preferences, theme)
         self.loader = Loader(self.context)
         self.window = MainWindow(self.context, self.loader, self._log)
-        self._add_pages()
+        self.generate = self.window.generate
+        register_pages(self.window, self.generate, self.context)
         app.setWindowIcon(window_icon())
         self._crashes = CrashReporter(self._show_crash)
         self.window.closed.connect(loop.stop)
@@ -112,18 +121,16 @@ class Program:
         from app.state.remembered import load_choice, load_lookahead_choice, load_setup, save_lookahead
 
         window, arguments = self.window, self._arguments
-        self._restore_geometry()
-        setup = load_setup(self.context, window.generate.setup())
+        window.restore(self._preferences, arguments.size)
         try:
-            setup = with_arguments(setup, arguments)
+            setup = with_arguments(load_setup(self.context, self.context.setup.value), arguments)
         except SettingsError as error:
             print(f"{str(error)[:1].upper()}{str(error)[1:]}.", file=sys.stderr)
             self._leave(1)
             return
-        window.generate.take_setup(setup)
-        window.generate.ghosts_action.setChecked(
-            arguments.ghosts or (not arguments.unattended and self._preferences.get("view/ghosts", False))
-        )
+        self.context.setup.set(setup)
+        if arguments.ghosts:
+            self.generate.ghosts_action.setChecked(True)
         window.show()
         window.show_page(arguments.page)
         choice = load_choice(self.context)
@@ -135,9 +142,9 @@ class Program:
         self.loader.choice_changed.connect(self._remember_choice)
         self.loader.lookahead_chosen.connect(lambda path: save_lookahead(self.context, path))
         lookahead = arguments.embeddings
-        window.generate.load(choice, load_lookahead_choice(self.context, choice) if lookahead is None else lookahead)
+        self.loader.load(choice, load_lookahead_choice(self.context, choice) if lookahead is None else lookahead)
         if arguments.run and not arguments.unattended:
-            window.generate.run()
+            self.generate.run()
 
     def end(self) -> bool:
         """After the window closed: remember, and leave no thread behind.
@@ -152,36 +159,16 @@ class Program:
         self._loop.run_until_complete(asyncio.sleep(0))
         if not self._arguments.unattended:
             save_setup(self.context)
-            self._preferences.set_bytes("window/geometry", self.window.saveGeometry())
-            self._preferences.set_bytes("window/splitter", self.window.generate.splitter.saveState())
+            self.window.remember(self._preferences)
             self._preferences.save()
         logging.getLogger().removeHandler(self._log)
         self.window.deleteLater()
         return self.context.shut_down(LAST_CALL_SECONDS)
 
-    def _add_pages(self) -> None:
-        from app.pages import register_pages
-
-        register_pages(self.window, self.context)
-
-    def _restore_geometry(self) -> None:
-        size = self._arguments.size
-        if size is not None:
-            self.window.resize(*size)
-            return
-        geometry = self._preferences.get_bytes("window/geometry")
-        if not geometry.isEmpty():
-            self.window.restoreGeometry(geometry)
-        splitter = self._preferences.get_bytes("window/splitter")
-        if not splitter.isEmpty():
-            self.window.generate.splitter.restoreState(splitter)
-
-    def _remember_choice(self, choice: object) -> None:
-        from app.state.loader import ModelChoice
+    def _remember_choice(self, choice: ModelChoice) -> None:
         from app.state.remembered import save_choice
 
-        if isinstance(choice, ModelChoice):
-            save_choice(self.context, choice, self.window.generate.model_card.recent)
+        save_choice(self.context, choice, self.loader.recent)
 
     def _show_crash(self, text: str) -> None:
         from app.start.crash import crash_box
@@ -204,7 +191,7 @@ def settings_path() -> Path:
     return platformdirs.user_config_path("pass-playground", appauthor=False, ensure_exists=True) / "settings.ini"
 
 
-def window_icon() -> object:
+def window_icon() -> QIcon:
     """The program's icon."""
     from importlib import resources
 
@@ -215,15 +202,12 @@ def window_icon() -> object:
     return QIcon(pixmap)
 
 
-def with_arguments(setup: object, a: Arguments) -> object:
+def with_arguments(setup: GenerationSetup, a: Arguments) -> GenerationSetup:
     """The remembered choices, overridden by the command line.
 
     Raises:
         SettingsError: a value is out of range.
     """
-    from app.state.context import GenerationSetup
-
-    assert isinstance(setup, GenerationSetup)
     if a.unattended:
         setup = replace(setup, seed=0)
     settings, stop = setup.settings, setup.stop
@@ -242,7 +226,8 @@ def with_arguments(setup: object, a: Arguments) -> object:
     )
     if a.max_new_tokens is not None:
         stop = StopConditions(a.max_new_tokens, stop.stop_strings, stop.ignore_eos)
-    return GenerationSetup(
+    return replace(
+        setup,
         prompt_text=setup.prompt_text if a.prompt is None else a.prompt,
         chat=a.chat or (setup.chat and a.prompt is None),
         seed=setup.seed if a.seed is None else a.seed,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from PySide6.QtWidgets import QWidget
-
+    from app.generate.page import GeneratePage
     from app.state.context import AppContext
+    from app.widgets.page import Page
     from app.window import MainWindow
 
 
-def register_pages(window: MainWindow, context: AppContext) -> None:
+def register_pages(window: MainWindow, generate: GeneratePage, context: AppContext) -> None:
     """Add every page but Generate (which the window owns), in the order of the rail."""
     from app.compare.page import ComparePage
     from app.export.preset_menu import PresetMenu
@@ -22,12 +22,12 @@ def register_pages(window: MainWindow, context: AppContext) -> None:
     from app.training.page import TrainPage
     from app.widgets.lazy_page import LazyPage
 
-    def benchmark() -> QWidget:
+    def benchmark() -> Page:
         from app.benchmark.page import BenchmarkPage
 
         return BenchmarkPage(context)
 
-    def losslessness() -> QWidget:
+    def losslessness() -> Page:
         from app.losslessness.page import LosslessnessPage
 
         return LosslessnessPage(context)
@@ -50,5 +50,5 @@ def register_pages(window: MainWindow, context: AppContext) -> None:
     window.add_page("benchmark", "Benchmark", "ph.chart-line-up", LazyPage(benchmark))
     window.add_page("losslessness", "Lossless", "ph.shield-check", LazyPage(losslessness))
     window.file_menu.insertMenu(window.file_menu.actions()[-1], PresetMenu(context, PresetFolder(), window))
-    window.generate.run_started.connect(inspect.follow)
-    window.generate.text.token_clicked.connect(lambda _step, item: inspect.open_newest(getattr(item, "index", None)))
+    generate.run_started.connect(inspect.follow)
+    generate.inspect_requested.connect(inspect.open_newest)

@@ -23,11 +23,13 @@ from PySide6.QtWidgets import (
 from app.generate.page import GeneratePage
 from app.state.context import AppContext, ErrorReport
 from app.state.loader import LOADING, Loader
+from app.state.preferences import Preferences
 from app.theme.apply import ThemeMode
 from app.theme.icons import set_icon
 from app.widgets.banner import Banner
 from app.widgets.embedding_card import SUFFIXES
 from app.widgets.log import LogDialog, LogKeeper
+from app.widgets.page import Page
 from app.widgets.status import StatusLine
 from app.widgets.text_format import sentence_case
 
@@ -53,7 +55,7 @@ class MainWindow(QMainWindow):
     def __init__(self, context: AppContext, loader: Loader, log: LogKeeper) -> None:
         super().__init__()
         self._context, self._loader, self._log = context, loader, log
-        self._pages: dict[str, QWidget] = {}
+        self._pages: dict[str, Page] = {}
         self._buttons: dict[str, QToolButton] = {}
         self._closing = False
         self._patience = QTimer(self)
@@ -78,8 +80,8 @@ class MainWindow(QMainWindow):
 
     # -- pages -----------------------------------------------------------------------------------------------------
 
-    def add_page(self, key: str, title: str, icon: str, page: QWidget) -> None:
-        """Add a page to the rail; see app/context.py for what it may define."""
+    def add_page(self, key: str, title: str, icon: str, page: Page) -> None:
+        """Add a page to the rail."""
         button = QToolButton()
         button.setText(title)
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
@@ -97,10 +99,9 @@ class MainWindow(QMainWindow):
         self._rail_layout.insertWidget(len(self._pages), button)
         self._pages[key], self._buttons[key] = page, button
         self._stack.addWidget(page)
-        actions = getattr(page, "actions_for_menu", None)
-        if actions is not None:
+        if actions := page.actions_for_menu():
             menu = QMenu(title, self)
-            menu.addActions(actions())
+            menu.addActions(actions)
             self.menuBar().insertMenu(self._view_menu.menuAction(), menu)
         if len(self._pages) == 1:
             self.show_page(key)
@@ -110,17 +111,17 @@ class MainWindow(QMainWindow):
         page = self._pages.get(key)
         if page is None:
             return
-        previous = self._stack.currentWidget()
+        previous = self._current
         self._buttons[key].setChecked(True)
-        if previous is page and self._shown:
+        if previous is page:
             return
-        if previous is not None and previous is not page:
-            getattr(previous, "page_hidden", lambda: None)()
+        if previous is not None:
+            previous.page_hidden()
         self._stack.setCurrentWidget(page)
-        self._shown = True
-        getattr(page, "page_shown", lambda: None)()
+        self._current = page
+        page.page_shown()
 
-    def page(self, key: str) -> QWidget:
+    def page(self, key: str) -> Page:
         """A page by its key."""
         return self._pages[key]
 
@@ -146,7 +147,7 @@ class MainWindow(QMainWindow):
     # -- parts -----------------------------------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        self._shown = False
+        self._current: Page | None = None
         rail = QFrame()
         rail.setObjectName("rail")
         self._rail_layout = QVBoxLayout(rail)
@@ -189,13 +190,7 @@ class MainWindow(QMainWindow):
     def _make_menus(self) -> None:
         bar = self.menuBar()
         file_menu = bar.addMenu("File")
-        card = self.generate.model_card
-        file_menu.addAction("Open model folder…", QKeySequence("Ctrl+O"), card.choose_folder)
-        file_menu.addAction("Open GGUF file…", card.choose_gguf)
-        file_menu.addAction("Load from Hugging Face…", card.choose_hub_id)
-        file_menu.addAction(
-            "Open look-ahead embeddings…", QKeySequence("Ctrl+E"), self.generate.embedding_card.choose_file
-        )
+        file_menu.addActions(self.generate.actions_for_file_menu())
         file_menu.addSeparator()
         file_menu.addAction("Quit", QKeySequence.StandardKey.Quit, self.close)
         self._view_menu = bar.addMenu("View")
@@ -270,10 +265,27 @@ class MainWindow(QMainWindow):
         event.acceptProposedAction()
         what, path = kind
         if what == "model":
-            card = self.generate.model_card
-            self.generate.load(card.choice_of(path))
+            self._loader.load(self._loader.choice_of(path))
         else:
             self._loader.load_lookahead(path)
+
+    # -- between two starts ---------------------------------------------------------------------------------------
+
+    def remember(self, preferences: Preferences) -> None:
+        """Keep size and arrangement."""
+        preferences.set_bytes("window/geometry", self.saveGeometry())
+        for page in self._pages.values():
+            page.remember(preferences)
+
+    def restore(self, preferences: Preferences, size: tuple[int, int] | None = None) -> None:
+        """Take size (`size` counts more) and arrangement as they were."""
+        geometry = preferences.get_bytes("window/geometry")
+        if size is not None:
+            self.resize(*size)
+        elif not geometry.isEmpty():
+            self.restoreGeometry(geometry)
+        for page in self._pages.values():
+            page.restore(preferences)
 
     # -- closing ---------------------------------------------------------------------------------------------------
 
@@ -285,7 +297,7 @@ class MainWindow(QMainWindow):
         event.ignore()
         self._closing = True
         for page in self._pages.values():
-            getattr(page, "shut_down", lambda: None)()
+            page.shut_down()
         self._context.stop_everything()
         self.status.set_state("Closing…", "busy")
         self.setEnabled(False)

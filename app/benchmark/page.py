@@ -10,16 +10,16 @@ from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 from app.benchmark.humaneval_panel import HumanEvalPanel
 from app.benchmark.speed_panel import SpeedPanel
 from app.state.context import AppContext
+from app.widgets.page import Page
 
 
-class BenchmarkPage(QWidget):
+class BenchmarkPage(Page):
     """Attributes:
     speed, humaneval: its two tabs.
     """
 
     def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setObjectName("page")
         folder: Path | None = None
         if context.preferences.remembers:
             folder = user_data_path("pass-playground", appauthor=False) / "measurements"

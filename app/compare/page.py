@@ -18,12 +18,14 @@ from app.compare.runner import ComparisonRunner, Order, PaneChoice, Plan
 from app.compare.verdict_strip import VerdictStrip
 from app.engine.jobs import Job, JobControl
 from app.engine.session import RunRefused
-from app.state.context import AppContext, ChatTemplateError, GenerationSetup
+from app.state.context import AppContext, ChatTemplateError
+from app.state.setup import GenerationSetup
 from app.theme.icons import set_icon
 from app.widgets.basic import Card, ElidedLabel, guard_wheel, label, row
 from app.widgets.choice import Choice
 from app.widgets.figures import number
 from app.widgets.legend import Legend
+from app.widgets.page import Page
 from app.widgets.token_view import TokenView
 from pass_core.decoding.events import StepEvent, TokenEvent
 from pass_core.settings import DecodingSettings, Strategy, Verification
@@ -94,7 +96,7 @@ class ComparePane(Card):
         self.body.addWidget(self.text, 1)
 
 
-class ComparePage(QWidget):
+class ComparePage(Page):
     """Runs comparisons with the prompt, seed and sampling of the Generate page.
 
     Attributes:
@@ -108,7 +110,6 @@ class ComparePage(QWidget):
 
     def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setObjectName("page")
         self._context = context
         self._setup: GenerationSetup | None = None
         self._preparation: Job | None = None
@@ -146,7 +147,7 @@ class ComparePage(QWidget):
         if context.busy_with:
             context.report_error(f"The model is busy with {context.busy_with}. Stop it, or wait until it has finished.")
             return
-        if not context.setup.prompt_text.strip():
+        if not context.setup.value.prompt_text.strip():
             context.report_error("The prompt is empty. Write a few words on the Generate page.")
             return
         wishes = [p.setup.wish() for p in self.panes]
@@ -185,6 +186,10 @@ class ComparePage(QWidget):
         """Entries of the page's menu."""
         return [self.compare_action, self.stop_action, self.race_action]
 
+    def shut_down(self) -> None:
+        """The window closes: no other pane begins."""
+        self.stop()
+
     def page_hidden(self) -> None:
         """Nobody looks: the race rests."""
         self.race.pause()
@@ -194,7 +199,7 @@ class ComparePage(QWidget):
     def _begin(self, wishes: list[PaneWish], found: list[LookaheadEmbeddings | None]) -> None:
         context = self._context
         self._preparation = None
-        self._setup = setup = context.setup  # what is shown now; a slider may have moved while files were read
+        self._setup = setup = context.setup.value  # what is shown now; a slider may have moved while files were read
         try:
             prompt = context.render_prompt(setup.prompt_text, chat=setup.chat)
         except ChatTemplateError as error:
@@ -233,7 +238,7 @@ class ComparePage(QWidget):
         self._preparation = None
         self._show_state()
         if error is not None:
-            from app.state.loader import plain_sentence
+            from app.state.errors import plain_sentence
 
             self._context.report_error(plain_sentence(error, "The comparison could not start"), error)
 
@@ -282,7 +287,7 @@ class ComparePage(QWidget):
 
     def _take_setup(self, setup: GenerationSetup) -> None:
         """A run is to be repeated whose strategy only panes have."""
-        if setup.settings.strategy is Strategy.PROMPT_LOOKUP and not self.runner.running:
+        if not self.runner.running:
             self.panes[1].setup.set_wish(PaneWish(setup.settings))
             self._pane_changed()
             self._context.notify("transformers' prompt lookup runs in a pane: B is set to it. Press Compare.")
@@ -340,7 +345,7 @@ class ComparePage(QWidget):
             pane.legend.setFixedHeight(height)
 
     def _show_shared(self) -> None:
-        setup = self._context.setup
+        setup = self._context.setup.value
         s = setup.settings.sampling
         text = " ".join(setup.prompt_text.split())
         self.shared.set_full_text(
@@ -482,8 +487,8 @@ class ComparePage(QWidget):
         runner.failed.connect(self._not_prepared)
         self.race.moved.connect(self._race_moved)
         self.race.loaded.connect(self._show_state)
-        context.setup_changed.connect(self._setup_changed)
-        context.setup_requested.connect(self._take_setup)
+        context.setup.changed.connect(self._setup_changed)
+        context.pane_requested.connect(self._take_setup)
         context.busy_changed.connect(lambda _: self._show_state(self.stage.text()))
         context.model_changed.connect(self._model_changed)
         context.lookahead_changed.connect(self._lookahead_changed)

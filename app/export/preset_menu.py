@@ -42,7 +42,7 @@ class PresetMenu(QMenu):
 
     def apply(self, preset: Preset) -> None:
         """Take a preset's settings; the prompt stays."""
-        setup = self._context.setup
+        setup = self._context.setup.value
         seed = setup.seed if preset.seed is None else preset.seed
         self._context.apply_setup(replace(setup, settings=preset.settings, stop=preset.stop, seed=seed))
 
@@ -81,7 +81,7 @@ class PresetMenu(QMenu):
             self._context.notify(f"Written to {path}.")
 
     def _present(self, name: str) -> Preset:
-        setup = self._context.setup
+        setup = self._context.setup.value
         return Preset(name, setup.settings, setup.stop)
 
     def _ask_name(self) -> None:

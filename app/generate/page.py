@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSize, Qt, Signal
@@ -11,8 +12,10 @@ from PySide6.QtWidgets import QFrame, QPushButton, QScrollArea, QSplitter, QVBox
 from app.engine.run import Run
 from app.engine.session import EngineState, RunRefused
 from app.prompts import greeting
-from app.state.context import AppContext, ChatTemplateError, GenerationSetup
+from app.state.context import AppContext, ChatTemplateError
 from app.state.loader import Loader
+from app.state.preferences import Preferences
+from app.state.setup import GenerationSetup
 from app.theme.icons import set_icon
 from app.widgets.basic import Card, ElidedLabel, row, tool_button
 from app.widgets.controls import DecodingControls
@@ -20,10 +23,11 @@ from app.widgets.embedding_card import EmbeddingCard
 from app.widgets.figures import Figures
 from app.widgets.legend import Legend
 from app.widgets.model_card import ModelCard
+from app.widgets.page import Page
 from app.widgets.plots import LivePlots
 from app.widgets.prompt_editor import PromptEditor
 from app.widgets.token_view import TokenView
-from pass_core.decoding.events import StepEvent, StopReason
+from pass_core.decoding.events import DraftNode, StepEvent, StopReason, TokenEvent
 
 if TYPE_CHECKING:
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
@@ -34,7 +38,7 @@ COUNTED_CHARACTERS = 40_000
 PLOTS_FROM_WIDTH = 1000
 
 
-class GeneratePage(QWidget):
+class GeneratePage(Page):
     """Runs what the controls say, and shows it.
 
     Attributes:
@@ -42,19 +46,20 @@ class GeneratePage(QWidget):
 
     Signals:
         run_started(Run): this page's run has begun.
+        inspect_requested(int | None): the token of that index was clicked; None for a draft.
     """
 
     run_started = Signal(object)
+    inspect_requested = Signal(object)
 
     def __init__(self, context: AppContext, loader: Loader, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setObjectName("page")
         self._context = context
         self._loader = loader
         self._pending_run = False
         self._run: Run | None = None
         theme = context.theme
-        self.model_card = ModelCard(theme, [str(s) for s in context.preferences.get("model/recent", [])])
+        self.model_card = ModelCard(theme, loader.recent)
         self.embedding_card = EmbeddingCard(theme)
         self.prompt = PromptEditor(theme)
         self.controls = DecodingControls(theme)
@@ -80,7 +85,7 @@ class GeneratePage(QWidget):
             return
         self._pending_run = False
         self._publish()
-        if not context.setup.prompt_text.strip():
+        if not context.setup.value.prompt_text.strip():
             context.report_error("The prompt is empty. Write a few words, or pick a ready prompt.")
             return
         try:
@@ -99,8 +104,10 @@ class GeneratePage(QWidget):
         if self.running:
             self._context.session.stop()
 
-    def take_setup(self, setup: GenerationSetup) -> None:
-        """Show other choices ("run again", presets)."""
+    def _show_setup(self, setup: GenerationSetup) -> None:
+        """Somebody set other choices ("run again", presets); those that the controls do not take are set again."""
+        if setup == self.setup():
+            return
         self.prompt.set_text(setup.prompt_text)
         self.prompt.chat.setChecked(setup.chat and self.prompt.chat.isEnabled())
         self.controls.set_settings(setup.settings, setup.stop, setup.seed)
@@ -108,7 +115,7 @@ class GeneratePage(QWidget):
         self._publish()
 
     def setup(self) -> GenerationSetup:
-        """The present choices."""
+        """What the controls show."""
         return GenerationSetup(
             prompt_text=self.prompt.text(),
             chat=self.prompt.chat.isChecked(),
@@ -121,9 +128,40 @@ class GeneratePage(QWidget):
         """Entries of the page's menu."""
         return [self.run_action, self.stop_action, self.copy_action, self.ghosts_action, self.plots_action]
 
+    def actions_for_file_menu(self) -> list[QAction]:
+        """What can be opened."""
+        entries: list[tuple[str, str, Callable[[], None]]] = [
+            ("Open model folder…", "Ctrl+O", self.model_card.choose_folder),
+            ("Open GGUF file…", "", self.model_card.choose_gguf),
+            ("Load from Hugging Face…", "", self.model_card.choose_hub_id),
+            ("Open look-ahead embeddings…", "Ctrl+E", self.embedding_card.choose_file),
+        ]
+        actions: list[QAction] = []
+        for text, shortcut, work in entries:
+            action = QAction(text, self)
+            action.setShortcut(shortcut)
+            action.triggered.connect(lambda _=False, w=work: w())
+            actions.append(action)
+        return actions
+
     def page_shown(self) -> None:
         """Became visible."""
         self.plots.redraw()
+
+    def shown_run(self) -> Run | None:
+        """The newest run."""
+        return self._run
+
+    def remember(self, preferences: Preferences) -> None:
+        """The width of the columns."""
+        preferences.set_bytes("window/splitter", self.splitter.saveState())
+
+    def restore(self, preferences: Preferences) -> None:
+        """The width of the columns, and whether rejected drafts show."""
+        splitter = preferences.get_bytes("window/splitter")
+        if not splitter.isEmpty():
+            self.splitter.restoreState(splitter)
+        self.ghosts_action.setChecked(preferences.get("view/ghosts", False))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -180,9 +218,12 @@ class GeneratePage(QWidget):
                 f"The prompt has {run.totals.prompt_tokens} tokens, and that fills the model's context. Shorten it."
             )
         if run.error is not None:
-            from app.state.loader import plain_sentence
+            from app.state.errors import plain_sentence
 
             self._context.report_error(plain_sentence(run.error, "The run ended early"), run.error)
+
+    def _clicked(self, _step: StepEvent, item: TokenEvent | DraftNode) -> None:
+        self.inspect_requested.emit(item.index if isinstance(item, TokenEvent) else None)
 
     def _set_reason(self, reason: str) -> None:
         self.reason.set_full_text(f"auto: {reason}" if reason else "")
@@ -191,7 +232,7 @@ class GeneratePage(QWidget):
 
     def _publish(self) -> None:
         setup = self.setup()
-        self._context.set_setup(setup)
+        self._context.setup.set(setup)
         if self.running:
             self._context.session.set_settings(setup.settings)
 
@@ -410,14 +451,15 @@ class GeneratePage(QWidget):
         context.session.state_changed.connect(self._show_run_button)
         context.model_changed.connect(self._model_changed)
         context.lookahead_changed.connect(self._lookahead_changed)
-        context.setup_requested.connect(self.take_setup)
+        context.setup.changed.connect(self._show_setup)
         context.busy_changed.connect(self._show_run_button)
         loader.loading_changed.connect(self._loading_changed)
         loader.progress.connect(self.model_card.show_progress)
+        loader.requested.connect(self.model_card.set_choice)
         loader.choice_changed.connect(self.model_card.set_choice)
         loader.failed.connect(self._load_failed)
         loader.lookahead_options_changed.connect(self.embedding_card.set_options)
-        self.model_card.load_requested.connect(self.load)
+        self.model_card.load_requested.connect(loader.load)
         self.model_card.unload_requested.connect(loader.unload)
         self.model_card.cancel_requested.connect(loader.cancel)
         self.embedding_card.file_requested.connect(loader.load_lookahead)
@@ -428,11 +470,4 @@ class GeneratePage(QWidget):
         self.run_button.clicked.connect(self.run_action.trigger)
         self.stop_button.clicked.connect(self.stop_action.trigger)
         self.plots_action.toggled.connect(self._fit_plots)
-
-    def load(self, choice: object, lookahead: str | None = None) -> None:
-        """Load a ModelChoice, and show that."""
-        from app.state.loader import ModelChoice
-
-        if isinstance(choice, ModelChoice):
-            self.model_card.set_choice(choice)
-            self._loader.load(choice, lookahead)
+        self.text.token_clicked.connect(self._clicked)

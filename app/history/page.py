@@ -32,6 +32,7 @@ from app.inspector.page import setup_of
 from app.state.context import AppContext
 from app.theme.icons import set_icon
 from app.widgets.basic import Card, guard_wheel, label, row
+from app.widgets.page import Page
 from app.widgets.text_format import bytes_text, strategy_text
 from pass_core.records.runs import RecordError, RunRecord, load_record
 from pass_core.settings import Strategy
@@ -41,7 +42,7 @@ SEARCH_DELAY_MS = 150
 WIDTHS = {PIN: 30, WHEN: 104, MODEL: 128, STRATEGY: 152, TOKENS: 62, SPEED: 76, PER_CALL: 72, ACCEPTANCE: 80, SIZE: 76}
 
 
-class HistoryPage(QWidget):
+class HistoryPage(Page):
     """Lists the history; selected runs are overlaid on the plots below.
 
     Signals:
@@ -52,7 +53,6 @@ class HistoryPage(QWidget):
 
     def __init__(self, context: AppContext, history: HistoryService, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setObjectName("page")
         self._context, self._history = context, history
         self._loaded: dict[str, RunRecord] = {}
         self._asked = 0

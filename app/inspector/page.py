@@ -12,15 +12,17 @@ from app.engine.run import Run
 from app.export.menu import export_menu
 from app.history.service import HistoryService
 from app.inspector.viewer import RunViewer
-from app.state.context import AppContext, GenerationSetup
+from app.state.context import AppContext
+from app.state.setup import GenerationSetup
 from app.theme.icons import set_icon
 from app.widgets.basic import ElidedLabel, label, row
+from app.widgets.page import Page
 from app.widgets.text_format import settings_text
 from pass_core.decoding.events import StepEvent
 from pass_core.records.runs import RunRecord, RunStatus
 
 
-class InspectPage(QWidget):
+class InspectPage(Page):
     """Shows the newest run of the Generate page by itself, or whatever another page opens here.
 
     Attributes:
@@ -30,7 +32,6 @@ class InspectPage(QWidget):
 
     def __init__(self, context: AppContext, history: HistoryService, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setObjectName("page")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._context, self._history = context, history
         self._run: Run | None = None

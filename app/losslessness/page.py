@@ -11,6 +11,7 @@ from app.engine.jobs import Job, JobControl, JobRefused
 from app.losslessness.proof_card import ProofCard
 from app.state.context import AppContext
 from app.widgets.basic import Card, Segmented, label, row, set_tone
+from app.widgets.page import Page
 from app.widgets.progress_strip import ProgressStrip
 from pass_core.evaluation.losslessness import (
     QUICK,
@@ -38,7 +39,7 @@ SIZES = (
 )
 
 
-class LosslessnessPage(QWidget):
+class LosslessnessPage(Page):
     """Attributes:
     run_button, wrong_rule, size, verdict: its controls.
     cards: one per proof.
@@ -46,7 +47,6 @@ class LosslessnessPage(QWidget):
 
     def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setObjectName("page")
         self._context = context
         self._job: Job | None = None
         self.size = Segmented(SIZES)

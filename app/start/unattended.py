@@ -25,6 +25,7 @@ class Driver(QObject):
     def __init__(self, arguments: Arguments, context: AppContext, window: MainWindow) -> None:
         super().__init__(window)
         self._arguments, self._context, self._window = arguments, context, window
+        self._generate = window.generate
         self._pictured = False
         self._ended = False
         context.error_raised.connect(self._failed)
@@ -37,14 +38,14 @@ class Driver(QObject):
             return
         self._context.lookahead_changed.disconnect(self._ready)
         if self._arguments.run or self._arguments.exit_after_run:
-            self._window.generate.run()
+            self._generate.run()
         else:
             QTimer.singleShot(0, self._picture_and_leave)
 
     def _steps(self, run: Run, steps: list[object]) -> None:
         wanted = self._arguments.screenshot_after
         if wanted is not None and not self._pictured and run.totals.new_tokens >= wanted:
-            self._window.generate.plots.redraw()
+            self._generate.plots.redraw()
             self._picture()
 
     def _finished(self, run: Run) -> None:
@@ -53,7 +54,7 @@ class Driver(QObject):
 
     def _picture_and_leave(self) -> None:
         self._window.show_page(self._arguments.page)
-        self._window.generate.plots.redraw()
+        self._generate.plots.redraw()
         if not self._pictured:
             self._picture()
         if not self._ended:
@@ -65,7 +66,7 @@ class Driver(QObject):
         if path is None:
             return
         if self._arguments.hover is not None:
-            self._window.generate.text.show_card_for(self._arguments.hover)
+            self._generate.text.show_card_for(self._arguments.hover)
         path.parent.mkdir(parents=True, exist_ok=True)
         if not self.grab().save(str(path)):
             self._failed(ErrorReport(f"The picture could not be written to {path}. Choose a writable .png path."))

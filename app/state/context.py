@@ -1,11 +1,7 @@
 """What every page may use: one shared `AppContext`, handed to each page's constructor.
 
-A page is a QWidget made as `Page(context: AppContext)` and added with `MainWindow.add_page(key, title, icon, page)`;
-`icon` is a qtawesome name of the Phosphor set, such as "ph.chart-line". It may define, all optional:
-
-- `page_shown()` and `page_hidden()`: called when it becomes (in)visible, to start or rest timers;
-- `actions_for_menu() -> list[QAction]`: put into a menu named after the page;
-- `shut_down()`: called before the window closes; must return at once.
+A page is an `app.widgets.page.Page` made as `SomePage(context)` and added with
+`MainWindow.add_page(key, title, icon, page)`; `icon` is a qtawesome name of the Phosphor set, such as "ph.chart-line".
 
 What a page does with the context:
 
@@ -19,15 +15,15 @@ What a page does with the context:
 - Errors: `context.report_error("Plain sentence. Way out.", error)` shows the banner with details to copy.
 - Colours: `context.theme.current` (a `Theme`, see app/theme/roles.py) and `context.theme.changed`; never a literal
   colour. Icons: `app.theme.icons.set_icon(widget, "ph.play", context.theme)` keeps the colour right.
-- The user's present choices (prompt, seed, settings): `context.setup`, `setup_changed`; to set them, as "run again"
-  does, `context.apply_setup(setup)`.
+- The user's present choices (prompt, seed, settings): `context.setup.value`, `context.setup.changed`; to set them and
+  show them, as "run again" does, `context.apply_setup(setup)`.
 - Remembered choices: `context.preferences.get(key, default)`, `.set(key, value)`; JSON-like values.
 """
 
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
@@ -37,8 +33,9 @@ from app.engine.run import RunRequest
 from app.engine.session import EngineSession
 from app.engine.thread import EngineThread
 from app.state.preferences import Preferences
+from app.state.setup import GenerationSetup, SetupModel
 from app.theme.apply import ThemeManager
-from pass_core.settings import DecodingSettings, StopConditions, Strategy
+from pass_core.settings import Strategy
 
 if TYPE_CHECKING:
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
@@ -55,24 +52,6 @@ class ErrorReport:
     @classmethod
     def of(cls, sentence: str, error: BaseException | None = None) -> ErrorReport:
         return cls(sentence, "".join(traceback.format_exception(error)) if error is not None else "")
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationSetup:
-    """The user's present choices on the Generate page, as one value.
-
-    Attributes:
-        prompt_text: what is in the prompt editor.
-        chat: whether the model's chat template is applied to it.
-        seed: of the next run.
-        settings, stop: see pass_core.settings.
-    """
-
-    prompt_text: str = ""
-    chat: bool = False
-    seed: int = 0
-    settings: DecodingSettings = field(default_factory=DecodingSettings)
-    stop: StopConditions = field(default_factory=StopConditions)
 
 
 class ChatTemplateError(ValueError):
@@ -92,8 +71,7 @@ class AppContext(QObject):
 
     Signals:
         model_changed(LanguageModel | None), lookahead_changed(LookaheadEmbeddings | None): after the fact.
-        setup_changed(GenerationSetup): the user changed a choice.
-        setup_requested(GenerationSetup): somebody wants the Generate page to take these choices.
+        pane_requested(GenerationSetup): somebody wants a pane of Compare to take these choices.
         busy_changed(str): what holds the model now, "" when it is free.
         error_raised(ErrorReport), notice_raised(str): for the banner.
         page_requested(str): show the page of this key.
@@ -102,8 +80,7 @@ class AppContext(QObject):
 
     model_changed = Signal(object)
     lookahead_changed = Signal(object)
-    setup_changed = Signal(object)
-    setup_requested = Signal(object)
+    pane_requested = Signal(object)
     busy_changed = Signal(str)
     error_raised = Signal(object)
     notice_raised = Signal(str)
@@ -120,7 +97,7 @@ class AppContext(QObject):
         self.jobs = JobRunner(self.engine_thread, self)
         self.model: LanguageModel | None = None
         self.lookahead: LookaheadEmbeddings | None = None
-        self.setup = GenerationSetup()
+        self.setup = SetupModel(self)
         self.session.state_changed.connect(self._announce_busy)
         self.jobs.exclusive_changed.connect(self._announce_busy)
         self.session.refuse_when = lambda: self.jobs.exclusive_title
@@ -144,17 +121,14 @@ class AppContext(QObject):
         self.lookahead = lookahead
         self.lookahead_changed.emit(lookahead)
 
-    def set_setup(self, setup: GenerationSetup) -> None:
-        """Publish the user's present choices (called by the Generate page)."""
-        if setup != self.setup:
-            self.setup = setup
-            self.setup_changed.emit(setup)
-
     def apply_setup(self, setup: GenerationSetup, *, show: bool = True) -> None:
-        """Ask the Generate page to take these choices, and show it; of a strategy that only panes have, Compare."""
-        self.setup_requested.emit(setup)
+        """Take these choices, and show the Generate page; of a strategy that only panes have, Compare."""
+        for_a_pane = setup.settings.strategy is Strategy.PROMPT_LOOKUP
+        self.setup.set(setup)
+        if for_a_pane:
+            self.pane_requested.emit(setup)
         if show:
-            self.page_requested.emit("compare" if setup.settings.strategy is Strategy.PROMPT_LOOKUP else "generate")
+            self.page_requested.emit("compare" if for_a_pane else "generate")
 
     def request(self, setup: GenerationSetup | None = None, *, label: str = "") -> RunRequest:
         """A RunRequest of `setup` (default: the present choices) on the loaded model and look-ahead embeddings.
@@ -162,7 +136,7 @@ class AppContext(QObject):
         Raises:
             ChatTemplateError: chat is on and the model has no usable template.
         """
-        setup = setup or self.setup
+        setup = setup or self.setup.value
         return RunRequest(
             prompt=self.render_prompt(setup.prompt_text, chat=setup.chat),
             prompt_text=setup.prompt_text,

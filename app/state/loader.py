@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from PySide6.QtCore import QObject, Signal
 from app.engine.jobs import Job, JobControl, JobRefused
 from app.engine.tasks import spawn
 from app.state.context import AppContext
+from app.state.errors import plain_sentence
 from pass_core.progress import Cancelled, Progress
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 LOADING = "loading a model"
 BIGRAMS = "reading the model's bigrams"
 KEEP_WHILE_LOADING_BYTES = 2_000_000_000
+RECENT = 8
 UNASKED_SECONDS = 30.0
 SETTLING_SECONDS = 2.0  # before that a cold start makes the time left look longer than it is
 
@@ -38,7 +40,13 @@ class ModelChoice:
 class Loader(QObject):
     """One load at a time; a new choice replaces the one in progress.
 
+    Attributes:
+        choice: what is loaded was loaded from it.
+        recent: sources that have loaded, the newest first (besides the known models).
+        lookahead_options: see lookahead_options_changed.
+
     Signals:
+        requested(ModelChoice): somebody wants it; its load begins, or waits for the one in progress to be given up.
         loading_changed(str): title of the load in progress, "" when none is.
         progress(Progress): of it.
         failed(str): the plain sentence of a load that failed (the banner shows it, too).
@@ -47,6 +55,7 @@ class Loader(QObject):
         lookahead_chosen(str): a path was loaded because somebody asked for it ("" is the mean embedding).
     """
 
+    requested = Signal(object)
     loading_changed = Signal(str)
     progress = Signal(object)
     failed = Signal(str)
@@ -61,7 +70,8 @@ class Loader(QObject):
         self._active = False
         self._next: tuple[ModelChoice, str | None] | None = None
         self._loading = ""
-        self.choice = ModelChoice()
+        self.choice = self._wanted = ModelChoice()
+        self.recent: list[str] = [str(s) for s in context.preferences.get("model/recent", [])]
         self.lookahead_options: list[Path] = []
         context.load_model_requested.connect(lambda source: self.load(ModelChoice(source or None)))
         context.load_lookahead_requested.connect(self.load_lookahead)
@@ -73,12 +83,18 @@ class Loader(QObject):
 
     def load(self, choice: ModelChoice, lookahead: str | None = None) -> None:
         """Load a model, then the best look-ahead file for it (or `lookahead`, a path)."""
+        self._wanted = choice
+        self.requested.emit(choice)
         if self._active:
             self._next = (choice, lookahead)
             self.cancel()
             return
         self._begin(LOADING)
         spawn(self._load_until_last(choice, lookahead), self._unexpected)
+
+    def choice_of(self, source: str | None) -> ModelChoice:
+        """Another model on the device and in the format chosen last."""
+        return replace(self._wanted, source=source)
 
     def cancel(self) -> None:
         """Give up the load in progress; what was loaded before stays."""
@@ -105,10 +121,6 @@ class Loader(QObject):
             self._context.report_error(f"The model is busy with {self._context.busy_with}. Wait for it, or stop it.")
         elif lookahead is not None and not self._active:
             spawn(self._read_bigrams_again(lookahead), self._unexpected)
-
-    def use_default_lookahead(self) -> None:
-        """Take the best shipped file again."""
-        spawn(self._default_lookahead(), self._unexpected)
 
     async def _load_until_last(self, choice: ModelChoice, lookahead: str | None) -> None:
         try:
@@ -156,23 +168,36 @@ class Loader(QObject):
         except (Cancelled, JobRefused) as error:
             if isinstance(error, JobRefused):
                 context.report_error(str(error), error)
-            self.failed.emit("" if isinstance(error, Cancelled) else str(error))
+            self._give_up("" if isinstance(error, Cancelled) else str(error))
             return
         except Exception as error:
             if self._next is not None:  # nobody waits for this one any more
                 return
             sentence = plain_sentence(error, "The model could not be loaded")
             context.report_error(sentence, error)
-            self.failed.emit(sentence)
+            self._give_up(sentence)
             return
         self._forget_model()
         _settle_memory()
         self.choice = choice
+        self._remember(choice.source)
         await self._find_options(model)
         context.set_model(model)
         self.choice_changed.emit(choice)
         if lookahead is None or not await self._load_lookahead(lookahead):
             await self._default_lookahead()
+
+    def _give_up(self, sentence: str) -> None:
+        if self._next is None:
+            self._wanted = self.choice
+        self.failed.emit(sentence)
+
+    def _remember(self, source: str | None) -> None:
+        """Only what has loaded is worth offering again."""
+        from pass_core.models.catalog import known_models
+
+        if source and source not in {m.id for m in known_models()}:
+            self.recent[:] = [source, *(s for s in self.recent if s != source)][:RECENT]
 
     async def _find_options(self, model: LanguageModel) -> None:
         def work(control: JobControl) -> list[Path]:
@@ -321,16 +346,3 @@ def _settle_memory() -> None:
     from pass_core.models.memory import settle_memory
 
     settle_memory()
-
-
-def plain_sentence(error: BaseException, what: str) -> str:
-    """The library's own sentence when it wrote one for people, else `what` with the cause."""
-    from pass_core.lookahead.embeddings import LookaheadError
-    from pass_core.models.errors import ModelError
-
-    if isinstance(error, (ModelError, LookaheadError)):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return f"{what}: the memory is full. Close other programs, or choose a smaller model."
-    cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return f"{what}: {cause.rstrip('.')}. Copy the details to report it."

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.state.context import AppContext, GenerationSetup
+from app.state.context import AppContext
 from app.state.loader import ModelChoice
+from app.state.setup import GenerationSetup
 from pass_core.settings import SettingsError
 
 
@@ -13,7 +14,7 @@ def save_setup(context: AppContext) -> None:
     """Remember prompt, seed and settings."""
     from pass_core.records.runs import settings_to_dict, stop_to_dict
 
-    setup = context.setup
+    setup = context.setup.value
     context.preferences.set("generate/prompt", setup.prompt_text)
     context.preferences.set("generate/chat", setup.chat)
     context.preferences.set("generate/seed", setup.seed)

@@ -17,6 +17,7 @@ from app.training.plan import SELF, TrainingPlan, training_sentence
 from app.training.plots import TrainingPlots
 from app.training.status_card import StatusCard
 from app.widgets.basic import Card, label
+from app.widgets.page import Page
 from app.widgets.text_format import bytes_text, count_text, seconds_text
 from pass_core.training.config import TrainingError
 
@@ -38,7 +39,7 @@ LEAST_STEPS = 20  # the trainer takes no fewer, however few minutes
 UNFINISHED = "train/unfinished"
 
 
-class TrainPage(QWidget):
+class TrainPage(Page):
     """One training run at a time, on the loaded model.
 
     Attributes:
@@ -54,7 +55,6 @@ class TrainPage(QWidget):
 
     def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setObjectName("page")
         self.setAcceptDrops(True)
         self._context = context
         self._estimate: Estimate | None = None

@@ -169,7 +169,7 @@ def check_writable(out: Path) -> None:
 
 def training_sentence(error: BaseException) -> str:
     """The trainer's own words as a sentence, or the cause of anything else."""
-    from app.state.loader import plain_sentence
+    from app.state.errors import plain_sentence
 
     if isinstance(error, TrainingError):
         text = (

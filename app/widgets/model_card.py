@@ -44,7 +44,7 @@ class ModelCard(Card):
     def __init__(self, theme: ThemeManager, recent: list[str], parent: QWidget | None = None) -> None:
         super().__init__("Model", parent)
         self._choice = ModelChoice()
-        self.recent = recent
+        self._recent = recent  # the loader's own list: it grows
         self.picker = Picker(theme, "Model")
         self.facts = ElidedLabel("", "hint")
         self.warning = ElidedLabel("", "hint")
@@ -85,10 +85,6 @@ class ModelCard(Card):
             for action in group.actions():
                 action.setChecked(action.data() == value)
         self.picker.set_label(choice_name(choice.source))
-        source = choice.source
-        if source and source not in {m.id for m in known_models()} and source not in self.recent:
-            self.recent.insert(0, source)
-            del self.recent[8:]
 
     def show_model(self, model: LanguageModel | None) -> None:
         """Show what is loaded."""
@@ -174,9 +170,9 @@ class ModelCard(Card):
             action = menu.addAction(f"{known.name}\t{bytes_text(known.bytes)}")
             action.setToolTip(known.note)
             action.triggered.connect(lambda _=False, s=known.id: self._ask(s))
-        if self.recent:
+        if self._recent:
             menu_heading(menu, "Recent")
-            for source in self.recent:
+            for source in self._recent:
                 action = menu.addAction(choice_name(source))
                 action.setToolTip(source)
                 action.triggered.connect(lambda _=False, s=source: self._ask(s))

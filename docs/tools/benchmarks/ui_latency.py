@@ -131,7 +131,7 @@ def main() -> None:
         window.show()
 
         async def work() -> list[dict[str, object]]:
-            window.generate.load(ModelChoice(arguments.model))
+            loader.load(ModelChoice(arguments.model))
             await until(context.lookahead_changed, lambda value: value is not None)
             rows = await measure(window, context, arguments.tokens)
             closed = asyncio.ensure_future(until(window.closed))

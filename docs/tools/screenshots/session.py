@@ -55,7 +55,7 @@ class Photographer:
         """A run on the Generate page with changed settings."""
         page = self.window.generate
         setup = page.setup()
-        page.take_setup(replace(setup, settings=replace(setup.settings, **changes)))
+        self.context.setup.set(replace(setup, settings=replace(setup.settings, **changes)))
         page.run()
         await until(lambda: self.context.session.running)
         await until(lambda: not self.context.session.running)

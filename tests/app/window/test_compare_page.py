@@ -10,7 +10,8 @@ from pytestqt.qtbot import QtBot
 from app.compare.page import PLAIN, READY, ComparePage
 from app.compare.pane_setup import UNTRAINED, PaneWish
 from app.compare.runner import Order, PaneChoice, Plan
-from app.state.context import AppContext, GenerationSetup
+from app.state.context import AppContext
+from app.state.setup import GenerationSetup
 from app.theme.roles import TokenRole
 from pass_core.decoding.events import StopReason
 from pass_core.models.shipped import default_lookahead
@@ -32,7 +33,7 @@ TWO_CALL = DecodingSettings(strategy=Strategy.TWO_CALL, k=3)
 def page(ready: AppContext, qtbot: QtBot) -> ComparePage:
     assert ready.model is not None
     ready.set_lookahead(default_lookahead(ready.model))
-    ready.set_setup(GenerationSetup("The sea", seed=5, stop=StopConditions(TOKENS, ignore_eos=True)))
+    ready.setup.set(GenerationSetup("The sea", seed=5, stop=StopConditions(TOKENS, ignore_eos=True)))
     page = ComparePage(ready)
     qtbot.addWidget(page)
     page.resize(1200, 740)
@@ -57,8 +58,8 @@ def test_both_panes_show_the_same_text(
     page: ComparePage, ready: AppContext, qtbot: QtBot, drafting: DecodingSettings, temperature: float
 ) -> None:
     for seed in (1, 2):
-        setup = replace(ready.setup, seed=seed, settings=DecodingSettings(sampling=SamplingSettings(temperature)))
-        ready.set_setup(setup)
+        setup = replace(ready.setup.value, seed=seed, settings=DecodingSettings(sampling=SamplingSettings(temperature)))
+        ready.setup.set(setup)
         compare(page, qtbot, PaneWish(PLAIN), PaneWish(drafting))
         first, second = texts(page)
         assert first == second != ""
@@ -70,7 +71,7 @@ def test_both_panes_show_the_same_text(
 def test_rejection_diverges_by_design_and_both_panes_mark_it(
     page: ComparePage, ready: AppContext, qtbot: QtBot
 ) -> None:
-    ready.set_setup(replace(ready.setup, settings=DecodingSettings(sampling=SamplingSettings(1.5, 0))))
+    ready.setup.set(replace(ready.setup.value, settings=DecodingSettings(sampling=SamplingSettings(1.5, 0))))
     rejection = replace(TWO_CALL, verification=Verification.REJECTION)
     compare(page, qtbot, PaneWish(PLAIN), PaneWish(rejection))
     a, b = (r[0].tokens for r in page.runner.results)
@@ -104,11 +105,11 @@ def test_warm_ups_come_first_and_the_order_is_chosen(page: ComparePage, ready: A
 def test_a_moved_slider_takes_effect_and_voids_the_comparison(
     page: ComparePage, ready: AppContext, qtbot: QtBot
 ) -> None:
-    ready.set_setup(replace(ready.setup, stop=StopConditions(200, ignore_eos=True)))
+    ready.setup.set(replace(ready.setup.value, stop=StopConditions(200, ignore_eos=True)))
 
     def move(pane: int, number: int, steps: object) -> None:
         page.runner.steps_arrived.disconnect(move)
-        ready.set_setup(replace(ready.setup, settings=DecodingSettings(sampling=SamplingSettings(0.3))))
+        ready.setup.set(replace(ready.setup.value, settings=DecodingSettings(sampling=SamplingSettings(0.3))))
 
     page.runner.steps_arrived.connect(move)
     compare(page, qtbot, PaneWish(PLAIN), PaneWish(FORCED))
@@ -123,7 +124,7 @@ LOOKUP = DecodingSettings(strategy=Strategy.PROMPT_LOOKUP, k=4)
 def test_transformers_lookup_writes_the_same_text_at_temperature_0(
     page: ComparePage, ready: AppContext, qtbot: QtBot
 ) -> None:
-    ready.set_setup(replace(ready.setup, settings=DecodingSettings(sampling=SamplingSettings(0.0))))
+    ready.setup.set(replace(ready.setup.value, settings=DecodingSettings(sampling=SamplingSettings(0.0))))
     compare(page, qtbot, PaneWish(PLAIN), PaneWish(LOOKUP))
     first, second = texts(page)
     assert first == second != ""
@@ -140,7 +141,7 @@ def test_transformers_lookup_writes_the_same_text_at_temperature_0(
 def test_transformers_lookup_draws_its_own_numbers_and_the_badge_says_so(
     page: ComparePage, ready: AppContext, qtbot: QtBot
 ) -> None:
-    ready.set_setup(replace(ready.setup, settings=DecodingSettings(sampling=SamplingSettings(1.5, 0))))
+    ready.setup.set(replace(ready.setup.value, settings=DecodingSettings(sampling=SamplingSettings(1.5, 0))))
     compare(page, qtbot, PaneWish(FORCED), PaneWish(LOOKUP))
     assert page.strip.badge.text().startswith("diverges at token")
     assert page.strip.badge.property("tone") == "accent"
@@ -148,7 +149,7 @@ def test_transformers_lookup_draws_its_own_numbers_and_the_badge_says_so(
 
 
 def test_stop_ends_transformers_too(page: ComparePage, ready: AppContext, qtbot: QtBot) -> None:
-    ready.set_setup(replace(ready.setup, stop=StopConditions(240, ignore_eos=True)))
+    ready.setup.set(replace(ready.setup.value, stop=StopConditions(240, ignore_eos=True)))
     page.runner.steps_arrived.connect(lambda *_: page.stop())
     compare(page, qtbot, PaneWish(LOOKUP), PaneWish(PLAIN))
     run = page.runner.runs[0]
@@ -168,14 +169,14 @@ def test_what_transformers_does_not_take_is_greyed_out(page: ComparePage) -> Non
 
 def test_running_a_pane_s_lookup_again_leads_back_here(page: ComparePage, ready: AppContext, qtbot: QtBot) -> None:
     with qtbot.waitSignal(ready.page_requested) as shown:
-        ready.apply_setup(replace(ready.setup, settings=replace(LOOKUP, k=7)))
+        ready.apply_setup(replace(ready.setup.value, settings=replace(LOOKUP, k=7)))
     assert shown.args == ["compare"]
     assert page.panes[1].setup.wish().settings.k == 7
     assert page.panes[1].setup.wish().settings.strategy is Strategy.PROMPT_LOOKUP
 
 
 def test_stop_ends_it_at_once(page: ComparePage, ready: AppContext, qtbot: QtBot) -> None:
-    ready.set_setup(replace(ready.setup, stop=StopConditions(240, ignore_eos=True)))
+    ready.setup.set(replace(ready.setup.value, stop=StopConditions(240, ignore_eos=True)))
     page.runner.steps_arrived.connect(lambda *_: page.stop())
     compare(page, qtbot, PaneWish(PLAIN), PaneWish(FORCED))
     assert not ready.session.running
@@ -191,7 +192,7 @@ def test_a_slider_moved_while_files_are_read_counts_for_both(
     page.panes[1].setup.set_wish(PaneWish(FORCED))
     with qtbot.waitSignal(page.runner.finished, timeout=120_000):
         page.compare()
-        ready.set_setup(replace(ready.setup, settings=DecodingSettings(sampling=SamplingSettings(0.3))))
+        ready.setup.set(replace(ready.setup.value, settings=DecodingSettings(sampling=SamplingSettings(0.3))))
     assert {r[0].settings.sampling.temperature for r in page.runner.results} == {0.3}
     assert page.strip.badge.text().startswith("identical")
 
@@ -235,7 +236,7 @@ def test_the_race_shows_each_run_at_its_recorded_time(page: ComparePage, qtbot: 
 
 
 def test_the_panes_scroll_together(page: ComparePage, ready: AppContext, qtbot: QtBot) -> None:
-    ready.set_setup(replace(ready.setup, prompt_text="The sea\n" * 60))
+    ready.setup.set(replace(ready.setup.value, prompt_text="The sea\n" * 60))
     compare(page, qtbot, PaneWish(PLAIN), PaneWish(TWO_CALL))
     left, right = (p.text.verticalScrollBar() for p in page.panes)
     assert left.maximum() > 10
@@ -247,7 +248,7 @@ def test_the_panes_scroll_together(page: ComparePage, ready: AppContext, qtbot: 
 
 def test_both_texts_begin_at_the_same_height(page: ComparePage, ready: AppContext, qtbot: QtBot) -> None:
     page.resize(800, 700)
-    ready.set_setup(replace(ready.setup, settings=DecodingSettings(sampling=SamplingSettings(1.5, 0))))
+    ready.setup.set(replace(ready.setup.value, settings=DecodingSettings(sampling=SamplingSettings(1.5, 0))))
     compare(page, qtbot, PaneWish(PLAIN), PaneWish(replace(FORCED, prompt_lookup=True)))
     left, right = (p.legend for p in page.panes)
     assert left.height() == right.height() >= right.heightForWidth(right.width())

@@ -119,7 +119,7 @@ def test_run_waits_for_a_model_that_is_loading(
 ) -> None:
     set_length(window, 12)
     with qtbot.waitSignal(loader.loading_changed, timeout=10_000):
-        window.generate.load(ModelChoice(str(tiny_folder), "cpu", "float32"))
+        loader.load(ModelChoice(str(tiny_folder), "cpu", "float32"))
     with qtbot.waitSignal(context.session.run_finished, timeout=60_000) as done:
         window.generate.run_action.trigger()
         assert not context.session.running
@@ -206,18 +206,20 @@ def test_setups_come_back(window: MainWindow, context: AppContext, loop: asyncio
     window.generate.controls.seed_field.setValue(9)
     window.generate.prompt.set_text("first")
     window.generate.prompt.changed.emit()
-    setup = context.setup
+    setup = context.setup.value
     window.generate.prompt.set_text("second")
     window.generate.controls.seed_field.setValue(10)
     context.apply_setup(setup)
     assert window.generate.setup() == setup
 
 
-def test_run_may_be_pressed_at_once(window: MainWindow, context: AppContext, tiny_folder: Path, qtbot: QtBot) -> None:
+def test_run_may_be_pressed_at_once(
+    window: MainWindow, loader: Loader, context: AppContext, tiny_folder: Path, qtbot: QtBot
+) -> None:
     """`--run` presses it in the same breath in which the load is asked for."""
     set_length(window, 4)
     with qtbot.waitSignal(context.session.run_finished, timeout=60_000):
-        window.generate.load(ModelChoice(str(tiny_folder), "cpu", "float32"))
+        loader.load(ModelChoice(str(tiny_folder), "cpu", "float32"))
         window.generate.run()
     assert not window.banner.isVisible()
 
@@ -226,10 +228,10 @@ def test_a_load_that_fails_leaves_the_old_model_named(
     window: MainWindow, context: AppContext, loader: Loader, tiny_folder: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
     with qtbot.waitSignal(loader.loading_changed, timeout=60_000, check_params_cb=lambda title: not title):
-        window.generate.load(ModelChoice(str(tiny_folder), "cpu", "float32"))
+        loader.load(ModelChoice(str(tiny_folder), "cpu", "float32"))
     name = window.generate.model_card.picker.label_text()
     with qtbot.waitSignal(loader.loading_changed, timeout=60_000, check_params_cb=lambda title: not title):
-        window.generate.load(ModelChoice(str(tmp_path), "cpu", "float32"))
+        loader.load(ModelChoice(str(tmp_path), "cpu", "float32"))
     assert window.generate.model_card.picker.label_text() == name
     assert window.generate.run_button.isEnabled()
     assert window.banner.isVisible()

@@ -158,7 +158,7 @@ def test_run_again_takes_the_choices_over(
     run = generate(ready, qtbot, seed=77)
     listed(page, 1, qtbot)
     page.select([run.uid])
-    with qtbot.waitSignal(ready.setup_requested, timeout=30_000) as asked:
+    with qtbot.waitSignal(ready.setup.changed, timeout=30_000) as asked:
         page.again_button.click()
     setup = asked.args[0]
     assert (setup.prompt_text, setup.seed, setup.settings, setup.stop) == (

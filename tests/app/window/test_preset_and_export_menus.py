@@ -12,7 +12,8 @@ from pytestqt.qtbot import QtBot
 from app.export.menu import KINDS, export_menu, file_name, write
 from app.export.preset_menu import PresetMenu
 from app.export.presets import Preset, PresetFolder, dumps_preset
-from app.state.context import AppContext, GenerationSetup
+from app.state.context import AppContext
+from app.state.setup import GenerationSetup
 from pass_core.records.runs import load_record
 from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions
 from tests.core.records import strategies
@@ -32,12 +33,12 @@ def titles(menu: PresetMenu) -> list[str]:
 
 def test_a_saved_preset_is_listed_and_taken_back(menu: PresetMenu, context: AppContext, qtbot: QtBot) -> None:
     cold = DecodingSettings(k=2, sampling=SamplingSettings(0.0))
-    context.set_setup(GenerationSetup("a prompt", seed=4, settings=cold, stop=StopConditions(9)))
+    context.setup.set(GenerationSetup("a prompt", seed=4, settings=cold, stop=StopConditions(9)))
     assert titles(menu)[0] == "No presets yet"
     menu.save("cold")
-    context.set_setup(GenerationSetup("another prompt", seed=5))
+    context.setup.set(GenerationSetup("another prompt", seed=5))
     assert titles(menu)[0] == "cold"
-    with qtbot.waitSignal(context.setup_requested) as asked:
+    with qtbot.waitSignal(context.setup.changed) as asked:
         menu.actions()[0].trigger()
     assert asked.args[0] == GenerationSetup("another prompt", seed=5, settings=cold, stop=StopConditions(9))
 
@@ -47,7 +48,7 @@ def test_a_preset_from_a_file_is_taken_and_kept(
 ) -> None:
     file = tmp_path / "shared.json"
     file.write_text(dumps_preset(Preset("shared", DecodingSettings(k=1), seed=8)))
-    with qtbot.waitSignal(context.setup_requested) as asked:
+    with qtbot.waitSignal(context.setup.changed) as asked:
         menu.open_file(file)
     assert (asked.args[0].settings.k, asked.args[0].seed) == (1, 8)
     assert titles(menu)[0] == "shared"
@@ -63,9 +64,10 @@ def test_a_broken_preset_says_why(menu: PresetMenu, context: AppContext, tmp_pat
 
 
 def test_what_is_written_can_be_opened(menu: PresetMenu, context: AppContext, tmp_path: Path, qtbot: QtBot) -> None:
-    context.set_setup(GenerationSetup(settings=DecodingSettings(k=3)))
+    context.setup.set(GenerationSetup(settings=DecodingSettings(k=3)))
     menu.write_file(tmp_path / "mine.pass-preset.json")
-    with qtbot.waitSignal(context.setup_requested) as asked:
+    context.setup.set(GenerationSetup(settings=DecodingSettings(k=4)))
+    with qtbot.waitSignal(context.setup.changed) as asked:
         menu.open_file(tmp_path / "mine.pass-preset.json")
     assert asked.args[0].settings.k == 3
     assert titles(menu)[0] == "mine"

@@ -12,7 +12,8 @@ from app.engine.jobs import JobControl, JobRefused
 from app.engine.run import Run
 from app.engine.session import EngineState, RunRefused
 from app.engine.worker import Ended
-from app.state.context import AppContext, GenerationSetup
+from app.state.context import AppContext
+from app.state.setup import GenerationSetup
 from pass_core.decoding.events import StepEvent, StopReason
 from pass_core.decoding.loop import decode
 from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy

@@ -14,8 +14,9 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from pytestqt.qtbot import QtBot
 
 from app.engine.session import RunRefused
-from app.state.context import AppContext, GenerationSetup
+from app.state.context import AppContext
 from app.state.loader import Loader
+from app.state.setup import GenerationSetup
 from app.training.controller import TrainingState
 from app.training.page import UNFINISHED, TrainPage
 from app.training.plan import TrainingPlan, check_writable
@@ -164,7 +165,7 @@ def test_an_interrupted_run_is_found_again_by_another_window(page: TrainPage, re
 
 
 def test_generation_is_refused_while_it_trains(page: TrainPage, ready: AppContext, qtbot: QtBot) -> None:
-    ready.set_setup(GenerationSetup("The sea", stop=StopConditions(4)))
+    ready.setup.set(GenerationSetup("The sea", stop=StopConditions(4)))
     begin_a_long_run(page, qtbot)
     with pytest.raises(RunRefused, match="training"):
         ready.session.start(ready.request())

@@ -7,18 +7,19 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from app.compare.page import ComparePage
 from app.start.display import why_no_window
-from app.state.context import AppContext, GenerationSetup
+from app.state.context import AppContext
 from app.state.loader import Loader, ModelChoice
 from app.state.preferences import Preferences
 from app.state.remembered import load_choice, load_setup, save_choice, save_setup
+from app.state.setup import GenerationSetup
 from app.theme.apply import ThemeMode, style_sheet
 from app.theme.roles import THEMES
 from app.widgets.log import LogKeeper
+from app.widgets.page import Page
 from app.window import MainWindow, dropped_kind
 from pass_core.decoding.events import StopReason
 from pass_core.models.language_model import LanguageModel
@@ -26,9 +27,9 @@ from pass_core.models.shipped import default_lookahead
 from pass_core.settings import DecodingSettings, LookaheadPart, SamplingSettings, StopConditions
 
 
-class SmallPage(QLabel):
+class SmallPage(Page):
     def __init__(self) -> None:
-        super().__init__("small")
+        super().__init__()
         self.calls: list[str] = []
 
     def page_shown(self) -> None:
@@ -126,7 +127,7 @@ def test_choices_survive(context: AppContext, tmp_path: Path) -> None:
         DecodingSettings(k=2, sampling=SamplingSettings(0, 0), disabled_parts=frozenset({LookaheadPart.DEEP})),
         StopConditions(7, ("a|b",), True),
     )
-    context.set_setup(setup)
+    context.setup.set(setup)
     save_setup(context)
     save_choice(context, ModelChoice("some/model", "cpu", "float32", "int8"), [])
     context.preferences.save()
