@@ -110,11 +110,15 @@ def carry_out(plan: TrainingPlan, model: LanguageModel, control: JobControl, pau
         TrainingError: the run cannot start or go on. Cancelled: while the text was read or written.
     """
     from pass_core.files import cache_folder
+    from pass_core.training.budget import Budget
+    from pass_core.training.options import TrainingOptions
+    from pass_core.training.preview import prepare
     from pass_core.training.selfwritten import SelfPlan, make_corpus
-    from pass_core.training.trainer import TrainingOptions, prepare, train
+    from pass_core.training.trainer import train
 
     check_writable(plan.out)
     config = plan.config
+    budget = Budget(config.minutes)  # everything from here on counts
     control.progress(Progress("Reading the text" if plan.data != SELF else "Looking for text written before", 0, None))
     written = SelfPlan(
         sequences=plan.sequences,
@@ -132,12 +136,15 @@ def carry_out(plan: TrainingPlan, model: LanguageModel, control: JobControl, pau
         folder=cache_folder() / "training",
         progress=control.progress,
         cancel=control.cancel,
+        budget=budget,
     )
     control.cancel.raise_if_cancelled()
-    prepare(model, config, control.progress, control.cancel)
+    config = prepare(model, config, control.progress, control.cancel, budget)
     control.progress(Progress("Measuring a first step", 0, None))
     options = TrainingOptions(plan.out, resume=plan.resume, memory=MEMORY_BYTES, command=plan.command(model))
-    return train(model, corpus, config, options, on_event=control.emit, cancel=control.cancel, pause=pause)
+    return train(
+        model, corpus, config, options, on_event=control.emit, cancel=control.cancel, pause=pause, budget=budget
+    )
 
 
 def measure(plan: TrainingPlan, model: LanguageModel, control: JobControl) -> Estimate:
@@ -146,9 +153,15 @@ def measure(plan: TrainingPlan, model: LanguageModel, control: JobControl) -> Es
     Raises:
         TrainingError: the model cannot be trained for.
     """
-    from pass_core.training.trainer import preview
+    from pass_core.files import cache_folder
+    from pass_core.training.preview import preview
+    from pass_core.training.selfwritten import SelfPlan, own_text, unwritten
 
-    return preview(model, plan.config, sequences=plan.sequences, memory=MEMORY_BYTES)
+    to_write = 0
+    if plan.data == SELF:
+        written = SelfPlan(plan.sequences, plan.held_out, plan.config.length)
+        to_write = unwritten(model, written, own_text(model, written, cache_folder() / "training"))
+    return preview(model, plan.config, sequences=plan.sequences, memory=MEMORY_BYTES, to_write=to_write)
 
 
 def check_writable(out: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,16 +16,21 @@ import typer
 
 from pass_core.cli.console import INTERRUPTED, amount, clock, note, progress_display, stdout_console
 from pass_core.progress import CancelToken
+from pass_core.training.budget import Budget
 from pass_core.training.config import TrainingConfig, TrainingError, TrainingKind
+from pass_core.training.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
+    from pass_core.models.language_model import LanguageModel
     from pass_core.training.acceptance import Acceptance
     from pass_core.training.events import TrainingEvent
 
 _DEFAULT = TrainingConfig()
+_FIELDS = {"sampler": "with_sampler", "contexts": "evaluate_contexts"}  # options whose field has another name
 
 
 def train(
+    context: typer.Context,
     out: Annotated[Path | None, typer.Option(help="The look-ahead file to write (.safetensors).")] = None,
     model: Annotated[str | None, typer.Option(help="Catalog name, Hugging Face id, folder or GGUF file.")] = None,
     kind: Annotated[
@@ -44,9 +50,15 @@ def train(
     ] = None,
     sequences: Annotated[int, typer.Option(help="Training sequences, at most.")] = 192,
     held_out: Annotated[int, typer.Option(help="Held-out sequences, at most.")] = 48,
+    unseen: Annotated[
+        int,
+        typer.Option(help="With --evaluate: leave out so many held-out texts, which a run chose its best file on."),
+    ] = 0,
     length: Annotated[int, typer.Option(help="Tokens a sequence.")] = _DEFAULT.length,
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = _DEFAULT.steps,
-    minutes: Annotated[float, typer.Option(help="Instead of --steps: about so long.")] = 0.0,
+    minutes: Annotated[
+        float, typer.Option(help="Instead of --steps: be done in so long, text, bigrams and evaluations included.")
+    ] = 0.0,
     batch: Annotated[int, typer.Option(help="Sequences a step.")] = _DEFAULT.batch,
     rows: Annotated[int, typer.Option(help="Look-ahead rows per sequence and step.")] = _DEFAULT.rows,
     vector_lr: Annotated[float, typer.Option(help="Peak rate of embeddings and deep vectors.")] = _DEFAULT.vector_lr,
@@ -71,7 +83,26 @@ def train(
     init: Annotated[Path | None, typer.Option(help="Start from this look-ahead file.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside --out.")] = False,
     memory: Annotated[float, typer.Option(help="GB for what the frozen model computed; more is faster.")] = 2.0,
+    few_weight: Annotated[
+        float, typer.Option(help="Weight of the best few drafts of a tree within the acceptance.")
+    ] = _DEFAULT.few_weight,
+    decode_share: Annotated[
+        float, typer.Option(help="Share of the chains that start where simulated decoding meets them.")
+    ] = _DEFAULT.decode_share,
+    ema: Annotated[float, typer.Option(help="Decay of the running mean that is measured and kept; 0: none.")] = (
+        _DEFAULT.ema
+    ),
+    recipe: Annotated[
+        Recipe | None, typer.Option(help="Everything at once; what you give besides replaces that part of it.")
+    ] = None,
+    recipes: Annotated[
+        bool, typer.Option("--recipes", help="Train nothing: say what each recipe takes on this machine.")
+    ] = False,
     evaluate: Annotated[Path | None, typer.Option(help="Train nothing: measure this file on held-out text.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="With --evaluate: write what drafts lack by position here (.md or .json)."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 … or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="Of the frozen weights: auto, float32, bfloat16, float16.")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -81,70 +112,110 @@ def train(
     Ctrl-C ends the run after the present step and keeps a checkpoint; the same command with --resume goes on. Several
     processes: accelerate launch -m pass_core train ….
     """
-    if out is None and evaluate is None:
+    if out is None and evaluate is None and not recipes:
         raise TrainingError("Say where the look-ahead file goes with --out FILE (or measure one with --evaluate FILE).")
     if out is not None and out.suffix != ".safetensors":
         raise TrainingError(f"{out.name} must end with .safetensors.")
-    config = TrainingConfig(
-        kind=kind,
-        with_sampler=sampler,
-        lookahead=lookahead,
-        rank=rank,
-        targets=tuple(t.strip() for t in targets.split(",") if t.strip()),
-        sampler_inner=sampler_inner,
-        steps=steps,
-        minutes=minutes,
-        batch=batch,
-        rows=rows,
-        length=length,
-        vector_lr=vector_lr,
-        adapter_lr=adapter_lr,
-        sampler_lr=sampler_lr,
-        acceptance_share=acceptance_share,
-        surprise=surprise,
-        bigrams=bigrams,
-        temperature=temperature,
-        top_k=top_k,
-        seed=seed,
-        evaluate_every=evaluate_every,
-        evaluate_contexts=contexts,
-        patience=patience,
-    )
-    from pass_core.decoding.loop import prepare_drafts
+    if report is not None and (evaluate is None or report.suffix not in (".md", ".json")):
+        raise TrainingError("--report goes with --evaluate FILE, and its name ends with .md or .json.")
+    budget = Budget(minutes)
+    given: dict[str, Any] = {
+        "kind": kind,
+        "with_sampler": sampler,
+        "lookahead": lookahead,
+        "rank": rank,
+        "targets": tuple(t.strip() for t in targets.split(",") if t.strip()),
+        "sampler_inner": sampler_inner,
+        "steps": steps,
+        "minutes": minutes,
+        "batch": batch,
+        "rows": rows,
+        "length": length,
+        "vector_lr": vector_lr,
+        "adapter_lr": adapter_lr,
+        "sampler_lr": sampler_lr,
+        "acceptance_share": acceptance_share,
+        "surprise": surprise,
+        "few_weight": few_weight,
+        "decode_share": decode_share,
+        "ema": ema,
+        "bigrams": bigrams,
+        "temperature": temperature,
+        "top_k": top_k,
+        "seed": seed,
+        "evaluate_every": evaluate_every,
+        "evaluate_contexts": contexts,
+        "patience": patience,
+    }
+    config = TrainingConfig(**given)
+    if recipe is not None:
+        ingredients = RECIPES[recipe]
+        typed = {_FIELDS.get(name, name) for name in given_on_command_line(context)}
+        config = replace(ingredients.config, **{k: v for k, v in given.items() if k in typed})
+        sequences = sequences if "sequences" in typed else ingredients.sequences
+        held_out = held_out if "held_out" in typed else ingredients.held_out
     from pass_core.files import cache_folder
     from pass_core.lookahead.embeddings import load_lookahead
     from pass_core.models.loading import load_model
+    from pass_core.training.options import TrainingOptions, check_file
+    from pass_core.training.preview import measure_file, prepare
     from pass_core.training.processes import Processes
     from pass_core.training.selfwritten import SelfPlan, make_corpus
-    from pass_core.training.trainer import Trainer, TrainingOptions, measure_file, prepare
     from pass_core.training.trainer import train as run
 
     cancel = CancelToken()
+    lines = _Lines(quiet)
     with _interrupt_sets(cancel), Processes(cpu=device == "cpu").main_first(), progress_display(quiet) as progress:
         chosen: Any = dtype
-        language_model = load_model(model, device=device, dtype=chosen, progress=progress, cancel=cancel)
+        measured = None if evaluate is None else load_lookahead(evaluate)
         start = None if init is None else load_lookahead(init)
-        if start is not None:
-            Trainer.check_file(language_model, start)
-        plan = SelfPlan(sequences=sequences, held_out=held_out, length=length, temperature=temperature, top_k=top_k)
+        language_model = load_model(model, device=device, dtype=chosen, progress=progress, cancel=cancel)
+        for file in (measured, start):
+            if file is not None:
+                check_file(language_model, file)
+        if recipes:
+            lines.recipes(language_model, cache_folder() / "training", memory=round(memory * 1e9))
+            return
+        plan = SelfPlan(
+            sequences=sequences,
+            held_out=held_out,
+            length=config.length,
+            temperature=config.temperature,
+            top_k=config.top_k,
+        )
         corpus = make_corpus(
             language_model,
             data,
-            length=length,
+            length=config.length,
             sequences=sequences,
             plan=plan,
             folder=cache_folder() / "training",
             prefixes=prefixes,
             progress=progress,
             cancel=cancel,
+            budget=budget,
         )
-        measured = None if evaluate is None else load_lookahead(evaluate)
+        if unseen:
+            if not 0 < unseen < len(corpus.held_out) or measured is None:
+                raise TrainingError(f"--unseen {unseen} leaves none of the {len(corpus.held_out)} held-out texts.")
+            corpus = replace(corpus, held_out=corpus.held_out[unseen:])
         if measured is None:
-            prepare(language_model, config, progress, cancel)
-        elif bigrams:
-            prepare_drafts(language_model, measured, progress, cancel)
-    lines = _Lines(quiet)
+            wanted = config.uses_bigrams
+            config = prepare(language_model, config, progress, cancel, budget)
+            if wanted and not config.uses_bigrams:
+                note("The time does not suffice to read the model's own bigrams: trained without them.")
+        elif report is not None:
+            from pass_core.training.report import draft_report
+
+            draft_report(language_model, measured, corpus.held_out, config, progress=progress, cancel=cancel).save(
+                report
+            )
+        elif bigrams and measured.sampler is None:
+            prepare(language_model, replace(config, with_sampler=False), progress, cancel)
     if measured is not None:
+        if report is not None:
+            note(f"The report is {report}.")
+            return
         with _interrupt_sets(cancel):
             for walk, title in ((False, "At evenly spread places"), (True, "At the places that decoding meets")):
                 acceptance = measure_file(language_model, measured, corpus, config, walk=walk)
@@ -153,10 +224,15 @@ def train(
     assert out is not None
     options = TrainingOptions(out=out, resume=resume, memory=round(memory * 1e9), command=_command(), init=start)
     with _interrupt_sets(cancel):
-        finished = run(language_model, corpus, config, options, on_event=lines, cancel=cancel)
+        finished = run(language_model, corpus, config, options, on_event=lines, cancel=cancel, budget=budget)
     if cancel.cancelled:
         note(f"Cancelled at step {finished.step}; the same command with --resume goes on.")
         raise typer.Exit(INTERRUPTED)
+
+
+def given_on_command_line(context: typer.Context) -> set[str]:
+    """Names of the parameters that were typed, as opposed to left at their defaults."""
+    return {name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}
 
 
 class _Lines:
@@ -197,6 +273,25 @@ class _Lines:
             self._print(
                 f"held out after {event.step}: {event.acceptance.accepted_per_iteration:.3f} drafts accepted per "
                 f"chain{mark}; by position {places}"
+            )
+
+    def recipes(self, model: LanguageModel, folder: Path, memory: int) -> None:
+        """What each recipe takes with this model on this machine."""
+        from pass_core.training.preview import preview
+        from pass_core.training.selfwritten import SelfPlan, own_text, unwritten
+
+        for name, recipe in RECIPES.items():
+            config = recipe.config
+            plan = SelfPlan(recipe.sequences, recipe.held_out, config.length)
+            missing = unwritten(model, plan, own_text(model, plan, folder))
+            told = preview(model, config, sequences=recipe.sequences, memory=memory, to_write=missing)
+            steps = told.seconds - told.writing_seconds - told.bigrams_seconds
+            self._print(
+                f"{name}: {recipe.summary}. {recipe.rows:,} rows in {config.steps} steps on {recipe.sequences:,} "
+                f"texts; "
+                f"about {clock(told.seconds)} (text {clock(told.writing_seconds)}, bigrams "
+                f"{clock(told.bigrams_seconds)}, steps and evaluations {clock(steps)}), "
+                f"memory {amount(told.bytes_working + told.bytes_kept, 'B')}"
             )
 
     def result(self, acceptance: Acceptance, title: str = "At evenly spread places") -> None:

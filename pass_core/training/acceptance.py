@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import torch
 
 from pass_core.decoding.lookahead_proposer import HEAD_CANDIDATES
 from pass_core.models.language_model import LanguageModel
 from pass_core.training.chains import Chains
+from pass_core.training.coupled import among_best, on_drafts
 from pass_core.training.forward import lookahead_forward
 from pass_core.training.head import scores
 from pass_core.training.parts import LookaheadParts
@@ -78,7 +80,7 @@ def process(logits: torch.Tensor, temperature: float, top_k: int) -> tuple[torch
     return best.indices, best.values - best.values.logsumexp(-1, keepdim=True)
 
 
-def coupled_draft(
+def coupled_ranking(
     p_ids: torch.Tensor,
     p_log: torch.Tensor,
     q_ids: torch.Tensor,
@@ -86,9 +88,10 @@ def coupled_draft(
     chosen: torch.Tensor,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """Drafts argmax log q + g with the noise g that made `chosen` the target's token; all [rows, k], result [rows].
+    """q's tokens by falling log q + g, with the noise g that made `chosen` the target's token; all [rows, k].
 
-    Tokens of q outside p's support have free noise. Rows whose chosen token p does not hold get free noise throughout.
+    The first is the draft, the first n are the n best of a tree. Tokens of q outside p's support have free noise. Rows
+    whose chosen token p does not hold get free noise throughout.
     """
     rows, k = q_ids.shape
 
@@ -106,7 +109,7 @@ def coupled_draft(
     noise = torch.where(q_ids == chosen[:, None], maximum - at, noise)
     held = (p_ids == chosen[:, None]).any(-1, keepdim=True)
     noise = torch.where(held, noise, free)
-    return q_ids.gather(1, (q_log + noise).argmax(-1, keepdim=True)).squeeze(1)
+    return q_ids.gather(1, (q_log + noise).sort(dim=-1, descending=True, stable=True).indices)
 
 
 def full_chains(contexts: Sequence[Sequence[int]], count: int) -> Chains:
@@ -118,6 +121,31 @@ def full_chains(contexts: Sequence[Sequence[int]], count: int) -> Chains:
     return Chains(context.repeat_interleave(count, 1), chain, depth, torch.ones_like(depth, dtype=torch.bool))
 
 
+class Tried(NamedTuple):
+    """What a chain's drafts came to on the true text, [sequences, places, k] each.
+
+    Attributes:
+        ranks: how many of q's tokens stood above the target's token under the shared noise; top_k where q has it not.
+        tops: whether the draft's likeliest token is the target's likeliest.
+        matches: how often such a draft matches, over all that the target could have chosen (closed form).
+    """
+
+    ranks: torch.Tensor
+    tops: torch.Tensor
+    matches: torch.Tensor
+
+    @property
+    def hits(self) -> torch.Tensor:
+        """Whether draft j is the target's token."""
+        return self.ranks == 0
+
+
+def even_places(held: HeldOut, count: int, k: int) -> list[int]:
+    """`count` context lengths, spread evenly over a held-out text, each with room for k drafts."""
+    span = len(held.ids) - k - held.start
+    return [held.start + (span * (2 * i + 1)) // (2 * count) for i in range(count)]
+
+
 @torch.no_grad()
 def try_chains(
     model: LanguageModel,
@@ -126,21 +154,18 @@ def try_chains(
     places: Sequence[Sequence[int]],
     settings: ChainSettings,
     generator: torch.Generator,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> Tried:
     """Draft one chain of `settings.k` at each context of each sequence.
 
     Args:
         places: context lengths, equally many for every sequence of `data`.
-
-    Returns:
-        (hits, tops), boolean [sequences, places, k]: whether draft j is the target's token, and whether its likeliest
-        token is the target's likeliest, both on the true text.
     """
     k, per = settings.k, len(places[0])
     chains = full_chains(places, k).to(model.device)
     hidden = lookahead_forward(model, parts, data.prefix, chains)
-    hits: list[torch.Tensor] = []
+    ranks: list[torch.Tensor] = []
     tops: list[torch.Tensor] = []
+    matches: list[torch.Tensor] = []
     for b in range(len(places)):
         at = chains.teacher[b]
         p_log = data.targets.log_probs[b, at][:, : settings.top_k] / settings.temperature
@@ -154,10 +179,11 @@ def try_chains(
             logits = torch.full_like(logits, float("-inf")).scatter_(1, candidates, coherent.gather(1, candidates))
         q_ids, q_log = process(logits, settings.temperature, settings.top_k)
         chosen = data.prefix.ids[b, at + 1]
-        draft = coupled_draft(p_ids, p_log, q_ids, q_log, chosen, generator)
-        hits.append((draft == chosen).view(per, k))
+        ranking = coupled_ranking(p_ids, p_log, q_ids, q_log, chosen, generator)
+        ranks.append((ranking != chosen[:, None]).cumprod(1).sum(1).view(per, k))
         tops.append((q_ids[:, 0] == p_ids[:, 0]).view(per, k))
-    return torch.stack(hits), torch.stack(tops)
+        matches.append(among_best(on_drafts(p_ids, p_log.exp(), q_ids), q_log.exp(), 1).view(per, k))
+    return Tried(torch.stack(ranks), torch.stack(tops), torch.stack(matches))
 
 
 def measure(
@@ -180,13 +206,10 @@ def measure(
     domains: list[str] = []
     for first in range(0, len(held), batch):
         numbers = list(range(first, min(first + batch, len(held))))
-        places: list[list[int]] = []
-        for n in numbers:
-            span = len(held[n].ids) - k - held[n].start
-            places.append([held[n].start + (span * (2 * i + 1)) // (2 * per) for i in range(per)])
-        hit, top = try_chains(model, parts, store.batch(numbers), places, settings, generator)
-        hits.append(hit.flatten(0, 1))
-        tops.append(top.flatten(0, 1))
+        places = [even_places(held[n], per, k) for n in numbers]
+        tried = try_chains(model, parts, store.batch(numbers), places, settings, generator)
+        hits.append(tried.hits.flatten(0, 1))
+        tops.append(tried.tops.flatten(0, 1))
         domains.extend(held[n].domain for n in numbers for _ in range(per))
     return _summary(torch.cat(hits), torch.cat(tops), domains)
 
@@ -220,13 +243,13 @@ def measure_decoding(
             if not any(going):
                 break
             places = [[c if go else 1] for c, go in zip(at, going, strict=True)]
-            hit, top = try_chains(model, parts, data, places, settings, generator)
+            tried = try_chains(model, parts, data, places, settings, generator)
             for b, (go, n) in enumerate(zip(going, numbers, strict=True)):
                 if go:
-                    hits.append(hit[b])
-                    tops.append(top[b])
+                    hits.append(tried.hits[b])
+                    tops.append(tried.tops[b])
                     domains.append(held[n].domain)
-                    at[b] += int(hit[b, 0].cumprod(0).sum()) + 2
+                    at[b] += int(tried.hits[b, 0].cumprod(0).sum()) + 2
     return _summary(torch.cat(hits), torch.cat(tops), domains)
 
 

@@ -7,6 +7,7 @@ which is also the token right before the drafted one (the sampler head's input).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,6 +74,7 @@ def place_chains(
     *,
     first: int = 1,
     weights: torch.Tensor | None = None,
+    given: Sequence[Sequence[int]] = (),
 ) -> Chains:
     """Random chains for each sequence of the batch.
 
@@ -82,6 +84,7 @@ def place_chains(
         count: L.
         first: least context length.
         weights: [batch, longest length] how often a chain starts at each context length; None for all alike.
+        given: for each sequence context lengths at which its first chains start; the others are random.
     """
     context = torch.zeros(len(lengths), rows, dtype=torch.long)
     chain, depth = torch.full_like(context, -1), torch.zeros_like(context)
@@ -95,9 +98,10 @@ def place_chains(
             # Places in a weighted random order: none is taken twice before all were.
             keys = torch.empty(places).exponential_(generator=generator) / weights[b, first:length].clamp_min(1e-6)
             order = keys.argsort()
+        wanted = list(given[b]) if given else []
         at = 0
         for n, d in enumerate(depths):
-            c = first + int(order[n % len(order)])
+            c = wanted[n] if n < len(wanted) else first + int(order[n % len(order)])
             usable = min(d, length - c)
             span = slice(at, at + d)
             steps = torch.arange(d)
@@ -105,3 +109,8 @@ def place_chains(
             valid[b, span] = steps < usable
             at += d
     return Chains(context, chain, depth, valid)
+
+
+def join(chains: Sequence[Chains]) -> Chains:
+    """The chains of several batches in one, as many rows in each."""
+    return Chains(*(torch.cat([getattr(c, f) for c in chains]) for f in ("context", "chain", "depth", "valid")))

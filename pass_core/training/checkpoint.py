@@ -13,7 +13,9 @@ import torch
 from pass_core.files import write_atomically
 from pass_core.training.config import TrainingConfig, TrainingError
 
-VERSION = 1
+VERSION = 2  # 1 had another loss, no running mean and no walkers
+
+FITTED_TO_TIME = ("steps", "evaluate_every", "evaluate_contexts", "bigrams")  # of a run with a time limit
 
 
 @dataclass
@@ -26,10 +28,13 @@ class RunState:
         data: digest of the training and held-out sequences.
         step: optimiser steps done.
         parts, optimizer: state dicts.
-        best_step, best_parts, best_acceptance: the best held-out result so far: a state dict, and the result as JSON
-            ("" before the first).
+        best_step, best_acceptance: the best held-out result so far, as JSON ("" before the first). Its parts are in the
+            look-ahead file.
         worse: evaluations since the best one.
-        seconds: spent training so far.
+        seconds: spent in steps so far.
+        mean: the running mean of the parts.
+        walkers: [sequences, walkers] where simulated decoding is in each text.
+        spent: seconds of the time limit that are used up.
     """
 
     config: TrainingConfig
@@ -39,10 +44,33 @@ class RunState:
     parts: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     best_step: int
-    best_parts: dict[str, torch.Tensor]
     best_acceptance: str
     worse: int
     seconds: float
+    mean: dict[str, torch.Tensor]
+    walkers: torch.Tensor
+    spent: float
+
+    def check(self, path: Path, asked: TrainingConfig, fingerprint: str, data: str) -> None:
+        """
+        Raises:
+            TrainingError: this is the state of another run than the one that is asked for.
+        """
+        if self.fingerprint != fingerprint:
+            raise TrainingError(f"The checkpoint {path} is of another model. Load that model, or start a new run.")
+        if self.data != data:
+            raise TrainingError(f"The checkpoint {path} was made with other data. Use the same data, or a new run.")
+        fitted = FITTED_TO_TIME if asked.minutes else ()
+        different = [
+            f
+            for f in TrainingConfig.__dataclass_fields__
+            if f not in fitted and getattr(asked, f) != getattr(self.config, f)
+        ]
+        if different:
+            raise TrainingError(
+                f"The checkpoint {path} was made with other settings ({', '.join(different)}). "
+                "Repeat them, or start a new run with --init and the file it made."
+            )
 
 
 def data_digest(sequences: list[torch.Tensor], held_out: list[torch.Tensor]) -> str:
@@ -80,10 +108,15 @@ def load_checkpoint(path: Path) -> RunState:
     try:
         raw: Any = torch.load(path, map_location="cpu", weights_only=True)
         version = int(raw["version"])
-        fields = {k: raw[k] for k in RunState.__dataclass_fields__ if k != "config"} if version <= VERSION else {}
+        fields = {k: raw[k] for k in RunState.__dataclass_fields__ if k != "config"} if version == VERSION else {}
         config = TrainingConfig.from_json(json.loads(raw["config"]))
     except Exception as error:  # torch and zipfile raise many kinds here, all meaning an unreadable file
         raise TrainingError(f"The checkpoint {path} cannot be read ({error}). Delete it and start again.") from error
     if version > VERSION:
         raise TrainingError(f"The checkpoint {path} was written by a newer version. Update the program.")
+    if version < VERSION:
+        raise TrainingError(
+            f"The checkpoint {path} was written by an older version, whose loss was another. "
+            "Start a new run with --init and the file that it made."
+        )
     return RunState(config=config, **fields)

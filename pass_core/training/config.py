@@ -32,7 +32,8 @@ class TrainingConfig:
         targets: last names of the linears that get an adapter (such as "q_proj"); empty for all.
         sampler_inner: inner width of the coherent-draft head.
         steps: optimiser steps; the learning rate falls to zero over them.
-        minutes: when above 0, the first measured step turns them into `steps`.
+        minutes: when above 0, the run takes as many steps as fit into what is left of them, and plans anew as it goes
+            (`pass_core.training.budget`).
         batch: sequences a step, over all processes.
         rows: look-ahead rows per sequence and step (rounded to whole chains).
         survival: each chain is one row deeper with this probability, so LA_j is trained survival^(j-1) as often
@@ -44,8 +45,12 @@ class TrainingConfig:
         warmup: steps of linear warm-up; then cosine.
         acceptance_weight: weight of the acceptance in that part; the divergence keeps the rest.
         plain_weight: weight of the plain draft loss beside the coherent one (with the sampler head).
-        acceptance_share: part of the run, at its end, in which the loss is the acceptance itself (1 - total variation
-            of the processed distributions) beside the divergence.
+        acceptance_share: part of the run, at its end, in which the loss is the acceptance itself (what the coupled
+            rule accepts of the processed distributions, in closed form) beside the divergence.
+        few_weight: weight, within the acceptance, of the best few of a tree; the single draft keeps the rest.
+        decode_share: share of the chains that start where simulated decoding meets them (`training.walkers`).
+        ema: decay of the running mean of the parts that is measured and exported (0: the parts as they are). It warms
+            up, so that short runs are not held back.
         bigrams: without a sampler, train and measure with the model's own bigrams, as decoding drafts.
         temperature, top_k: the sampling settings of that loss and of the held-out acceptance.
         seed: of initial values, data order and chain positions.
@@ -75,6 +80,9 @@ class TrainingConfig:
     acceptance_share: float = 0.25
     acceptance_weight: float = 0.8
     plain_weight: float = 0.5
+    few_weight: float = 0.3
+    decode_share: float = 0.5
+    ema: float = 0.999
     bigrams: bool = True
     temperature: float = 0.8
     top_k: int = 10
@@ -97,6 +105,10 @@ class TrainingConfig:
         need(self.rows >= self.lookahead, f"rows per sequence must be at least L = {self.lookahead}, not {self.rows}")
         need(0.0 < self.survival <= 1.0, f"survival must be in (0, 1], not {self.survival}")
         need(0.0 <= self.surprise <= 1.0, f"surprise must be in [0, 1], not {self.surprise}")
+        need(0.0 <= self.few_weight <= 1.0, f"the weight of the best few must be in [0, 1], not {self.few_weight}")
+        need(0.0 <= self.decode_share <= 1.0, f"the share of decoding must be in [0, 1], not {self.decode_share}")
+        need(0.0 <= self.ema < 1.0, f"the decay of the running mean must be in [0, 1), not {self.ema}")
+        need(self.minutes >= 0.0, f"minutes must not be negative, not {self.minutes}")
         need(self.length >= 16, f"a sequence needs at least 16 tokens, not {self.length}")
         need(self.temperature > 0, "training needs a temperature above 0 (the acceptance loss divides by it)")
         need(self.top_k >= 1, f"top-k must be at least 1 in training, not {self.top_k}")

@@ -12,9 +12,21 @@ from pass_core.models.language_model import LanguageModel
 from pass_core.models.placement import is_spread
 from pass_core.training.config import TrainingConfig, TrainingError
 from pass_core.training.events import Estimate
-from pass_core.training.objective import TEACHER_TOP
+from pass_core.training.objective import LISTED, TEACHER_TOP
 from pass_core.training.parts import LookaheadParts
 from pass_core.training.store import PrefixStore
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What a run needs before its first step, in seconds: text that is not written yet, bigrams that are not read."""
+
+    writing_seconds: float = 0.0
+    bigrams_seconds: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return self.writing_seconds + self.bigrams_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +45,16 @@ class Pace:
     def seconds(self, steps: int, config: TrainingConfig) -> float:
         """Of `steps` steps and their evaluations."""
         new = min(steps, self.new_steps)
-        return new * self.new + (steps - new) * self.kept + self._evaluations(steps, config)
+        evaluations = 2 + (steps // config.evaluate_every if config.evaluate_every else 0)
+        return new * self.new + (steps - new) * self.kept + self.evaluation(config) * evaluations
 
-    def _evaluations(self, steps: int, config: TrainingConfig) -> float:
-        # An evaluation is forward only, about a third of a step's cost a row.
-        one = self.kept * config.evaluate_contexts * 5 / (3 * config.rows * config.batch)
-        return one * (2 + (steps // config.evaluate_every if config.evaluate_every else 0))
+    def evaluation(self, config: TrainingConfig) -> float:
+        """Of one evaluation: forward only, about a third of a step's cost a row."""
+        return self.kept * config.evaluate_contexts * 5 / (3 * config.rows * config.batch)
 
     def steps_in(self, seconds: float, config: TrainingConfig) -> int:
-        """How many steps fit into `seconds`; at least 20."""
-        low, high = 20, 20
+        """How many steps fit into `seconds`; at least 1, for a run makes a file."""
+        low, high = 1, 1
         while self.seconds(high, config) < seconds and high < 10_000_000:
             low, high = high, high * 2
         while high - low > 1:
@@ -92,11 +104,12 @@ def estimate(
     sequences: Sequence[torch.Tensor],
     memory: int,
     measured: Pace,
+    preparation: Preparation | None = None,
 ) -> Estimate:
     """Memory from the shapes, time from measured steps.
 
     The most a step holds: what each look-ahead row leaves for the backward pass in every layer, the batch's prefixes
-    (twice: kept, and side by side), and one sequence's float32 scores.
+    (twice: kept, and side by side), and the float32 scores of its rows.
     """
     c: Any = model.config
     size = model.dtype.itemsize
@@ -110,9 +123,20 @@ def estimate(
     token = layers * 2 * key_heads * head_size * size
     sequence = config.length * (token + TEACHER_TOP * 12)
     mask = rows * (config.length + config.rows)
-    scores = config.rows * min(model.vocabulary_size, 16_384) * 4 * 6
+    width = min(model.vocabulary_size, min(config.rows, config.length) * LISTED + 2048)
+    scores = rows * width * 4 * 6
     trainable = sum(p.numel() for p in parts.parameters())
     working = rows * row + 2 * config.batch * sequence + mask + scores + trainable * 16
     kept = min(memory, len(sequences) * sequence)
     seconds = measured.seconds(config.steps, config)
-    return Estimate(trainable, working, kept, seconds / config.steps, config.steps, seconds)
+    before = preparation or Preparation()
+    return Estimate(
+        trainable,
+        working,
+        kept,
+        seconds / config.steps,
+        config.steps,
+        seconds + before.seconds,
+        before.writing_seconds,
+        before.bigrams_seconds,
+    )

@@ -21,7 +21,8 @@ class Estimate:
         bytes_kept: memory for what the frozen model computed (bounded by `TrainingOptions.memory`).
         seconds_per_step: mean over the run, from steps measured on this machine, evaluations included.
         steps: optimiser steps of the run (from the minutes, where those were given).
-        seconds: all steps and evaluations.
+        seconds: everything that is still to do: text, bigrams, steps and evaluations.
+        writing_seconds, bigrams_seconds: of it, for text that the model has yet to write and bigrams yet to be read.
     """
 
     trainable: int
@@ -30,6 +31,8 @@ class Estimate:
     seconds_per_step: float
     steps: int
     seconds: float
+    writing_seconds: float = 0.0
+    bigrams_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,3 +19,8 @@ def scores(model: LanguageModel, hidden: torch.Tensor, ids: torch.Tensor | None 
     logits = torch.nn.functional.linear(hidden, weight, bias).float()
     cap = getattr(model.config, "final_logit_softcapping", None)
     return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def part_scores(model: LanguageModel, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Logits [batch, rows, size] in float32 of final hidden states [batch, rows, hidden], over `ids` [batch, size]."""
+    return torch.stack([scores(model, states, part) for states, part in zip(hidden, ids, strict=True)])

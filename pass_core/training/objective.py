@@ -1,110 +1,161 @@
-"""What is minimised: divergence from the model's own predictions, and near the end of a run the acceptance itself.
+"""What is minimised: divergence from the model's own predictions, and what the coupled rule would accept of the drafts.
 
 The teacher at each place is the model's own distribution after the true tokens, kept as its `TEACHER_TOP` likeliest
-tokens. The student's softmax runs over a part of the vocabulary: all tokens that any teacher row of the sequence lists,
-the most frequent tokens, and a random sample of the rest that is weighted up to stand for it.
+tokens. The student's softmax runs over a part of the vocabulary for each sequence: all tokens that the teacher rows of
+its chains list first, the most frequent tokens, and a random sample of the rest that is weighted up to stand for it.
+Everything is one tensor operation over the whole batch and asks nothing of the device, so that a GPU never waits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
+from pass_core.training.coupled import among_best, on_drafts
+
 TEACHER_TOP = 64
+LISTED = 32  # of the teacher's tokens, which the student is compared on
 SAMPLED_REST = 1024
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The teacher's likeliest tokens for some rows: ids [rows, TEACHER_TOP] and their log-probabilities at
-    temperature 1, highest first."""
+    """The teacher's likeliest tokens: ids [..., TEACHER_TOP] and their log-probabilities at temperature 1, highest
+    first."""
 
     ids: torch.Tensor
     log_probs: torch.Tensor
 
+    def at(self, places: torch.Tensor) -> Targets:
+        """The rows `places` [batch, rows] of targets [batch, tokens, TEACHER_TOP]."""
+        index = places[..., None].expand(-1, -1, self.ids.shape[-1])
+        return Targets(self.ids.gather(1, index), self.log_probs.gather(1, index))
+
+    def first(self, count: int) -> Targets:
+        """The `count` likeliest alone."""
+        return Targets(self.ids[..., :count], self.log_probs[..., :count])
+
+    def processed(self, temperature: float, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(ids, probabilities) [..., top_k] after temperature and top-k."""
+        kept = self.first(top_k)
+        return kept.ids, F.softmax(kept.log_probs / temperature, -1)
+
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The part of the vocabulary that a sequence's losses look at.
+    """The part of the vocabulary that each sequence's losses look at.
 
     Attributes:
-        ids: [size] token ids; the last `sampled` are the random sample.
-        correction: [size] added to logits in the log-sum-exp (log of how many tokens each stands for).
-        places: [rows, TEACHER_TOP] where the teacher's tokens are in `ids`.
-        sampled: how many of `ids` are the random sample.
+        ids: [batch, size] token ids.
+        correction: [batch, size] added to logits in the log-sum-exp (log of how many tokens each stands for).
+        sampled: [batch, size] True where a token stands for others.
+        places: [batch, rows, LISTED] where the teacher's tokens are in `ids`.
     """
 
     ids: torch.Tensor
     correction: torch.Tensor
+    sampled: torch.Tensor
     places: torch.Tensor
-    sampled: int
 
 
 def choose_vocabulary(
-    targets: Targets, frequent: torch.Tensor, size: int, generator: torch.Generator, sampled: int = SAMPLED_REST
+    targets: Targets,
+    frequent: torch.Tensor,
+    size: int,
+    generators: Sequence[torch.Generator],
+    sampled: int = SAMPLED_REST,
 ) -> Vocabulary:
-    """The teacher's tokens, the `frequent` ones, and a random sample of the other `size` tokens."""
-    rows, top = targets.ids.shape
-    kept, inverse = torch.unique(torch.cat((targets.ids.flatten(), frequent)), return_inverse=True)
-    rest = torch.ones(size, dtype=torch.bool)
-    rest[kept.cpu()] = False
-    others = rest.nonzero().flatten()
-    sampled = min(sampled, len(others))
-    picked = others[torch.randperm(len(others), generator=generator)[:sampled]].to(kept.device)
-    correction = torch.zeros(len(kept) + sampled, device=kept.device)
-    if sampled:
-        correction[len(kept) :] = float(torch.log(torch.tensor(len(others) / sampled)))
-    return Vocabulary(torch.cat((kept, picked)), correction, inverse[: rows * top].view(rows, top), sampled)
+    """For each sequence the tokens of its `targets` [batch, rows, LISTED], the `frequent` ones, and a random sample of
+    the other `size` tokens: at least `sampled`, and more where teacher rows list the same tokens."""
+    batch, rows, listed = targets.ids.shape
+    device = targets.ids.device
+    width = min(size, rows * listed + len(frequent) + sampled)
+    kept = torch.zeros(batch, size, dtype=torch.bool, device=device)
+    kept.scatter_(1, targets.ids.flatten(1), True)
+    kept[:, frequent] = True
+    draws = torch.stack([torch.rand(size, generator=g) for g in generators]).to(device)
+    ids = (draws + 2.0 * kept).topk(width, dim=1, sorted=False).indices
+    others = ~kept.gather(1, ids)
+    left, drawn = (~kept).sum(1, keepdim=True), others.sum(1, keepdim=True)
+    stands_for = (left.float() / drawn.clamp_min(1)).clamp_min(1).log()
+    inverse = torch.zeros(batch, size, dtype=torch.long, device=device)
+    inverse.scatter_(1, ids, torch.arange(width, device=device).expand(batch, -1))
+    places = inverse.gather(1, targets.ids.flatten(1)).view(batch, rows, listed)
+    return Vocabulary(ids, stands_for * others, others, places)
 
 
 def divergence(logits: torch.Tensor, targets: Targets, vocabulary: Vocabulary) -> torch.Tensor:
-    """Forward KL(teacher ‖ student) by row, the teacher renormalised over its likeliest tokens.
+    """Forward KL(teacher ‖ student) by row [batch, rows], the teacher renormalised over its listed tokens.
 
     Args:
-        logits: [rows, vocabulary part], float32.
+        logits: [batch, rows, vocabulary part], float32.
     """
     log_p = targets.log_probs - targets.log_probs.logsumexp(-1, keepdim=True)
-    log_q = logits.gather(1, vocabulary.places) - (logits + vocabulary.correction).logsumexp(-1, keepdim=True)
+    normaliser = (logits + vocabulary.correction[:, None]).logsumexp(-1, keepdim=True)
+    log_q = logits.gather(-1, vocabulary.places) - normaliser
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
-def overlap(
-    logits: torch.Tensor, targets: Targets, vocabulary: Vocabulary, temperature: float, top_k: int
-) -> torch.Tensor:
-    """Σ min(p, q) by row after temperature and top-k: the chance that a draft can be accepted (1 - total variation)."""
-    k = min(top_k, targets.ids.shape[1], logits.shape[1] - vocabulary.sampled)
-    p = F.softmax(targets.log_probs[:, :k] / temperature, -1)
-    known = logits[:, : logits.shape[1] - vocabulary.sampled] / temperature
-    best = known.topk(k, -1)
-    log_z = best.values.logsumexp(-1, keepdim=True)
-    at = vocabulary.places[:, :k]
-    value = known.gather(1, at)
-    q = torch.where(value >= best.values[:, -1:], (value - log_z).exp(), torch.zeros_like(value))
-    return torch.minimum(p, q).sum(-1)
+@dataclass(frozen=True)
+class Match:
+    """What drafts come to, by row.
+
+    Attributes:
+        draft: [batch, rows] chance that the draft is the target's token.
+        few: [batch, rows] chance that one of the best few of a tree is.
+        q_ids, q: [batch, rows, top_k] the drafts' distribution after temperature and top-k, without gradient.
+    """
+
+    draft: torch.Tensor
+    few: torch.Tensor
+    q_ids: torch.Tensor
+    q: torch.Tensor
+
+
+def match(
+    logits: torch.Tensor,
+    targets: Targets,
+    vocabulary: Vocabulary,
+    depth: torch.Tensor,
+    temperature: float,
+    top_k: int,
+) -> Match:
+    """What the coupled rule accepts after temperature and top-k, exactly (`pass_core.training.coupled`).
+
+    The best few are three siblings at the first step and two below it, as trees of a dozen drafts have them.
+    """
+    known = logits.masked_fill(vocabulary.sampled[:, None], float("-inf"))
+    best = known.topk(min(top_k, known.shape[-1]), -1)
+    q = F.softmax(best.values / temperature, -1)
+    q_ids = vocabulary.ids[:, None].expand(-1, logits.shape[1], -1).gather(-1, best.indices)
+    p_ids, p = targets.processed(temperature, top_k)
+    p = on_drafts(p_ids, p, q_ids)
+    few = torch.where(depth == 0, among_best(p, q, 3), among_best(p, q, 2))
+    return Match(among_best(p, q, 1), few, q_ids, q.detach())
 
 
 def expected_accepted(
-    overlaps: torch.Tensor, depth: torch.Tensor, valid: torch.Tensor, survival: float
+    chances: torch.Tensor, depth: torch.Tensor, valid: torch.Tensor, survival: float, deepest: int
 ) -> torch.Tensor:
-    """Mean drafts accepted in one chain, Σ_j Π_{i≤j} overlap_i, differentiable.
+    """Mean drafts accepted in one chain of each sequence [batch], Σ_j Π_{i≤j} chance_i, differentiable.
 
     Args:
-        overlaps: [rows], rows of a chain one after the other.
-        depth: [rows], 0 starts a chain.
-        valid: [rows], False rows count nothing.
+        chances: [batch, rows], rows of a chain one after the other.
+        depth: [batch, rows], 0 starts a chain.
+        valid: [batch, rows], False rows count nothing.
         survival: chance that a chain goes one row deeper; deeper rows are weighted up by its inverse.
+        deepest: rows of the longest chain.
     """
-    deepest = int(depth.max()) + 1
-    total = overlaps.new_zeros(())
-    product = overlaps
+    total = chances.new_zeros(chances.shape[0])
+    product = chances
     weight = 1.0
-    counted = valid
     for j in range(deepest):
-        rows = (depth == j) & counted
-        total = total + weight * torch.where(rows, product, torch.zeros_like(product)).sum()
+        rows = (depth == j) & valid
+        total = total + weight * torch.where(rows, product, torch.zeros_like(product)).sum(1)
         # shift: the row below continues this row's product
-        product = torch.cat((product.new_ones(1), product[:-1])) * overlaps
+        product = torch.cat((product.new_ones(len(product), 1), product[:, :-1]), 1) * chances
         weight /= survival
-    return total / (valid & (depth == 0)).sum().clamp_min(1)
+    return total / (valid & (depth == 0)).sum(1).clamp_min(1)

@@ -67,6 +67,15 @@ class Processes:
         torch.distributed.all_reduce(flat)
         return dict(zip(values, flat.tolist(), strict=True))
 
+    def gather(self, rows: dict[int, list[int]], count: int, width: int, device: torch.device) -> torch.Tensor:
+        """[count, width] whole numbers, of which each process has some rows."""
+        flat = torch.zeros(count, width, dtype=torch.float32, device=device)
+        for place, row in rows.items():
+            flat[place] = torch.tensor(row, dtype=torch.float32)
+        if self.world > 1:
+            torch.distributed.all_reduce(flat)
+        return flat.round().long().cpu()
+
     def agree(self, value: float, device: torch.device) -> float:
         """Rank 0's value, in every process."""
         if self.world == 1:

@@ -12,20 +12,23 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pass_core.models.language_model import LanguageModel
-from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
+from pass_core.progress import Cancelled, CancelToken, ProgressCallback, ProgressReporter
 from pass_core.training.acceptance import HeldOut
+from pass_core.training.budget import WRITING_SHARE, Budget
 from pass_core.training.config import TrainingError
 from pass_core.training.corpus import Corpus, Document, read_documents, split, tokenize
 from pass_core.training.sources import OPENING_TOKENS, Sources, draw_prefixes, shipped_sources
 from pass_core.training.writing import continue_text
 
 DOMAINS = ("chat", "prose", "code")
+HASTY_BATCH = 12
 WARM = ((0.6, 0), (0.8, 10), (0.8, 0), (1.0, 0))
 
 
@@ -59,23 +62,23 @@ def write_corpus(
     extra: Sequence[Document] = (),
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
+    budget: Budget | None = None,
 ) -> Corpus:
     """The model's own text by `plan`, from `file` as far as it is there already, the rest written now.
 
+    Args:
+        budget: with a limit, small batches of both sorts are written in turn until the share of writing is used up.
+
     Raises:
-        TrainingError: `file` was written by another model.
+        TrainingError: `file` was written by another model, or the time was over before there was any text.
         Cancelled: the token was set; what is written stays and is used next time.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     rows = read_rows(file, model)
     have = {s: sum(r["split"] == s for r in rows) for s in ("train", "held")}
-    jobs: list[tuple[str, int, int]] = []
-    for which, wanted in (("held", plan.held_out), ("train", plan.sequences)):
-        batch, done = 0, have[which]
-        while done < wanted:
-            size = min(plan.batch, max(3, wanted // 3), wanted - done)
-            jobs.append((which, have[which] // max(1, size) + batch, size))
-            done, batch = done + size, batch + 1
+    limited = budget is not None and budget.limited
+    jobs = _jobs(plan, have, HASTY_BATCH if limited else plan.batch)
+    until = cancel if budget is None else budget.share(WRITING_SHARE, cancel)
     if jobs:
         train, held = shipped_sources(model, extra)
         total = sum(size for _, _, size in jobs) * plan.length
@@ -85,13 +88,48 @@ def write_corpus(
             if not rows:
                 f.write(json.dumps({"fingerprint": model.fingerprint}) + "\n")
             for which, number, size in jobs:
-                made = _write_batch(model, plan, held if which == "held" else train, which, number, size, cancel)
+                sources = held if which == "held" else train
+                try:
+                    made = _write_batch(model, plan, sources, which, number, size, until, hasty=limited)
+                except Cancelled:
+                    if cancel is not None and cancel.cancelled:
+                        raise
+                    break  # the time for writing is over
                 f.writelines(json.dumps(row) + "\n" for row in made)
                 f.flush()
                 rows.extend(made)
                 written += size * plan.length
                 reporter.update(written)
+    if limited and not {"train", "held"} <= {r["split"] for r in rows}:
+        raise TrainingError(
+            "The time was over before the model had written any text. Give more minutes, or texts of your own."
+        )
     return corpus_from_rows(rows, plan)
+
+
+def unwritten(model: LanguageModel, plan: SelfPlan, file: Path) -> int:
+    """How many of the plan's texts are not in `file` yet.
+
+    Raises:
+        TrainingError: another model wrote it.
+    """
+    rows = read_rows(file, model)
+    have = {s: sum(r["split"] == s for r in rows) for s in ("train", "held")}
+    return max(0, plan.held_out - have["held"]) + max(0, plan.sequences - have["train"])
+
+
+def _jobs(plan: SelfPlan, have: dict[str, int], most: int) -> list[tuple[str, int, int]]:
+    """(split, number, size) of the batches to write, at most `most` texts each: held-out and training text in turn, so
+    that whatever time there is gives some of both."""
+    of: dict[str, list[tuple[str, int, int]]] = {"held": [], "train": []}
+    for which, wanted in (("held", plan.held_out), ("train", plan.sequences)):
+        batch, done = 0, have[which]
+        while done < wanted:
+            size = min(most, max(3, wanted // 3), wanted - done)
+            of[which].append((which, have[which] // max(1, size) + batch, size))
+            done, batch = done + size, batch + 1
+    pairs = zip_longest(of["held"], of["train"])
+    return [job for pair in pairs for job in pair if job is not None]
 
 
 def _write_batch(
@@ -102,8 +140,11 @@ def _write_batch(
     number: int,
     size: int,
     cancel: CancelToken | None,
+    *,
+    hasty: bool = False,
 ) -> list[dict[str, Any]]:
-    key = hashlib.sha256(f"{plan.seed}/{which}/{number}".encode()).digest()
+    # Hasty batches are smaller: numbers of theirs mean other texts.
+    key = hashlib.sha256(f"{plan.seed}/{which}/{number}{'/hasty' if hasty else ''}".encode()).digest()
     rng = random.Random(key)
     generator = torch.Generator().manual_seed(int.from_bytes(key[:6], "little"))
     domain = DOMAINS[number % len(DOMAINS)]
@@ -221,6 +262,7 @@ def make_corpus(
     prefixes: str | None = None,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
+    budget: Budget | None = None,
 ) -> Corpus:
     """The corpus that `--data` names: "self", a self-written .jsonl made before, or a source of documents.
 
@@ -230,9 +272,8 @@ def make_corpus(
     """
     if data == "self":
         extra = read_documents(prefixes, cancel=cancel) if prefixes else []
-        mark = f"-{hashlib.sha256(prefixes.encode()).hexdigest()[:6]}" if prefixes else ""
-        file = folder / f"{model.fingerprint}-{plan.seed}-{plan.length}{mark}.jsonl"
-        return write_corpus(model, plan, file, extra=extra, progress=progress, cancel=cancel)
+        file = own_text(model, plan, folder, prefixes)
+        return write_corpus(model, plan, file, extra=extra, progress=progress, cancel=cancel, budget=budget)
     path = Path(data).expanduser()
     if path.is_file() and path.suffix == ".jsonl" and _is_self_written(path):
         return corpus_from_rows(read_rows(path, model), plan)
@@ -247,6 +288,12 @@ def make_corpus(
         progress=progress,
         cancel=cancel,
     )
+
+
+def own_text(model: LanguageModel, plan: SelfPlan, folder: Path, prefixes: str | None = None) -> Path:
+    """The file in `folder` that keeps what the model wrote by such a plan."""
+    mark = f"-{hashlib.sha256(prefixes.encode()).hexdigest()[:6]}" if prefixes else ""
+    return folder / f"{model.fingerprint}-{plan.seed}-{plan.length}{mark}.jsonl"
 
 
 def _is_self_written(path: Path) -> bool:

@@ -6,16 +6,26 @@ import contextlib
 import math
 import random
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 
 from pass_core.models.language_model import LanguageModel
-from pass_core.training.chains import Chains
+from pass_core.training.acceptance import coupled_ranking
+from pass_core.training.chains import Chains, place_chains
 from pass_core.training.config import TrainingConfig
 from pass_core.training.forward import lookahead_forward
-from pass_core.training.head import scores
-from pass_core.training.objective import Targets, choose_vocabulary, divergence, expected_accepted, overlap
+from pass_core.training.head import part_scores
+from pass_core.training.objective import (
+    LISTED,
+    Match,
+    Targets,
+    choose_vocabulary,
+    divergence,
+    expected_accepted,
+    match,
+)
 from pass_core.training.parts import LookaheadParts
 from pass_core.training.store import Batch
 
@@ -57,6 +67,15 @@ def epoch_order(size: int, seed: int, epoch: int) -> tuple[int, ...]:
     return tuple(numbers)
 
 
+def sequence_numbers(step: int, config: TrainingConfig, size: int) -> list[int]:
+    """The sequences, of `size`, that a step trains on: every epoch is a new order from the seed."""
+    numbers: list[int] = []
+    for i in range(step * config.batch, (step + 1) * config.batch):
+        epoch, place = divmod(i, size)
+        numbers.append(epoch_order(size, config.seed, epoch)[place])
+    return numbers
+
+
 def place_weights(batch: Batch, config: TrainingConfig) -> torch.Tensor:
     """How often a chain is to start at each context length c of each sequence, [batch, tokens], on the CPU.
 
@@ -72,46 +91,109 @@ def place_weights(batch: Batch, config: TrainingConfig) -> torch.Tensor:
     return weights.cpu()
 
 
+def place_batch(
+    batch: Batch, config: TrainingConfig, generators: Sequence[torch.Generator], walked: Sequence[Sequence[int]]
+) -> list[Chains]:
+    """The chains of each sequence of a batch, [1, rows] each, on the CPU.
+
+    Args:
+        walked: for each sequence, where simulated decoding is: its first chains start there.
+    """
+    weights = place_weights(batch, config) if config.surprise else None
+    return [
+        place_chains(
+            [length],
+            config.rows,
+            config.lookahead,
+            config.survival,
+            generator,
+            weights=None if weights is None else weights[b : b + 1],
+            given=[walked[b]],
+        )
+        for b, (length, generator) in enumerate(zip(batch.lengths, generators, strict=True))
+    ]
+
+
+@dataclass(frozen=True)
+class BatchLoss:
+    """A batch's loss, summed over its sequences.
+
+    Attributes:
+        total: with gradient.
+        shown: [4] sums of loss, divergence of the plain drafts, of the coherent ones, and drafts accepted a chain.
+        match, targets: of the chains' rows, for `drafts_hit`.
+    """
+
+    total: torch.Tensor
+    shown: torch.Tensor
+    match: Match
+    targets: Targets
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of `shown`."""
+        return ("loss", "divergence", "coherent", "accepted")
+
+
+def drafts_hit(
+    loss: BatchLoss, batch: Batch, chains: Chains, generators: Sequence[torch.Generator], config: TrainingConfig
+) -> torch.Tensor:
+    """[batch, rows] on the CPU: whether each row's draft is the text's next token, under noise that made it so.
+
+    Where the text has no next token, the draft counts as a miss.
+    """
+    ids = batch.prefix.ids
+    following = chains.teacher + 1
+    chosen = ids.gather(1, following.clamp_max(ids.shape[1] - 1)).cpu()
+    inside = following.cpu() < torch.tensor(batch.lengths)[:, None]
+    p_ids, p = loss.targets.processed(config.temperature, config.top_k)
+    p_ids, p_log, q_ids, q_log = (t.cpu() for t in (p_ids, p.log(), loss.match.q_ids, loss.match.q.log()))
+    drafts = [
+        coupled_ranking(p_ids[b], p_log[b], q_ids[b], q_log[b], chosen[b], generator)[:, 0]
+        for b, generator in enumerate(generators)
+    ]
+    return (torch.stack(drafts) == chosen) & inside
+
+
 def batch_loss(
     model: LanguageModel,
     parts: LookaheadParts,
     batch: Batch,
-    chains: Sequence[Chains],
+    chains: Chains,
     generators: Sequence[torch.Generator],
     frequent: torch.Tensor,
     config: TrainingConfig,
     acceptance: float,
-) -> tuple[torch.Tensor, dict[str, float]]:
-    """Sum over the batch's sequences of the loss, with gradient, and its components for display (sums as well).
+) -> BatchLoss:
+    """The loss of a batch, its components, and what the drafts of its chains came to.
 
     Args:
+        chains: of all sequences, on the model's device.
+        generators: one for each sequence.
         acceptance: weight of the acceptance loss, 0 to 1.
     """
-    joined = Chains(*(torch.cat([getattr(c, f) for c in chains]) for f in ("context", "chain", "depth", "valid")))
-    joined = joined.to(model.device)
-    hidden = lookahead_forward(model, parts, batch.prefix, joined)
-    total = hidden.new_zeros((), dtype=torch.float32)
-    shown = torch.zeros(3, device=hidden.device)
-    longest = batch.prefix.ids.shape[1]
-    for b in range(len(batch.lengths)):
-        valid = joined.valid[b]
-        at = joined.teacher[b].clamp_max(longest - 1)
-        targets = Targets(batch.targets.ids[b, at], batch.targets.log_probs[b, at])
-        vocabulary = choose_vocabulary(targets, frequent, model.vocabulary_size, generators[b])
-        weight = valid.float() / valid.sum().clamp_min(1)
-        fitted = parts.fitted(model, hidden[b], batch.prefix.ids[b, at], joined.depth[b])
-        logits = scores(model, hidden[b] if fitted is None else fitted, vocabulary.ids)
-        drafted = (divergence(logits, targets, vocabulary) * weight).sum()
-        loss, plain, coherent = drafted, drafted, drafted.new_zeros(())
-        if parts.sampler is not None:
-            plain = (divergence(scores(model, hidden[b], vocabulary.ids), targets, vocabulary) * weight).sum()
-            coherent = drafted
-            loss = config.plain_weight * plain + coherent
-        shared = overlap(logits, targets, vocabulary, config.temperature, config.top_k)
-        accepted = expected_accepted(shared, joined.depth[b], valid, config.survival)
-        total = total + (1 - acceptance) * loss
-        if acceptance:
-            total = total - acceptance * accepted
-        shown += torch.stack((plain.detach(), coherent.detach(), accepted.detach()))
-    names = ("divergence", "coherent", "accepted")
-    return total, {"loss": float(total.detach()), **dict(zip(names, shown.tolist(), strict=True))}
+    hidden = lookahead_forward(model, parts, batch.prefix, chains)
+    at = chains.teacher.clamp_max(batch.prefix.ids.shape[1] - 1)
+    targets = batch.targets.at(at)
+    listed = targets.first(LISTED)
+    vocabulary = choose_vocabulary(listed, frequent, model.vocabulary_size, generators)
+    weight = chains.valid.float() / chains.valid.sum(1, keepdim=True).clamp_min(1)
+    before = batch.prefix.ids.gather(1, at)
+    fitted = parts.fitted(model, hidden.flatten(0, 1), before.flatten(), chains.depth.flatten())
+    drafted = hidden if fitted is None else fitted.view_as(hidden)
+    logits = part_scores(model, drafted, vocabulary.ids)
+    diverged = (divergence(logits, listed, vocabulary) * weight).sum(1)
+    loss, plain, coherent = diverged, diverged, torch.zeros_like(diverged)
+    if parts.sampler is not None:
+        plain = (divergence(part_scores(model, hidden, vocabulary.ids), listed, vocabulary) * weight).sum(1)
+        coherent = diverged
+        loss = config.plain_weight * plain + coherent
+    matched = match(logits, targets, vocabulary, chains.depth, config.temperature, config.top_k)
+    chain = [
+        expected_accepted(chances, chains.depth, chains.valid, config.survival, config.lookahead)
+        for chances in (matched.draft, matched.few)
+    ]
+    gained = (1 - config.few_weight) * chain[0] + config.few_weight * chain[1]
+    total = ((1 - acceptance) * loss - acceptance * gained).sum()
+    shown = torch.stack((total, plain.sum(), coherent.sum(), chain[0].sum())).detach()
+    return BatchLoss(total, shown, matched, targets)

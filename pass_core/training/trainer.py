@@ -13,7 +13,8 @@ estimate), `Evaluated` at step 0 (the starting point), then `StepDone`, `Evaluat
 Until `train` returns, the model must not be used for anything else: hooks of look-ahead rows are on it during a step.
 
 A run is a function of (model, corpus, config): every random number comes from the seed, the step and the sequence's
-place in the batch, so a resumed run and one of several processes compute what an unbroken single one does.
+place in the batch, so a resumed run and one of several processes compute what an unbroken single one does. Only a run
+with a time limit takes as many steps as this machine finishes in it, and ends on time with the best file kept.
 
 Source: PaSS, arXiv 2311.13581, section 3 (embeddings on a frozen model); arXiv 2507.11851 (gated adapters, sampler).
 """
@@ -21,20 +22,19 @@ Source: PaSS, arXiv 2311.13581, section 3 (embeddings on a frozen model); arXiv 
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from pass_core.lookahead.embeddings import LookaheadEmbeddings, TrainingSummary
 from pass_core.models.language_model import LanguageModel
-from pass_core.progress import CancelToken, ProgressCallback
+from pass_core.progress import CancelToken
 from pass_core.runtime.bigram_reader import bigrams_for
-from pass_core.training.acceptance import Acceptance, ChainSettings, HeldOut, measure, measure_decoding
-from pass_core.training.chains import place_chains
+from pass_core.training.acceptance import Acceptance, ChainSettings, measure
+from pass_core.training.budget import Budget, StepPlan, fewer_places, rarer_evaluations
+from pass_core.training.chains import join
 from pass_core.training.checkpoint import RunState, data_digest, load_checkpoint, save_checkpoint
 from pass_core.training.config import TrainingConfig, TrainingError
 from pass_core.training.control import PauseSwitch
@@ -43,54 +43,30 @@ from pass_core.training.estimate import Pace, estimate, pace, refuse_untrainable
 from pass_core.training.events import (
     CheckpointSaved,
     Ending,
-    Estimate,
     Evaluated,
     EventCallback,
     Finished,
     Started,
     StepDone,
 )
-from pass_core.training.parts import new_parts, parts_of
+from pass_core.training.options import TrainingOptions
+from pass_core.training.parts import new_parts
 from pass_core.training.processes import Processes
+from pass_core.training.running_mean import RunningMean
 from pass_core.training.step import (
     batch_loss,
-    epoch_order,
+    drafts_hit,
     frozen,
     learning_rate_factor,
-    place_weights,
+    place_batch,
+    sequence_numbers,
     step_generator,
 )
 from pass_core.training.store import PrefixStore
+from pass_core.training.walkers import Walkers
 
 FREQUENT = 1024
 CLIP = 1.0
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How a run is carried out, without any influence on what it computes.
-
-    Attributes:
-        out: the look-ahead file to write (the best parts so far, replaced as they improve).
-        checkpoint: the run's state; beside `out` when None.
-        resume: go on from the checkpoint when there is one.
-        memory: bytes for what the frozen model computed for the training sequences.
-        command: recorded in the file, to reproduce it.
-        init: parts to start from.
-        dtype: of the tensors in `out`.
-    """
-
-    out: Path
-    checkpoint: Path | None = None
-    resume: bool = False
-    memory: int = 2_000_000_000
-    command: str = ""
-    init: LookaheadEmbeddings | None = None
-    dtype: torch.dtype = torch.bfloat16
-
-    @property
-    def checkpoint_path(self) -> Path:
-        return self.checkpoint or self.out.with_name(self.out.stem + ".checkpoint")
 
 
 def train(
@@ -102,20 +78,24 @@ def train(
     on_event: EventCallback | None = None,
     cancel: CancelToken | None = None,
     pause: PauseSwitch | None = None,
+    budget: Budget | None = None,
 ) -> Finished:
     """Train, and write the best parts to `options.out`.
+
+    Args:
+        budget: of the whole work where that began before this call; else `config.minutes` begin now.
 
     Raises:
         TrainingError: the model cannot be trained for, the corpus is too small, or the checkpoint belongs to
             another run.
     """
-    return Trainer(model, corpus, config, options).run(on_event, cancel or CancelToken(), pause or PauseSwitch())
+    trainer = Trainer(model, corpus, config, options, budget)
+    return trainer.run(on_event, cancel or CancelToken(), pause or PauseSwitch())
 
 
 @dataclass
 class _Best:
     step: int = -1
-    parts: dict[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
     acceptance: Acceptance | None = None
     worse: int = 0
 
@@ -127,7 +107,14 @@ class _Best:
 class Trainer:
     """One run: its parts, optimiser and place. `run` drives it; tests also call `gradient_step`."""
 
-    def __init__(self, model: LanguageModel, corpus: Corpus, config: TrainingConfig, options: TrainingOptions) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        corpus: Corpus,
+        config: TrainingConfig,
+        options: TrainingOptions,
+        budget: Budget | None = None,
+    ) -> None:
         refuse_untrainable(model)
         corpus.check(config)
         self.model, self.corpus, self.config, self.options = model, corpus, config, options
@@ -141,24 +128,21 @@ class Trainer:
         self.parts = new_parts(model, config, options.init)
         if config.uses_bigrams:
             self.parts.bigrams = bigrams_for(model).to(model.device)
+        self.mean = RunningMean(self.parts, config.ema)
+        count = Walkers.count_for(config.decode_share, config.rows, config.lookahead, config.survival)
+        self.walkers = Walkers([len(s) for s in self.sequences], count, config.seed)
         self.optimizer = torch.optim.AdamW(self.parts.groups(config), betas=(0.9, 0.98))
         counts = torch.bincount(torch.cat(self.sequences), minlength=model.vocabulary_size)
         self.frequent = counts.topk(min(FREQUENT, model.vocabulary_size)).indices.to(model.device)
         self.store = PrefixStore(model, self.sequences, options.memory)
         self._held_store = PrefixStore(model, [h.ids for h in corpus.held_out], options.memory // 8)
         self.pace = Pace(0.0, 0.0, 0)
+        self.budget = budget or Budget(config.minutes)
+        self.plan = StepPlan()
+        self._moved: tuple[list[int], torch.Tensor] | None = None
+        self._before = 0.0  # seconds of the runs that this one resumes
         if options.resume and options.checkpoint_path.exists():
             self._resume()
-
-    @staticmethod
-    def check_file(model: LanguageModel, lookahead: LookaheadEmbeddings) -> None:
-        """
-        Raises:
-            LookaheadError: the file is for another model.
-        """
-        lookahead.check_model(
-            hidden_size=model.hidden_size, layers=len(model.layers), name=model.name, fingerprint=model.fingerprint
-        )
 
     # -- the run --------------------------------------------------------------------------------------------------
 
@@ -171,18 +155,30 @@ class Trainer:
 
         with frozen(self.model):
             self.settle_steps()
+            first = None
+            if self.config.minutes and self.step == 0:
+                expected = self.processes.agree(self.pace.evaluation(self.config), self.model.device)
+                self.config = fewer_places(self.config, expected)
+                first = self._evaluate()  # how long it takes decides how many steps there can be
+                ratio = self.plan.evaluation_seconds / max(self.plan.step_seconds, 1e-9)
+                self.config = rarer_evaluations(self.config, self.processes.agree(ratio, self.model.device))
+                self._plan_steps()
             told = estimate(self.model, self.parts, self.config, self.sequences, self.options.memory, self.pace)
             report(Started(self.config, told, self.step, len(self.sequences), len(self.corpus.held_out)))
             if self.step == 0:
-                report(self._evaluate())
+                report(first or self._evaluate())
             ending = Ending.COMPLETED
             while self.step < self.config.steps:
                 pause.wait(cancel)
                 if self.processes.agree(float(cancel.cancelled), self.model.device):
                     ending = Ending.CANCELLED
                     break
-                report(self._one_step())
-                last = self.step == self.config.steps
+                done = self._one_step()
+                if self.config.minutes:
+                    self._plan_steps()
+                    done = replace(done, steps=self.config.steps, seconds_left=max(0.0, self._left()))
+                report(done)
+                last = self.step >= self.config.steps
                 every = self.config.evaluate_every
                 if last or (every and self.step % every == 0):
                     report(self._evaluate())
@@ -193,12 +189,30 @@ class Trainer:
                     report(self._checkpoint())
             if ending is not Ending.COMPLETED:
                 report(self._checkpoint())
+            self._keep_something()
             finished = self._finish(ending)
             report(finished)
             return finished
 
+    def _left(self) -> float:
+        """Seconds of the time limit that are left, those of earlier parts of a resumed run counted."""
+        return self.budget.left - self._before
+
+    def _plan_steps(self) -> None:
+        """Fit the number of steps, and with it the fall of the learning rate, to the time that is left."""
+        left = self.processes.agree(self._left(), self.model.device)
+        steps = self.plan.steps(self.step, left, self.config.evaluate_every, self.plan.checkpoint_seconds)
+        self.config = replace(self.config, steps=max(1, self.step, int(self.processes.agree(steps, self.model.device))))
+
+    def _keep_something(self) -> None:
+        """A run whose time was too short for any evaluation still leaves the file that it was asked for."""
+        if self.best.step < 0 and self.step and self.processes.main:
+            with self.mean.in_place():
+                self.export(None).save(self.options.out)
+            self.best.step = self.step
+
     def _one_step(self) -> StepDone:
-        started = time.perf_counter()
+        started = self.budget.clock()
         factor = learning_rate_factor(self.step, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
@@ -209,10 +223,14 @@ class Trainer:
             )
         torch.nn.utils.clip_grad_norm_(self.parts.parameters(), CLIP)
         self.optimizer.step()
+        self.mean.follow(self.step)
         self.step += 1
-        took = time.perf_counter() - started
+        if self._moved is not None:
+            self.walkers.move(*self._moved)
+        took = self.budget.clock() - started
         self.seconds += took
         self._recent.append(took)
+        self.plan.observe_step(took)
         mean = sum(self._recent) / len(self._recent)
         return StepDone(
             self.step,
@@ -229,59 +247,55 @@ class Trainer:
         )
 
     def gradient_step(self) -> dict[str, float]:
-        """Put the gradient of the present step into the parts (summed over processes); returns the mean losses."""
+        """Put the gradient of the present step into the parts (summed over processes); returns the mean losses.
+
+        Nothing else changes: where walkers go is kept in `_moved` until the step is taken.
+        """
         config = self.config
         self.optimizer.zero_grad(set_to_none=True)
-        mine = self.processes.share(self._numbers(self.step))
+        numbers = sequence_numbers(self.step, config, len(self.sequences))
+        mine = self.processes.share(numbers)
+        moved: dict[int, list[int]] = {}
         shown = {"loss": 0.0, "divergence": 0.0, "coherent": 0.0, "accepted": 0.0}
         late = self.step >= config.steps * (1 - config.acceptance_share)
         if mine:
             batch = self.store.batch([n for _, n in mine])
             generators = [step_generator(config.seed, self.step, place) for place, _ in mine]
-            weights = place_weights(batch, config) if config.surprise else None
-            chains = [
-                place_chains(
-                    [length],
-                    config.rows,
-                    config.lookahead,
-                    config.survival,
-                    generator,
-                    weights=None if weights is None else weights[b : b + 1],
-                )
-                for b, (length, generator) in enumerate(zip(batch.lengths, generators, strict=True))
-            ]
+            walked = [self.walkers.of(number) for _, number in mine]
+            chains = place_batch(batch, config, generators, walked)
+            joined = join(chains).to(self.model.device)
             acceptance = config.acceptance_weight if late else 0.0
-            total, shown = batch_loss(
-                self.model, self.parts, batch, chains, generators, self.frequent, config, acceptance
-            )
-            (total / config.batch).backward()
+            loss = batch_loss(self.model, self.parts, batch, joined, generators, self.frequent, config, acceptance)
+            (loss.total / config.batch).backward()
+            shown = dict(zip(loss.names, loss.shown.tolist(), strict=True))
+            if config.decode_share:
+                hits = drafts_hit(loss, batch, joined, generators, config)
+                for (place, number), one, hit, generator in zip(mine, chains, hits, generators, strict=True):
+                    moved[place] = self.walkers.advanced(number, one, hit, generator)
         self.processes.sum_gradients(self.parts.parameters())
         summed = self.processes.sum(shown, self.model.device)
+        if config.decode_share:
+            width = self.walkers.places.shape[1]
+            self._moved = numbers, self.processes.gather(moved, config.batch, width, self.model.device)
         return {name: value / config.batch for name, value in summed.items()}
 
-    def _numbers(self, step: int) -> list[int]:
-        """The sequences of a step: every epoch is a new order from the seed."""
-        numbers: list[int] = []
-        size = len(self.sequences)
-        for i in range(step * self.config.batch, (step + 1) * self.config.batch):
-            epoch, place = divmod(i, size)
-            numbers.append(epoch_order(size, self.config.seed, epoch)[place])
-        return numbers
-
     def settle_steps(self) -> None:
-        """Time a step whose prefixes are new and one whose prefixes are kept; turn minutes into steps."""
+        """Time a step whose prefixes are new and one whose prefixes are kept."""
         if self.step:
             self.pace = Pace(self.seconds / self.step, self.seconds / self.step, 0)
+            self.plan.step_seconds = self.pace.kept
             return
         times: list[float] = []
+        if self.model.device.type != "cpu":
+            self.gradient_step()  # the first step on a device also starts the device
+            self.store.forget()
         for _ in range(2):
-            started = time.perf_counter()
+            started = self.budget.clock()
             self.gradient_step()
             self.optimizer.zero_grad(set_to_none=True)
-            times.append(self.processes.agree(time.perf_counter() - started, self.model.device))
+            times.append(self.processes.agree(self.budget.clock() - started, self.model.device))
         self.pace = pace(times[0], times[1], self.sequences, self.config, self.store)
-        if self.config.minutes:
-            self.config = replace(self.config, steps=self.pace.steps_in(self.config.minutes * 60, self.config))
+        self.plan.step_seconds = self.pace.new
 
     # -- evaluation, files ----------------------------------------------------------------------------------------
 
@@ -292,19 +306,25 @@ class Trainer:
             self.parts,
             self.corpus.held_out,
             self._held_store,
-            _settings(self.config, self.config.lookahead),
+            chain_settings(self.config, self.config.lookahead),
             contexts=contexts or self.config.evaluate_contexts,
             batch=self.config.batch,
         )
 
     def _evaluate(self) -> Evaluated:
-        acceptance = self.evaluate()
+        started = self.budget.clock()
+        with self.mean.in_place():
+            evaluated = self._judge(self.evaluate())
+        self.plan.evaluation_seconds = self.budget.clock() - started
+        return evaluated
+
+    def _judge(self, acceptance: Acceptance) -> Evaluated:
+        """Keep the present parts where they are the best so far."""
         # What an untrained start reaches is a reference, not a result.
         result = self.step > 0 or self.options.init is not None
         better = result and acceptance.accepted_per_iteration > self.best.accepted
         if better:
-            values = {k: v.detach().cpu().clone() for k, v in self.parts.state_dict().items()}
-            self.best = _Best(self.step, values, acceptance)
+            self.best = _Best(self.step, acceptance)
             if self.processes.main:
                 self.export(acceptance).save(self.options.out)
         elif result:
@@ -327,8 +347,10 @@ class Trainer:
         return self.parts.to_lookahead(self.model, summary, self.options.dtype)
 
     def _checkpoint(self) -> CheckpointSaved:
+        started = self.budget.clock()
         if self.processes.main:
             save_checkpoint(self.options.checkpoint_path, self.state())
+        self.plan.checkpoint_seconds = self.budget.clock() - started
         return CheckpointSaved(self.step, self.options.checkpoint_path)
 
     def state(self) -> RunState:
@@ -341,34 +363,26 @@ class Trainer:
             parts=self.parts.state_dict(),
             optimizer=self.optimizer.state_dict(),
             best_step=self.best.step,
-            best_parts=self.best.parts,
             best_acceptance=self.best.acceptance.to_json() if self.best.acceptance else "",
             worse=self.best.worse,
             seconds=self.seconds,
+            mean=self.mean.state_dict(),
+            walkers=self.walkers.places,
+            spent=self._before + self.budget.spent,
         )
 
     def _resume(self) -> None:
         path = self.options.checkpoint_path
         state = load_checkpoint(path)
-        if state.fingerprint != self.model.fingerprint:
-            raise TrainingError(f"The checkpoint {path} is of another model. Load that model, or start a new run.")
-        if state.data != self.digest:
-            raise TrainingError(f"The checkpoint {path} was made with other data. Use the same data, or a new run.")
-        asked = replace(self.config, steps=state.config.steps) if self.config.minutes else self.config
-        if asked != state.config:
-            different = [
-                f for f in TrainingConfig.__dataclass_fields__ if getattr(asked, f) != getattr(state.config, f)
-            ]
-            raise TrainingError(
-                f"The checkpoint {path} was made with other settings ({', '.join(different)}). "
-                "Repeat them, or start a new run with --init and the file it made."
-            )
+        state.check(path, self.config, self.model.fingerprint, self.digest)
         self.config = state.config
         self.parts.load_state_dict(state.parts)
         self.optimizer.load_state_dict(state.optimizer)
-        self.step, self.seconds = state.step, state.seconds
+        self.mean.load_state_dict(state.mean)
+        self.walkers.places = state.walkers
+        self.step, self.seconds, self._before = state.step, state.seconds, state.spent
         best = Acceptance.from_json(state.best_acceptance) if state.best_acceptance else None
-        self.best = _Best(state.best_step, state.best_parts, best, state.worse)
+        self.best = _Best(state.best_step, best, state.worse)
 
     def _finish(self, ending: Ending) -> Finished:
         path = self.options.out if self.best.step >= 0 else None
@@ -376,61 +390,6 @@ class Trainer:
         return Finished(ending, self.step, self.best.step, self.best.acceptance, path, checkpoint)
 
 
-def prepare(
-    model: LanguageModel,
-    config: TrainingConfig,
-    progress: ProgressCallback | None = None,
-    cancel: CancelToken | None = None,
-) -> None:
-    """Read from the model what a run takes from it, so that `train` need not, which tells no progress of it.
-
-    Raises:
-        TrainingError: the model cannot be trained for. Cancelled.
-    """
-    refuse_untrainable(model)
-    if config.uses_bigrams:
-        bigrams_for(model, progress, cancel)
-
-
-def preview(model: LanguageModel, config: TrainingConfig, *, sequences: int, memory: int = 2_000_000_000) -> Estimate:
-    """Time and memory of a run on `sequences` texts, before there are any: one small step on random tokens is timed.
-
-    Raises:
-        TrainingError: the model cannot be trained for.
-    """
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(0, model.vocabulary_size, (config.length,), generator=generator)
-    probe = Corpus([ids], [HeldOut(ids, 1, "prose")], "probe")
-    one = replace(config, batch=1, minutes=0.0, bigrams=False)  # which take a moment to read, and no time in a step
-    trainer = Trainer(model, probe, one, TrainingOptions(out=Path("unused.safetensors"), memory=memory))
-    with frozen(model):
-        trainer.gradient_step()  # warms up
-        trainer.store.forget()
-        trainer.settle_steps()
-    measured = trainer.pace.times(config.batch, sequences // config.batch)
-    steps = measured.steps_in(config.minutes * 60, config) if config.minutes else config.steps
-    return estimate(model, trainer.parts, replace(config, steps=steps), [ids] * sequences, memory, measured)
-
-
-def measure_file(
-    model: LanguageModel, lookahead: LookaheadEmbeddings, corpus: Corpus, config: TrainingConfig, *, walk: bool = False
-) -> Acceptance:
-    """Held-out acceptance of a file, at the places the trainer measures, or (`walk`) at those that decoding meets.
-
-    Raises:
-        LookaheadError: the file is for another model.
-    """
-    Trainer.check_file(model, lookahead)
-    held = corpus.held_out
-    bigrams = bigrams_for(model) if config.bigrams and lookahead.sampler is None else None
-    parts, settings = parts_of(model, lookahead, bigrams), _settings(config, lookahead.count)
-    store = PrefixStore(model, [h.ids for h in held], 0)
-    with frozen(model):
-        if walk:
-            most = max(1, config.evaluate_contexts // len(held))
-            return measure_decoding(model, parts, held, store, settings, iterations=most, batch=config.batch)
-        return measure(model, parts, held, store, settings, contexts=config.evaluate_contexts, batch=config.batch)
-
-
-def _settings(config: TrainingConfig, count: int) -> ChainSettings:
+def chain_settings(config: TrainingConfig, count: int) -> ChainSettings:
+    """Of the chains that held-out acceptance is measured with, for L = `count`."""
     return ChainSettings(min(5, count), config.temperature, config.top_k)

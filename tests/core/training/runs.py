@@ -11,7 +11,7 @@ from pass_core.models.language_model import LanguageModel
 from pass_core.training.acceptance import HeldOut
 from pass_core.training.config import TrainingConfig, TrainingKind
 from pass_core.training.corpus import Corpus
-from pass_core.training.trainer import TrainingOptions
+from pass_core.training.options import TrainingOptions
 from pass_core.training.writing import continue_text
 
 

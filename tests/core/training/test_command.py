@@ -9,6 +9,8 @@ import pytest
 
 from pass_core.cli.main import main
 from pass_core.lookahead.embeddings import load_lookahead
+from pass_core.training.checkpoint import load_checkpoint
+from pass_core.training.recipes import RECIPES, Recipe
 from tests import tiny
 
 
@@ -51,14 +53,44 @@ def test_trains_measures_and_continues(
     assert "texts" in lookahead.training.data
     assert run(*common, "--evaluate", str(out)) == 0
     assert "places that decoding meets" in capsys.readouterr().out
+    report = tmp_path / "report.md"
+    assert run(*common, "--evaluate", str(out), "--unseen", "1", "--report", str(report)) == 0
+    assert "ideal guess, blind between" in report.read_text(encoding="utf-8")
     again = tmp_path / "again.safetensors"
     assert run(*common, "--out", str(again), "--init", str(out), "-L", "4", "--steps", "2") == 0
     assert load_lookahead(again).count == 4
 
 
+def test_a_recipe_gives_what_is_not_typed(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, texts = folders
+    out = tmp_path / "mine.safetensors"
+    typed = ["--steps", "2", "--rows", "24", "--length", "48", "--contexts", "30", "--rank", "2"]
+    common = ["--model", str(model), "--data", str(texts), "--device", "cpu"]
+    assert run(*common, "--recipe", "standard", "--sampler-inner", "8", *typed, "--out", str(out)) == 0
+    made = load_checkpoint(out.with_suffix(".checkpoint")).config
+    wanted = RECIPES[Recipe.STANDARD].config
+    assert (made.steps, made.rows, made.rank, made.sampler_inner) == (2, 24, 2, 8)
+    assert (made.kind, made.with_sampler, made.vector_lr) == (wanted.kind, True, wanted.vector_lr)
+    assert made.acceptance_share == wanted.acceptance_share
+    capsys.readouterr()
+
+
+def test_recipes_say_what_they_take_here(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    model, _ = folders
+    assert run("--model", str(model), "--device", "cpu", "--recipes", "--quiet") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for name, recipe in RECIPES.items():
+        assert f"{name}: {recipe.summary}" in said
+    assert "10,080,000 rows" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--out", "x.safetensors", "--report", "r.md"), "--evaluate FILE"),
+        (("--evaluate", "x.safetensors", "--report", "r.txt"), ".md or .json"),
         ((), "--out FILE"),
         (("--out", "x.bin"), "must end with .safetensors"),
         (("--out", "x.safetensors", "-L", "40"), "between 1 and 16"),

@@ -66,6 +66,20 @@ def test_killed_and_resumed_is_the_unbroken_run(tmp_path: Path) -> None:
     one, other = (load_lookahead(tmp_path / f / "made.safetensors") for f in ("whole", "broken"))
     for name, tensor in one.tensors().items():
         torch.testing.assert_close(tensor, other.tensors()[name], rtol=1e-4, atol=1e-5)
+    unbroken, again = (load_checkpoint(tmp_path / f / "made.checkpoint") for f in ("whole", "broken"))
+    assert torch.equal(unbroken.walkers, again.walkers)
+    for name, mean in unbroken.mean.items():
+        torch.testing.assert_close(mean, again.mean[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_checkpoint_of_an_older_version_is_refused_with_the_way_on(tmp_path: Path) -> None:
+    model = tiny.tiny_llama()
+    path = tmp_path / "x.checkpoint"
+    save_checkpoint(path, Trainer(model, own_corpus(model), small_config(), options(tmp_path)).state())
+    raw = torch.load(path, weights_only=True)
+    torch.save({**raw, "version": 1}, path)
+    with pytest.raises(TrainingError, match="--init"):
+        load_checkpoint(path)
 
 
 def test_same_seed_same_file(tmp_path: Path) -> None:
@@ -154,24 +168,6 @@ def test_memory_bound_changes_nothing_but_memory(tmp_path: Path) -> None:
         kept = max(e.kept_bytes for e in events if isinstance(e, StepDone))
         assert (kept > 0) == (memory > 0)
     assert results[0] == pytest.approx(results[1], rel=1e-5)
-
-
-def test_minutes_become_steps_and_stay_so(tmp_path: Path) -> None:
-    model = tiny.tiny_llama()
-    config = small_config(minutes=0.01)
-    token = CancelToken()
-    events: list[TrainingEvent] = []
-
-    def stop(event: TrainingEvent) -> None:
-        events.append(event)
-        if isinstance(event, StepDone) and event.step == 2:
-            token.cancel()
-
-    train(model, own_corpus(model), config, options(tmp_path), on_event=stop, cancel=token)
-    assert isinstance(events[0], Started)
-    steps = events[0].config.steps
-    assert steps >= 20
-    assert Trainer(model, own_corpus(model), config, options(tmp_path, resume=True)).config.steps == steps
 
 
 def test_resume_refuses_other_settings_data_or_model(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""How a training run is carried out: its files, its memory, what it starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pass_core.lookahead.embeddings import LookaheadEmbeddings
+from pass_core.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a run is carried out, without any influence on what it computes.
+
+    Attributes:
+        out: the look-ahead file to write (the best parts so far, replaced as they improve).
+        checkpoint: the run's state; beside `out` when None.
+        resume: go on from the checkpoint when there is one.
+        memory: bytes for what the frozen model computed for the training sequences.
+        command: recorded in the file, to reproduce it.
+        init: parts to start from.
+        dtype: of the tensors in `out`.
+    """
+
+    out: Path
+    checkpoint: Path | None = None
+    resume: bool = False
+    memory: int = 2_000_000_000
+    command: str = ""
+    init: LookaheadEmbeddings | None = None
+    dtype: torch.dtype = torch.bfloat16
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.checkpoint or self.out.with_name(self.out.stem + ".checkpoint")
+
+
+def check_file(model: LanguageModel, lookahead: LookaheadEmbeddings) -> None:
+    """
+    Raises:
+        LookaheadError: the file is for another model.
+    """
+    lookahead.check_model(
+        hidden_size=model.hidden_size, layers=len(model.layers), name=model.name, fingerprint=model.fingerprint
+    )

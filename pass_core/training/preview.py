@@ -1,0 +1,127 @@
+"""What a run needs before it starts, what it will take, and what a finished file is worth."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from pass_core.lookahead.embeddings import LookaheadEmbeddings
+from pass_core.models.language_model import LanguageModel
+from pass_core.progress import Cancelled, CancelToken, ProgressCallback
+from pass_core.runtime.bigram_reader import bigrams_for, reading_seconds, ready_bigrams
+from pass_core.training.acceptance import Acceptance, HeldOut, measure, measure_decoding
+from pass_core.training.budget import BIGRAMS_SHARE, WRITING_SHARE, Budget
+from pass_core.training.config import TrainingConfig
+from pass_core.training.corpus import Corpus
+from pass_core.training.estimate import Preparation, estimate, refuse_untrainable
+from pass_core.training.events import Estimate
+from pass_core.training.options import TrainingOptions, check_file
+from pass_core.training.parts import parts_of
+from pass_core.training.selfwritten import SelfPlan
+from pass_core.training.step import frozen
+from pass_core.training.store import PrefixStore
+from pass_core.training.trainer import Trainer, chain_settings
+from pass_core.training.writing import continue_text
+
+
+def prepare(
+    model: LanguageModel,
+    config: TrainingConfig,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+    budget: Budget | None = None,
+) -> TrainingConfig:
+    """Read from the model what a run takes from it, so that `train` need not, which tells no progress of it.
+
+    Returns:
+        the config to train with: without bigrams where they could not be read in their share of the time limit.
+
+    Raises:
+        TrainingError: the model cannot be trained for. Cancelled.
+    """
+    refuse_untrainable(model)
+    if not config.uses_bigrams or ready_bigrams(model) is not None:
+        return config
+    until = cancel if budget is None else budget.share(BIGRAMS_SHARE, cancel)
+    try:
+        bigrams_for(model, progress, until)
+    except Cancelled:
+        if cancel is not None and cancel.cancelled:
+            raise
+        return replace(config, bigrams=False)
+    return config
+
+
+def preparation(model: LanguageModel, config: TrainingConfig, *, to_write: int) -> Preparation:
+    """How long it takes to write `to_write` texts and to read the bigrams, from a few timed calls.
+
+    With a time limit neither takes more than its share of it.
+    """
+    most = config.minutes * 60 if config.minutes else float("inf")
+    writing = bigrams = 0.0
+    if to_write:
+        batch, tokens = min(to_write, SelfPlan().batch), 4
+        prefixes = torch.zeros(batch, 8, dtype=torch.long)
+        generator = torch.Generator().manual_seed(0)
+        started = time.perf_counter()
+        continue_text(model, prefixes, 8 + tokens, torch.ones(batch), torch.zeros(batch, dtype=torch.long), generator)
+        a_token = (time.perf_counter() - started) / tokens
+        writing = min(WRITING_SHARE * most, a_token * config.length * -(-to_write // batch))
+    if config.uses_bigrams and ready_bigrams(model) is None:
+        bigrams = min(BIGRAMS_SHARE * most, reading_seconds(model))
+    return Preparation(writing, bigrams)
+
+
+def preview(
+    model: LanguageModel,
+    config: TrainingConfig,
+    *,
+    sequences: int,
+    memory: int = 2_000_000_000,
+    to_write: int = 0,
+) -> Estimate:
+    """Time and memory of a run on `sequences` texts, before there are any: one small step on random tokens is timed.
+
+    Args:
+        to_write: so many texts, held-out ones included, the model has yet to write.
+
+    Raises:
+        TrainingError: the model cannot be trained for.
+    """
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, model.vocabulary_size, (config.length,), generator=generator)
+    probe = Corpus([ids], [HeldOut(ids, 1, "prose")], "probe")
+    one = replace(config, batch=1, minutes=0.0, bigrams=False)  # which take a moment to read, and no time in a step
+    trainer = Trainer(model, probe, one, TrainingOptions(out=Path("unused.safetensors"), memory=memory))
+    with frozen(model):
+        trainer.gradient_step()  # warms up
+        trainer.store.forget()
+        trainer.settle_steps()
+        before = preparation(model, config, to_write=to_write)
+    measured = trainer.pace.times(config.batch, sequences // config.batch)
+    left = config.minutes * 60 - before.seconds
+    steps = measured.steps_in(left, config) if config.minutes else config.steps
+    return estimate(model, trainer.parts, replace(config, steps=steps), [ids] * sequences, memory, measured, before)
+
+
+def measure_file(
+    model: LanguageModel, lookahead: LookaheadEmbeddings, corpus: Corpus, config: TrainingConfig, *, walk: bool = False
+) -> Acceptance:
+    """Held-out acceptance of a file, at the places the trainer measures, or (`walk`) at those that decoding meets.
+
+    Raises:
+        LookaheadError: the file is for another model.
+    """
+    check_file(model, lookahead)
+    held = corpus.held_out
+    bigrams = bigrams_for(model) if config.bigrams and lookahead.sampler is None else None
+    parts, settings = parts_of(model, lookahead, bigrams), chain_settings(config, lookahead.count)
+    store = PrefixStore(model, [h.ids for h in held], 0)
+    with frozen(model):
+        if walk:
+            most = max(1, config.evaluate_contexts // len(held))
+            return measure_decoding(model, parts, held, store, settings, iterations=most, batch=config.batch)
+        return measure(model, parts, held, store, settings, contexts=config.evaluate_contexts, batch=config.batch)

@@ -1,0 +1,160 @@
+"""What a look-ahead file is worth and where it falls short, by position, beside the best that one could guess."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from pass_core.files import write_atomically
+from pass_core.lookahead.embeddings import LookaheadEmbeddings
+from pass_core.models.language_model import LanguageModel
+from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
+from pass_core.runtime.bigram_reader import bigrams_for
+from pass_core.training.acceptance import HeldOut, even_places, try_chains
+from pass_core.training.config import TrainingConfig
+from pass_core.training.floor import Floor, ideal_matches
+from pass_core.training.options import check_file
+from pass_core.training.parts import parts_of
+from pass_core.training.step import frozen
+from pass_core.training.store import PrefixStore
+from pass_core.training.trainer import chain_settings
+
+BEST = (1, 2, 3, 4, 6, 8)
+FLOOR_PLACES = 2  # a text, of those that the file is tried at
+FLOOR_REPEATS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class DraftReport:
+    """By position of the draft, at evenly spread places of held-out text.
+
+    Attributes:
+        file: what was measured.
+        match: how often draft j is the target's token whatever came before (closed form, so without the noise's luck).
+        accepted: how often it and all before it are (drawn noise).
+        recall: for each n of `best`, how often the target's token is among the n best drafts under the shared noise.
+        best: the numbers n.
+        floor: the ideal guesses.
+        contexts: chains tried.
+        texts: held-out texts.
+        temperature, top_k: sampling settings.
+    """
+
+    file: str
+    match: tuple[float, ...]
+    accepted: tuple[float, ...]
+    recall: tuple[tuple[float, ...], ...]
+    best: tuple[int, ...]
+    floor: Floor
+    contexts: int
+    texts: int
+    temperature: float
+    top_k: int
+
+    def to_json(self) -> str:
+        """A JSON object."""
+        return json.dumps(asdict(self), indent=1)
+
+    def to_markdown(self) -> str:
+        """Tables for a page."""
+        positions = range(1, len(self.match) + 1)
+        head = "| | " + " | ".join(f"LA_{j}" for j in positions) + " |"
+        rule = "|---|" + "---|" * len(self.match)
+
+        def row(name: str, values: Sequence[float]) -> str:
+            return f"| {name} | " + " | ".join(f"{v:.2f}" for v in values) + " |"
+
+        pairs = list(zip(self.floor.one_token, self.match, strict=False))
+        lines = [
+            f"# Drafts of {self.file}",
+            "",
+            f"{self.contexts} chains of {len(self.match)} drafts at evenly spread places of {self.texts} held-out "
+            f"texts, temperature {self.temperature:g}, top-k {self.top_k}, coupled rule: "
+            f"**{sum(self.accepted):.2f}** drafts accepted a chain. Ideal guesses: {self.floor.places} places, "
+            f"{self.floor.paths} paths each.",
+            "",
+            "## Match by position: the file, and the best that any drafter could do",
+            "",
+            head,
+            rule,
+            row("this file (its head knows the token before)", self.match),
+            row("accepted (all before it, too)", self.accepted),
+            row("ideal guess, blind between", self.floor.blind),
+            row("ideal guess, knowing the token before", self.floor.one_token),
+            row("floor: lost by any blind guess", [1 - b for b in self.floor.blind]),
+            row("floor: lost knowing the token before", [1 - o for o in self.floor.one_token]),
+            row("gap: what this file lacks to the latter", [o - m for o, m in pairs]),
+            "",
+            "## How often the target's token is among the n best drafts",
+            "",
+            head.replace("| |", "| n |", 1),
+            rule,
+            *(row(str(n), values) for n, values in zip(self.best, self.recall, strict=True)),
+            "",
+        ]
+        return "\n".join(lines)
+
+    def save(self, path: Path) -> None:
+        """Write JSON where the name ends with .json, else Markdown."""
+        text = self.to_json() if path.suffix == ".json" else self.to_markdown()
+        write_atomically(path, text if text.endswith("\n") else text + "\n")
+
+
+def draft_report(
+    model: LanguageModel,
+    lookahead: LookaheadEmbeddings,
+    held: Sequence[HeldOut],
+    config: TrainingConfig,
+    *,
+    floor_places: int = FLOOR_PLACES,
+    floor_repeats: int = FLOOR_REPEATS,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+) -> DraftReport:
+    """Measure a file at `config.evaluate_contexts` places, and the ideal guesses at `floor_places` a text.
+
+    Raises:
+        LookaheadError: the file is for another model. Cancelled.
+    """
+    check_file(model, lookahead)
+    settings = chain_settings(config, lookahead.count)
+    bigrams = bigrams_for(model, progress, cancel) if config.bigrams and lookahead.sampler is None else None
+    parts = parts_of(model, lookahead, bigrams)
+    store = PrefixStore(model, [h.ids for h in held], 0)
+    reporter = ProgressReporter("Measuring drafts", len(held), "texts", progress, cancel)
+    per = max(1, config.evaluate_contexts // len(held))
+    generator = torch.Generator().manual_seed(0)
+    tried: list[tuple[torch.Tensor, torch.Tensor]] = []
+    ideal: list[tuple[torch.Tensor, torch.Tensor]] = []
+    with frozen(model):
+        for number, text in enumerate(held):
+            data = store.batch([number])
+            one_text = try_chains(model, parts, data, [even_places(text, per, settings.k)], settings, generator)
+            tried.append((one_text.ranks[0], one_text.matches[0]))
+            if floor_places:
+                places = even_places(text, floor_places, settings.k)
+                ideal.append(ideal_matches(model, data, places, settings, floor_repeats, generator))
+            reporter.update(number + 1)
+    ranks = torch.cat([r for r, _ in tried])
+    matches = torch.cat([m for _, m in tried])
+    blind, one = (torch.cat([pair[i] for pair in ideal]) if ideal else torch.zeros(0, settings.k) for i in (0, 1))
+    return DraftReport(
+        file=Path(lookahead.origin).name,
+        match=_means(matches),
+        accepted=_means((ranks == 0).float().cumprod(1)),
+        recall=tuple(_means((ranks < n).float()) for n in BEST),
+        best=BEST,
+        floor=Floor(_means(blind), _means(one), len(blind), settings.top_k * floor_repeats),
+        contexts=len(ranks),
+        texts=len(held),
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+    )
+
+
+def _means(values: torch.Tensor) -> tuple[float, ...]:
+    return tuple(values.float().mean(0).tolist()) if len(values) else ()
