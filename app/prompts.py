@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
-from typing import Any
 
-KINDS = ("prose", "code", "chat")
+from pass_core.evaluation.prompts import BUILT_IN, PromptFileError, built_in
+
+KINDS = BUILT_IN
 GREETING = "Roman roads"
 FALLBACK = "The Romans built their roads to last. A road began with a trench, and in the trench"
 
@@ -30,17 +29,13 @@ class ReadyPrompt:
 @lru_cache(maxsize=1)
 def ready_prompts() -> tuple[ReadyPrompt, ...]:
     """All ready prompts, by kind; files that are missing or not understood are left out."""
-    folder = resources.files("resources") / "prompts"
     out: list[ReadyPrompt] = []
     for kind in KINDS:
         try:
-            raw: dict[str, Any] = tomllib.loads((folder / f"{kind}.toml").read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError):
+            prompts = built_in(kind)
+        except (OSError, PromptFileError):
             continue
-        for entry in raw.get("prompt", []):
-            text = str(entry.get("text", ""))
-            if text:
-                out.append(ReadyPrompt(kind, str(entry.get("title") or _title_of(text)), text))
+        out += [ReadyPrompt(kind, prompt.title, prompt.text) for prompt in prompts]
     return tuple(out)
 
 
@@ -49,8 +44,3 @@ def greeting() -> str:
     prose = [p for p in ready_prompts() if p.kind == "prose"]
     chosen = next((p for p in prose if p.title == GREETING), prose[0] if prose else None)
     return chosen.text if chosen is not None else FALLBACK
-
-
-def _title_of(text: str) -> str:
-    words = " ".join(text.split())
-    return words if len(words) <= 48 else words[:47].rsplit(" ", 1)[0] + "…"

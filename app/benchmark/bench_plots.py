@@ -127,8 +127,8 @@ class TimePlot(_Figure):
             bars.setData(
                 x=np.asarray(x),
                 y=np.asarray(y),
-                top=np.asarray([i.high - i.median for _, i in curve.points]),
-                bottom=np.asarray([i.median - i.low for _, i in curve.points]),
+                top=np.asarray([i.high - i.median if i.stated else 0.0 for _, i in curve.points]),
+                bottom=np.asarray([i.median - i.low if i.stated else 0.0 for _, i in curve.points]),
             )
             self.add(bars)
             self.add(pg.PlotDataItem(x, y, pen=pen, symbol="o", symbolSize=6, symbolBrush=color, symbolPen=None))

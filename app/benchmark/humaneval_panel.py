@@ -188,7 +188,7 @@ class HumanEvalPanel(QWidget):
                 arm.arm,
                 _percent(arm.pass_at.get(1)),
                 _percent(arm.pass_at.get(10)),
-                f"{ms.median:.1f} ({ms.low:.1f}–{ms.high:.1f})",
+                ms.text(1),
                 f"{arm.tokens_per_call:.2f}",
                 f"{arm.passed} of {judged}" if judged else "not run",
             )
@@ -322,4 +322,4 @@ def _spin(low: int, high: int, value: int) -> QSpinBox:
 def _percent(interval: Interval | None) -> str:
     if interval is None:
         return "–"
-    return f"{100 * interval.median:.1f} % ({100 * interval.low:.0f}–{100 * interval.high:.0f})"
+    return interval.text(1, scale=100, unit=" %")

@@ -53,7 +53,7 @@ class ResultTable(QTableWidget):
             ms = result.ms_per_token
             texts = (
                 result.contestant.label,
-                f"{ms.median:.1f} ({ms.low:.1f}–{ms.high:.1f})",
+                ms.text(1),
                 f"{result.tokens_per_second:.1f}",
                 f"{result.tokens_per_call:.2f}",
                 acceptance_text(result),

@@ -13,8 +13,8 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QMenu, QSpinBox
 from app.theme.apply import ThemeManager
 from app.widgets.basic import guard_wheel, label, row
 from app.widgets.choice import Choice
-from app.widgets.text_format import STRATEGY_TITLES, strategy_text
 from pass_core.settings import DecodingSettings, LookaheadPart, Strategy, Verification
+from pass_core.strategy_names import TITLES, strategy_text
 
 LOADED, UNTRAINED, CHOOSE = "loaded", "untrained", "choose"
 FILTER = "Look-ahead embeddings (*.safetensors *.pt *.pth *.npy *.npz)"
@@ -49,7 +49,7 @@ class PaneSetup(QWidget):
         self._files: list[Path] = []
         self.strategy = Choice(theme)
         for strategy in Strategy:
-            self.strategy.addItem(STRATEGY_TITLES[strategy], strategy.value)
+            self.strategy.addItem(TITLES[strategy], strategy.value)
         self.strategy.setAccessibleName(f"Strategy of pane {name}")
         self.k = QSpinBox()
         self.k.setRange(0, MAX_K)
@@ -158,7 +158,7 @@ class PaneSetup(QWidget):
         s = wish.settings
         if not s.strategy.uses_lookahead:
             return f"{self.name}: {strategy_text(s.strategy, s.k)}"
-        parts = [f"{STRATEGY_TITLES[s.strategy]} k {s.k}"]
+        parts = [f"{TITLES[s.strategy]} k {s.k}"]
         if s.verification is Verification.REJECTION:
             parts.append("rejection")
         if wish.lookahead != LOADED:

@@ -18,7 +18,7 @@ from app.widgets.text_format import probability_text, seconds_text, visible
 from app.widgets.token_layout import Piece, pieces_of
 from pass_core.decoding.events import StepEvent
 from pass_core.records.runs import RunRecord
-from pass_core.settings import Strategy
+from pass_core.strategy_names import DESCRIPTIONS
 
 _UNDERLINES = {
     Underline.NoUnderline: "none",
@@ -26,12 +26,6 @@ _UNDERLINES = {
     Underline.DashUnderline: "underline dashed",
     Underline.DashDotLine: "underline dotted",
     Underline.WaveUnderline: "underline wavy",
-}
-_STRATEGIES = {
-    Strategy.AUTOREGRESSIVE: "plain autoregressive decoding",
-    Strategy.TWO_CALL: "PASS, two calls per iteration",
-    Strategy.FUSED: "PASS, fused",
-    Strategy.PROMPT_LOOKUP: "prompt lookup by transformers",
 }
 
 
@@ -143,7 +137,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
     s = record.summary
     sampling = record.settings.sampling
     facts = [
-        ("strategy", _STRATEGIES[record.settings.strategy]),
+        ("strategy", DESCRIPTIONS[record.settings.strategy]),
         ("k", str(record.settings.k)),
         ("temperature", f"{sampling.temperature:g}"),
         ("top-k", str(sampling.top_k or "off")),

@@ -11,9 +11,10 @@ from PySide6.QtGui import QColor
 from app.history.store import RunEntry
 from app.theme.apply import ThemeManager
 from app.theme.icons import icon
-from app.widgets.text_format import bytes_text, strategy_text
+from app.widgets.text_format import bytes_text
 from pass_core.records.runs import RunStatus
 from pass_core.settings import Strategy
+from pass_core.strategy_names import strategy_text
 
 PIN, TITLE, WHEN, MODEL, STRATEGY, TOKENS, SPEED, PER_CALL, ACCEPTANCE, SIZE = range(10)
 HEADS = ("", "Run", "When", "Model", "Strategy", "Tokens", "Tokens/s", "Per call", "Accepted", "Size")

@@ -33,9 +33,10 @@ from app.state.context import AppContext
 from app.theme.icons import set_icon
 from app.widgets.basic import Card, guard_wheel, label, row
 from app.widgets.page import Page
-from app.widgets.text_format import bytes_text, strategy_text
+from app.widgets.text_format import bytes_text
 from pass_core.records.runs import RecordError, RunRecord, load_record
 from pass_core.settings import Strategy
+from pass_core.strategy_names import strategy_text
 
 MAX_OVERLAY = 6
 SEARCH_DELAY_MS = 150

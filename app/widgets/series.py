@@ -8,16 +8,10 @@ from dataclasses import dataclass, field
 
 from pass_core.decoding.events import DraftSource, DraftStatus, StepEvent
 from pass_core.decoding.summary import SummaryBuilder
-from pass_core.settings import DecodingSettings, Strategy
+from pass_core.settings import DecodingSettings
+from pass_core.strategy_names import short_title
 
 WINDOW_TOKENS = 32
-
-_STRATEGIES = {
-    Strategy.AUTOREGRESSIVE: "autoregressive",
-    Strategy.TWO_CALL: "two-call",
-    Strategy.FUSED: "fused",
-    Strategy.PROMPT_LOOKUP: "transformers lookup",
-}
 
 
 @dataclass(slots=True)
@@ -105,7 +99,7 @@ def describe_change(before: DecodingSettings, after: DecodingSettings) -> str:
     """What differs between two settings, short: "k 5→3, temperature 0.8→0"."""
     parts: list[str] = []
     if before.strategy is not after.strategy:
-        parts.append(f"{_STRATEGIES[before.strategy]}→{_STRATEGIES[after.strategy]}")
+        parts.append(f"{short_title(before.strategy)}→{short_title(after.strategy)}")
     if before.auto != after.auto:
         parts.append("auto on" if after.auto else "auto off")
     if before.k != after.k:

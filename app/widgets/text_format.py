@@ -5,24 +5,9 @@ from __future__ import annotations
 import unicodedata
 
 from pass_core.settings import DecodingSettings, Strategy
-
-STRATEGY_TITLES = {
-    Strategy.AUTOREGRESSIVE: "Plain",
-    Strategy.TWO_CALL: "PASS two-call",
-    Strategy.FUSED: "PASS fused",
-    Strategy.PROMPT_LOOKUP: "transformers lookup",
-}
+from pass_core.strategy_names import strategy_text
 
 _VISIBLE = {"\n": "⏎", "\r": "␍", "\t": "⇥", " ": "·", "\u00a0": "⍽", "\u200b": "[ZWSP]", "\ufeff": "[BOM]"}
-
-
-def strategy_text(strategy: Strategy, k: int) -> str:
-    """A strategy with its k: "PASS fused, k 5", "Plain", and "transformers plain" where its lookup copies nothing."""
-    if strategy is Strategy.AUTOREGRESSIVE:
-        return STRATEGY_TITLES[strategy]
-    if strategy is Strategy.PROMPT_LOOKUP and k == 0:
-        return "transformers plain"
-    return f"{STRATEGY_TITLES[strategy]}, k {k}"
 
 
 def visible(text: str) -> str:

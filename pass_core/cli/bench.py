@@ -11,11 +11,11 @@ import typer
 
 from pass_core.cli.console import INTERRUPTED, note, progress_display, stdout_console
 from pass_core.cli.generate import QUANTIZE_HELP, Dtype, Quantize
+from pass_core.cli.interrupt import KEPT, interrupt_cancels
 from pass_core.cli.measuring import (
     EMBEDDING_HELP,
     comma_list,
     command_line,
-    interrupt_cancels,
     load_embeddings,
     load_with_progress,
 )
@@ -114,7 +114,7 @@ def bench(
     prompt_list = _prompts(prompt_file, sets, prompts or extent.prompts)
     outputs = {".json": json, ".csv": csv, ".md": markdown, ".svg": figure}
     cancel = CancelToken()
-    with interrupt_cancels(cancel):
+    with interrupt_cancels(cancel, KEPT):
         language_model = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
         can_draft = language_model.capabilities.supports_pass
         if not can_draft and not quiet:
@@ -254,6 +254,8 @@ def _show(report: Report) -> None:
     else:
         _show_tables(report)
         console.print(machine_line(report.environment), style="dim", markup=False)
+        if report.load is not None:
+            console.print(report.load.sentence(), style="bold" if report.load.busy else "dim", markup=False)
 
 
 def _show_tables(report: Report) -> None:
@@ -285,10 +287,9 @@ def _show_table(title: str, rows: Sequence[Result]) -> None:
         table.add_column(column, justify="left" if column == "decoding" else "right")
     best = min(rows, key=lambda r: r.ms_per_token.median)
     for r in rows:
-        ms = r.ms_per_token
         table.add_row(
             r.contestant.label,
-            f"{ms.median:.1f} ({ms.low:.1f}–{ms.high:.1f})",
+            r.ms_per_token.text(1),
             f"{r.tokens_per_second:.1f}",
             f"{r.tokens_per_call:.2f}",
             acceptance_text(r),

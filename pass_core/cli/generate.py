@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import threading
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from enum import Enum
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pass_core.cli.console import INTERRUPTED, note, read_standard_input, stderr_console
+from pass_core.cli.interrupt import interrupt_cancels
 from pass_core.cli.measuring import EMBEDDING_HELP, load_embeddings, load_with_progress
 from pass_core.cli.token_text import PlainText, StyledText
 from pass_core.progress import CancelToken
@@ -106,7 +103,7 @@ def generate(
     conditions = StopConditions(max_new_tokens, tuple(stop or ()), ignore_eos)
     typed = _prompt_text(prompt)
     cancel = CancelToken()
-    with _interrupt_sets(cancel):
+    with interrupt_cancels(cancel):
         language_model = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
         settings = _possible(settings, strategy is not None, language_model, quiet)
         lookahead = _lookahead(embeddings, language_model, settings, quiet, cancel)
@@ -245,22 +242,3 @@ def _lookahead(
     if settings.k > lookahead.count and not settings.prompt_lookup and not quiet:
         note(f"k = {settings.k} is more than the embeddings have (L = {lookahead.count}): using {lookahead.count}.")
     return lookahead
-
-
-@contextmanager
-def _interrupt_sets(cancel: CancelToken) -> Generator[None]:
-    """The first Ctrl-C stops the run after the call in progress; a second one ends at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        if cancel.cancelled:
-            raise KeyboardInterrupt
-        cancel.cancel()
-
-    previous = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -1,15 +1,11 @@
-"""What bench, verify and humaneval share: loading for a measurement, embeddings by label, interruption."""
+"""What bench, verify and humaneval share: loading for a measurement, embeddings by label, the typed command."""
 
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
-import threading
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
@@ -96,23 +92,3 @@ def command_line(arguments: Sequence[str] | None = None) -> str:
     """The command as it was typed, for reports."""
     given = sys.argv[1:] if arguments is None else arguments
     return "python -m pass_core " + " ".join(shlex.quote(a) for a in given)
-
-
-@contextmanager
-def interrupt_cancels(cancel: CancelToken) -> Generator[None]:
-    """The first Ctrl-C keeps what is done and ends after the call in progress; a second one ends at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        if cancel.cancelled:
-            raise KeyboardInterrupt
-        note("Stopping; what is done is kept. Press Ctrl-C again to end at once.")
-        cancel.cancel()
-
-    previous = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pass_core.cli.console import INTERRUPTED, amount, clock, note, progress_display, stdout_console
+from pass_core.cli.interrupt import interrupt_cancels
 from pass_core.progress import CancelToken
 from pass_core.training.budget import Budget
 from pass_core.training.config import TrainingConfig, TrainingError, TrainingKind
@@ -165,7 +162,7 @@ def train(
 
     cancel = CancelToken()
     lines = _Lines(quiet)
-    with _interrupt_sets(cancel), Processes(cpu=device == "cpu").main_first(), progress_display(quiet) as progress:
+    with interrupt_cancels(cancel), Processes(cpu=device == "cpu").main_first(), progress_display(quiet) as progress:
         chosen: Any = dtype
         measured = None if evaluate is None else load_lookahead(evaluate)
         start = None if init is None else load_lookahead(init)
@@ -216,14 +213,14 @@ def train(
         if report is not None:
             note(f"The report is {report}.")
             return
-        with _interrupt_sets(cancel):
+        with interrupt_cancels(cancel):
             for walk, title in ((False, "At evenly spread places"), (True, "At the places that decoding meets")):
                 acceptance = measure_file(language_model, measured, corpus, config, walk=walk)
                 lines.result(acceptance, title)
         return
     assert out is not None
     options = TrainingOptions(out=out, resume=resume, memory=round(memory * 1e9), command=_command(), init=start)
-    with _interrupt_sets(cancel):
+    with interrupt_cancels(cancel):
         finished = run(language_model, corpus, config, options, on_event=lines, cancel=cancel, budget=budget)
     if cancel.cancelled:
         note(f"Cancelled at step {finished.step}; the same command with --resume goes on.")
@@ -311,19 +308,3 @@ class _Lines:
 def _command() -> str:
     """What was typed, without the program's path: recorded in the file."""
     return "python -m pass_core " + shlex.join(sys.argv[1:])
-
-
-@contextmanager
-def _interrupt_sets(cancel: CancelToken) -> Generator[None, None, None]:
-    """The first Ctrl-C sets `cancel`; the second ends the program."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if cancel.cancelled:
-            raise KeyboardInterrupt
-        cancel.cancel()
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -11,11 +11,11 @@ import typer
 
 from pass_core.cli.console import FAILED, INTERRUPTED, progress_display, stdout_console
 from pass_core.cli.generate import QUANTIZE_HELP, Dtype, Quantize
+from pass_core.cli.interrupt import KEPT, interrupt_cancels
 from pass_core.cli.measuring import (
     EMBEDDING_HELP,
     comma_list,
     command_line,
-    interrupt_cancels,
     load_embeddings,
     load_with_progress,
 )
@@ -65,7 +65,7 @@ def verify(
         texts=texts or plan.texts,
     )
     cancel = CancelToken()
-    with interrupt_cancels(cancel):
+    with interrupt_cancels(cancel, KEPT):
         language_model = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
         if not language_model.capabilities.supports_pass:
             raise typer.BadParameter(

@@ -44,6 +44,10 @@ COLUMNS: tuple[str, ...] = (
     "speedup_vs_transformers_high",
     "same_text",
     "compared",
+    "ms_per_token_n",
+    "speedup_vs_autoregressive_n",
+    "speedup_vs_transformers_n",
+    "examined_by_position",
 )
 
 
@@ -83,12 +87,14 @@ def to_svg(report: Report) -> str:
 def _flat(result: Result) -> JsonDict:
     row = result.as_dict()
     ms = result.ms_per_token
-    row |= {"ms_per_token": ms.median, "ms_per_token_low": ms.low, "ms_per_token_high": ms.high}
+    low, high = ms.ends or (None, None)
+    row |= {"ms_per_token": ms.median, "ms_per_token_low": low, "ms_per_token_high": high}
     for name in ("speedup_vs_autoregressive", "speedup_vs_transformers"):
         interval = cast("Interval | None", getattr(result, name))
-        row[f"{name}_low"] = None if interval is None else interval.low
-        row[f"{name}_high"] = None if interval is None else interval.high
+        ends = None if interval is None else interval.ends
+        row[f"{name}_low"], row[f"{name}_high"] = ends or (None, None)
     row["acceptance_by_position"] = " ".join(f"{a:.3f}" for a in result.acceptance_by_position)
+    row["examined_by_position"] = " ".join(map(str, result.examined_by_position))
     row["same_text"], row["compared"] = result.same_text, result.compared
     return row
 
@@ -107,6 +113,8 @@ def to_markdown(report: Report) -> str:
         lines.append(f"Look-ahead embeddings “{label}”: {raw['name']} (L = {raw['look_ahead']}, {_parts(raw)}).")
     if e.get("command"):
         lines += ["", f"    {e['command']}"]
+    if report.load is not None:
+        lines += ["", report.load.sentence()]
     if not report.complete:
         lines += ["", f"Ended before all was measured, after {len(report.samples)} runs."]
     for temperature in plan.temperatures:
@@ -129,14 +137,13 @@ def _parts(raw: Mapping[str, object]) -> str:
 def markdown_table(results: Sequence[Result]) -> list[str]:
     """Lines of a Markdown table, one row a contestant."""
     lines = [
-        "| decoding | ms/token (95 %) | tokens/s | tokens/call | accepted by position "
+        "| decoding | runs | ms/token (95 %) | tokens/s | tokens/call | accepted by position (of n) "
         "| × autoregressive (95 %) | × transformers (95 %) |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for r in results:
-        ms = r.ms_per_token
         lines.append(
-            f"| {r.contestant.label} | {ms.median:.1f} ({ms.low:.1f}–{ms.high:.1f}) | {r.tokens_per_second:.1f} "
+            f"| {r.contestant.label} | {r.runs} | {r.ms_per_token.text(1)} | {r.tokens_per_second:.1f} "
             f"| {r.tokens_per_call:.2f} | {acceptance_text(r)} | {interval_text(r.speedup_vs_autoregressive)} "
             f"| {interval_text(r.speedup_vs_transformers)} |"
         )
@@ -144,17 +151,14 @@ def markdown_table(results: Sequence[Result]) -> list[str]:
 
 
 def acceptance_text(result: Result) -> str:
-    """Acceptance by draft position, such as "0.55 0.42"."""
-    return " ".join(f"{a:.2f}" for a in result.acceptance_by_position) or "–"
+    """Acceptance by draft position and of how many drafts, such as "0.55 (120) 0.42 (66)"."""
+    pairs = zip(result.acceptance_by_position, result.examined_by_position, strict=True)
+    return " ".join(f"{a:.2f} ({n})" for a, n in pairs) or "–"
 
 
 def interval_text(interval: Interval | None) -> str:
-    """A ratio with its interval; a dash where there is none."""
-    if interval is None:
-        return "–"
-    if interval.low == interval.high == interval.median:
-        return f"{interval.median:.2f}"
-    return f"{interval.median:.2f} ({interval.low:.2f}–{interval.high:.2f})"
+    """A ratio with its interval and n; a dash where there is none."""
+    return "–" if interval is None else interval.text()
 
 
 def _roofline_lines(roofline: Roofline) -> list[str]:

@@ -172,7 +172,8 @@ def _curve(axes: _Axes, curve: Curve, colour: str, dash: str, offset: float) -> 
     out = [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{pattern}/>']
     for x, interval, k in places:
         y = axes.y(interval.median)
-        out.append(_line(x, axes.y(interval.low), x, axes.y(interval.high), colour, width=1))
+        if interval.ends is not None:
+            out.append(_line(x, axes.y(interval.low), x, axes.y(interval.high), colour, width=1))
         out.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>')
         if k == curve.best:
             out.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8" fill="none" stroke="{colour}" stroke-width="1.5"/>')

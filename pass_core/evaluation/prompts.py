@@ -7,11 +7,12 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pass_core.models.catalog import resource_folder
-from pass_core.models.chat import chat_ids, has_chat_template
-from pass_core.models.language_model import LanguageModel
+
+if TYPE_CHECKING:
+    from pass_core.models.language_model import LanguageModel
 
 BUILT_IN = ("prose", "code", "chat")
 
@@ -76,6 +77,8 @@ def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
 
 def prompt_ids(prompt: Prompt, model: LanguageModel) -> list[int]:
     """Token ids of a prompt; the chat template is applied to a chat prompt where the model has one."""
+    from pass_core.models.chat import chat_ids, has_chat_template
+
     if prompt.chat and has_chat_template(model):
         return chat_ids(model, prompt.text)
     return [int(i) for i in model.tokenizer(prompt.text)["input_ids"]]
@@ -128,9 +131,15 @@ def _named(name: str, entries: Iterable[Mapping[str, Any]]) -> tuple[Prompt, ...
         text = str(entry.get("text", ""))
         if not text.strip():
             continue
-        title = str(entry.get("title") or " ".join(text.split())[:48])
+        title = str(entry.get("title") or _short(text))
         if title in seen:
             title = f"{title} ({len(prompts) + 1})"
         seen.add(title)
         prompts.append(Prompt(name, title, text, bool(entry.get("chat", name == "chat"))))
     return tuple(prompts)
+
+
+def _short(text: str) -> str:
+    """The first words of a text, as its title."""
+    words = " ".join(text.split())
+    return words if len(words) <= 48 else words[:47].rsplit(" ", 1)[0] + "…"

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from pass_core.evaluation.baselines.contestants import Contestant, Source
+from pass_core.evaluation.machine_load import MachineLoad, machine_load
 from pass_core.evaluation.roofline import Roofline
 from pass_core.evaluation.speed import BenchmarkPlan, Sample, contestant_dict
 from pass_core.evaluation.state import JsonDict
@@ -29,7 +30,8 @@ class Result:
         prefill_ms: median processing time of the prompt.
         tokens_per_call: tokens over forward calls, all runs together.
         accepted_per_iteration: accepted drafts over iterations.
-        acceptance_by_position: share of examined drafts of each depth that was accepted.
+        acceptance_by_position, examined_by_position: share of examined drafts of each depth that was accepted, and of
+            how many.
         speedup_vs_autoregressive, speedup_vs_transformers: geometric mean of paired per-prompt ratios with its
             bootstrap interval; None where the other was not measured.
         same_text, compared: runs that wrote exactly the text of our autoregressive run with the same seed.
@@ -45,6 +47,7 @@ class Result:
     tokens_per_call: float
     accepted_per_iteration: float
     acceptance_by_position: tuple[float, ...]
+    examined_by_position: tuple[int, ...]
     speedup_vs_autoregressive: Interval | None
     speedup_vs_transformers: Interval | None
     same_text: int
@@ -65,16 +68,20 @@ class Result:
             "temperature": self.temperature,
             "runs": self.runs,
             "tokens": self.tokens,
-            "ms_per_token": {"median": ms.median, "low": ms.low, "high": ms.high},
+            "ms_per_token": {"median": ms.median, **dict(zip(("low", "high"), ms.ends or (None, None), strict=True))},
+            "ms_per_token_n": ms.count,
             "tokens_per_second": self.tokens_per_second,
             "prefill_ms": self.prefill_ms,
             "tokens_per_call": self.tokens_per_call,
             "accepted_per_iteration": self.accepted_per_iteration,
             "acceptance_by_position": list(self.acceptance_by_position),
+            "examined_by_position": list(self.examined_by_position),
             "speedup_vs_autoregressive": _estimate(self.speedup_vs_autoregressive),
             "speedup_vs_autoregressive_interval": _ends(self.speedup_vs_autoregressive),
+            "speedup_vs_autoregressive_n": _count(self.speedup_vs_autoregressive),
             "speedup_vs_transformers": _estimate(self.speedup_vs_transformers),
             "speedup_vs_transformers_interval": _ends(self.speedup_vs_transformers),
+            "speedup_vs_transformers_n": _count(self.speedup_vs_transformers),
             "same_text_as_autoregressive": [self.same_text, self.compared],
         }
 
@@ -84,7 +91,11 @@ def _estimate(interval: Interval | None) -> float | None:
 
 
 def _ends(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else [interval.low, interval.high]
+    return None if interval is None or interval.ends is None else list(interval.ends)
+
+
+def _count(interval: Interval | None) -> int:
+    return 0 if interval is None else interval.count
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,7 @@ class Report:
         complete: False when it was cut short.
         samples: the runs behind the results.
         created: when the report was made (UTC).
+        load: what other programs did meanwhile; None where that is not known.
     """
 
     environment: JsonDict
@@ -108,6 +120,7 @@ class Report:
     complete: bool
     samples: tuple[Sample, ...]
     created: datetime
+    load: MachineLoad | None = None
 
     def as_dict(self) -> JsonDict:
         roofline = self.roofline
@@ -126,6 +139,7 @@ class Report:
                 "floor_seconds": roofline.floor_seconds,
                 "shares_of_floor": list(roofline.shares),
             },
+            "machine_load": None if self.load is None else {**asdict(self.load), "busy": self.load.busy},
             "samples": [s.as_dict() for s in self.samples],
         }
 
@@ -139,7 +153,16 @@ def make_report(
     complete: bool = False,
 ) -> Report:
     """Fold what is there so far; may be called at any time while a benchmark runs."""
-    return Report(environment, plan, summarise(plan, samples), roofline, complete, tuple(samples), datetime.now(UTC))
+    results = summarise(plan, samples)
+    return Report(environment, plan, results, roofline, complete, tuple(samples), datetime.now(UTC), _load(samples))
+
+
+def _load(samples: Sequence[Sample]) -> MachineLoad | None:
+    repeats: dict[tuple[str, str, str, float], list[float]] = {}
+    for s in samples:
+        if (ms := s.measurement.ms_per_token) is not None:
+            repeats.setdefault((s.contestant, s.prompt_set, s.prompt, s.temperature), []).append(ms)
+    return machine_load([s.others for s in samples if s.others is not None], repeats.values())
 
 
 def summarise(plan: BenchmarkPlan, samples: Sequence[Sample]) -> tuple[Result, ...]:
@@ -183,6 +206,7 @@ class _Field:
         all_runs = [s.measurement for s in runs.values()]
         calls, steps = sum(m.calls for m in all_runs), sum(m.steps for m in all_runs)
         timed = sum(m.timed_tokens for m in all_runs)
+        shares, examined = _acceptance(runs.values())
         compared = [k for k in runs if k in self._baseline and contestant.source is Source.OURS]
         return Result(
             contestant=contestant,
@@ -194,7 +218,8 @@ class _Field:
             prefill_ms=1000 * median_interval([m.prefill_seconds for m in all_runs]).median,
             tokens_per_call=timed / calls if calls else 0.0,
             accepted_per_iteration=sum(m.accepted for m in all_runs) / steps if steps else 0.0,
-            acceptance_by_position=_acceptance(runs.values()),
+            acceptance_by_position=shares,
+            examined_by_position=examined,
             speedup_vs_autoregressive=_speedup(self._baseline, runs),
             speedup_vs_transformers=_speedup(self._transformers, runs),
             same_text=sum(runs[k].measurement.text_hash == self._baseline[k].measurement.text_hash for k in compared),
@@ -202,7 +227,7 @@ class _Field:
         )
 
 
-def _acceptance(samples: Iterable[Sample]) -> tuple[float, ...]:
+def _acceptance(samples: Iterable[Sample]) -> tuple[tuple[float, ...], tuple[int, ...]]:
     accepted: list[int] = []
     examined: list[int] = []
     for sample in samples:
@@ -213,7 +238,7 @@ def _acceptance(samples: Iterable[Sample]) -> tuple[float, ...]:
                 examined.append(0)
             accepted[depth] += a
             examined[depth] += e
-    return tuple(a / e if e else 0.0 for a, e in zip(accepted, examined, strict=True))
+    return tuple(a / e if e else 0.0 for a, e in zip(accepted, examined, strict=True)), tuple(examined)
 
 
 def _speedup(base: dict[Key, Sample], runs: dict[Key, Sample]) -> Interval | None:

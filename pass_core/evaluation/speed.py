@@ -22,6 +22,7 @@ from pass_core.evaluation.baselines.contestants import (
     Source,
     TransformersRunner,
 )
+from pass_core.evaluation.machine_load import OtherWork
 from pass_core.evaluation.prompts import Prompt, prompt_ids
 from pass_core.evaluation.roofline import Roofline, measure_roofline
 from pass_core.evaluation.state import JsonDict, StateFile
@@ -118,7 +119,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One finished run of one contestant."""
+    """One finished run of one contestant; `others`: processors that other programs kept busy meanwhile."""
 
     contestant: str
     prompt_set: str
@@ -126,6 +127,7 @@ class Sample:
     temperature: float
     repeat: int
     measurement: Measurement
+    others: float | None = None
 
     @property
     def key(self) -> tuple[str, str, str, float, int]:
@@ -140,6 +142,7 @@ class Sample:
             "prompt": self.prompt,
             "temperature": self.temperature,
             "repeat": self.repeat,
+            "others": self.others,
             **raw,
         }
 
@@ -155,6 +158,7 @@ class Sample:
             float(raw["temperature"]),
             int(raw["repeat"]),
             Measurement(**fields),
+            None if raw.get("others") is None else float(raw["others"]),
         )
 
 
@@ -371,7 +375,9 @@ class Benchmark:
             self.plan.ignore_eos,
         )
         ask: Callable[[], bool] = lambda: cancel.cancelled  # noqa: E731
+        work = OtherWork()
         measurement = self._runners[contestant.source](contestant, job, ask)
+        others = work.processors()
         if measurement.cancelled:
             raise Cancelled("cancelled by the user")
-        return Sample(contestant.label, prompt.set, prompt.title, turn.temperature, turn.repeat, measurement)
+        return Sample(contestant.label, prompt.set, prompt.title, turn.temperature, turn.repeat, measurement, others)

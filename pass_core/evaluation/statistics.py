@@ -15,6 +15,8 @@ import torch
 FloatArray = npt.NDArray[np.float64]
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+STATED_FROM = 5
+"""Observations from which on an interval is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +26,28 @@ class Interval:
     Attributes:
         median: the estimate (for ratios the geometric mean, for proportions the mean).
         low, high: ends of the interval.
-        count: independent observations behind it.
+        count: independent observations behind it. With fewer than `STATED_FROM` the ends say nothing and are not shown.
     """
 
     median: float
     low: float
     high: float
     count: int = 0
+
+    @property
+    def stated(self) -> bool:
+        """Whether there are enough observations to speak of an interval."""
+        return self.count >= STATED_FROM
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """Low and high where an interval is stated."""
+        return (self.low, self.high) if self.stated else None
+
+    def text(self, digits: int = 2, *, scale: float = 1.0, unit: str = "") -> str:
+        """The estimate with its interval and n: "1.43 (1.30–1.55, n = 20)", "1.43 (n = 3)"."""
+        within = "" if not self.stated else f"{scale * self.low:.{digits}f}–{scale * self.high:.{digits}f}, "
+        return f"{scale * self.median:.{digits}f}{unit} ({within}n = {self.count})"
 
 
 def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:

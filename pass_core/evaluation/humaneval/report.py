@@ -84,8 +84,8 @@ class HumanEvalReport:
 
     @property
     def agree(self) -> bool | None:
-        """Whether the pass@1 intervals of both overlap; None where nothing was run."""
-        if len(self.arms) < 2 or not all(1 in a.pass_at for a in self.arms):
+        """Whether the pass@1 intervals of both overlap; None where nothing was run, or too little for intervals."""
+        if len(self.arms) < 2 or not all(1 in a.pass_at and a.pass_at[1].stated for a in self.arms):
             return None
         a, b = (arm.pass_at[1] for arm in self.arms)
         return a.low <= b.high and b.low <= a.high
@@ -180,7 +180,8 @@ def _interval(interval: Interval) -> JsonDict:
 
 
 def _ends(interval: Interval) -> JsonDict:
-    return {"low": interval.low, "high": interval.high}
+    low, high = interval.ends or (None, None)
+    return {"low": low, "high": high, "n": interval.count}
 
 
 def report_csv(report: HumanEvalReport) -> str:
@@ -232,10 +233,9 @@ def result_table(report: HumanEvalReport) -> list[str]:
     """Markdown lines, one row a way of decoding."""
     lines = ["| decoding | pass@1 (95 %) | pass@10 (95 %) | ms/token (95 %) | tokens/call |", "|---|---|---|---|---|"]
     for arm in report.arms:
-        ms = arm.ms_per_token
         lines.append(
             f"| {arm.arm} | {_percent(arm.pass_at.get(1))} | {_percent(arm.pass_at.get(10))} "
-            f"| {ms.median:.1f} ({ms.low:.1f}–{ms.high:.1f}) | {arm.tokens_per_call:.2f} |"
+            f"| {arm.ms_per_token.text(1)} | {arm.tokens_per_call:.2f} |"
         )
     return lines
 
@@ -244,8 +244,7 @@ def sentences(report: HumanEvalReport) -> list[str]:
     """What the figures say, in plain words."""
     out: list[str] = []
     if report.speedup is not None:
-        s = report.speedup
-        out.append(f"PASS writes {s.median:.2f} ({s.low:.2f}–{s.high:.2f}) times as fast per token.")
+        out.append(f"PASS is {report.speedup.text()} times as fast per token.")
     same, compared = report.same_text
     if compared:
         out.append(f"{same} of {compared} programs are the same, character for character.")
@@ -263,7 +262,7 @@ def sentences(report: HumanEvalReport) -> list[str]:
 def _percent(interval: Interval | None) -> str:
     if interval is None:
         return "–"
-    return f"{100 * interval.median:.1f} % ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
+    return interval.text(1, scale=100, unit=" %")
 
 
 Writer = Callable[[HumanEvalReport], str]

@@ -53,3 +53,11 @@ def test_missing_file_and_set() -> None:
         read_prompts("/no/such/file.txt")
     with pytest.raises(PromptFileError, match="prose, code, chat"):
         built_in("poems")
+
+
+def test_the_window_offers_the_built_in_prompts() -> None:
+    """One reader: titles and texts are those that measurements use."""
+    from app.prompts import ready_prompts
+
+    wanted = [(p.set, p.title, p.text) for name in BUILT_IN for p in built_in(name)]
+    assert [(p.kind, p.title, p.text) for p in ready_prompts()] == wanted

@@ -7,6 +7,7 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -116,6 +117,41 @@ def test_speedups_are_paired_by_prompt() -> None:
     assert fast.speedup_vs_transformers is None
     assert fast.acceptance_by_position == (0.8, 0.25)
     assert fast.compared == 2
+
+
+def test_fewer_than_five_prompts_have_no_interval_and_every_figure_has_its_n() -> None:
+    plan = replace(PLAN, contestants=FIELD[:2])
+    a, b = FIELD[0].label, FIELD[1].label
+
+    def made(prompts: str) -> tuple[str, dict[str, Any]]:
+        samples = [sample(c, p, ms) for p in prompts for c, ms in ((a, 10 + ord(p) % 5), (b, 5))]
+        report = make_report({}, plan, samples)
+        return to_markdown(report), json.loads(to_json(report))["results"][1]
+
+    text, raw = made("abcd")
+    assert "| 5.0 (n = 4) |" in text
+    assert "–" not in text.split("## ")[1].split("| autoregressive |")[1].split("|")[1]
+    assert raw["ms_per_token"] == {"median": 5.0, "low": None, "high": None}
+    assert raw["speedup_vs_autoregressive_interval"] is None
+    assert (raw["ms_per_token_n"], raw["speedup_vs_autoregressive_n"]) == (4, 4)
+    assert "0.80 (20) 0.25 (16)" in text
+    assert raw["examined_by_position"] == [20, 16]
+    text, raw = made("abcde")
+    assert "| 5.0 (5.0–5.0, n = 5) |" in text
+    assert raw["ms_per_token"] == {"median": 5.0, "low": 5.0, "high": 5.0}
+    assert len(raw["speedup_vs_autoregressive_interval"]) == 2
+
+
+def test_a_busy_machine_is_in_the_report() -> None:
+    plan = replace(PLAN, contestants=FIELD[:2])
+    samples = [replace(sample(FIELD[0].label, "a", 10, r), others=1e6) for r in range(2)]
+    report = make_report({}, plan, samples)
+    assert "The machine was busy" in to_markdown(report)
+    assert json.loads(to_json(report))["machine_load"]["busy"] is True
+    old = samples[0].as_dict()
+    del old["others"]  # a state file of before
+    assert Sample.from_dict(old).others is None
+    assert make_report({}, plan, [Sample.from_dict(old)]).load is None
 
 
 def test_repeats_of_a_prompt_are_one_observation() -> None:

@@ -94,6 +94,13 @@ def test_median_interval_covers_as_it_says() -> None:
     assert (few.low, few.median, few.high) == (1.0, 2.0, 3.0)
 
 
+def test_an_interval_is_stated_from_five_observations_on() -> None:
+    four, five = median_interval([1.0, 2.0, 3.0, 4.0]), median_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert (four.ends, four.text(1)) == (None, "2.5 (n = 4)")
+    assert (five.ends, five.text(1)) == ((1.0, 5.0), "3.0 (1.0–5.0, n = 5)")
+    assert share_interval([1.0] * 2).text(0, scale=100, unit=" %") == "100 % (n = 2)"
+
+
 def test_ratio_interval_is_geometric_and_contains_its_estimate() -> None:
     interval = ratio_interval([2.0, 0.5, 2.0, 2.0])
     assert interval.median == pytest.approx(2.0**0.5)

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,17 +75,28 @@ def test_nothing_runs_without_consent(model: LanguageModel, monkeypatch: pytest.
 
 
 def test_programs_are_judged_and_reported(model: LanguageModel) -> None:
-    evaluation = HumanEval(model, None, PLAN, run_code=True)
+    evaluation = HumanEval(model, None, replace(PLAN, samples=1, problems=5), run_code=True)
     judged = [e for e in evaluation.run() if isinstance(e, Judged)]
-    assert len(judged) == 8
+    assert len(judged) == 10
     report = evaluation.report({"command": "x"})
     assert report.complete
     assert report.agree is True
     raw = json.loads(report_json(report))
     assert raw["results"][0]["pass@1"]["mean"] == 0.0
     assert "pass@10" not in raw["results"][0]
-    assert len(list(csv.DictReader(io.StringIO(report_csv(report))))) == 8
+    assert len(list(csv.DictReader(io.StringIO(report_csv(report))))) == 10
     assert "within each other's confidence intervals" in report_markdown(report)
+    assert "0.0 % (0.0–43.4, n = 5)" in report_markdown(report)
+
+
+def test_fewer_than_five_problems_have_no_interval(model: LanguageModel) -> None:
+    evaluation = HumanEval(model, None, replace(PLAN, samples=1), run_code=True)
+    list(evaluation.run())
+    report = evaluation.report()
+    assert report.agree is None
+    assert "| 0.0 % (n = 2) |" in report_markdown(report)
+    raw = json.loads(report_json(report))["results"][0]
+    assert raw["pass@1"] == {"mean": 0.0, "low": None, "high": None, "n": 2}
 
 
 def test_a_right_completion_counts(model: LanguageModel) -> None:
