@@ -54,15 +54,15 @@ def _room_cache(layers: int, capacity: int) -> Cache:
 
 
 def _next_logits(model: LanguageModel, rows: torch.Tensor, end: int, cache: Cache) -> torch.Tensor:
-    """Logits [batch, vocabulary] on the CPU after `rows` [batch, n], the tokens before position `end`."""
+    """Logits [batch, vocabulary] after `rows` [batch, n], the tokens before position `end`, on the model's device."""
     batch, n = rows.shape
     out: Any = model.base(
-        input_ids=rows.to(model.device),
+        input_ids=rows,
         position_ids=torch.arange(end - n, end, device=model.device)[None].expand(batch, -1),
         **{cache_argument(model.base.forward): cache},
         use_cache=True,
     )
-    return scores(model, out.last_hidden_state[:, -1]).cpu()
+    return scores(model, out.last_hidden_state[:, -1])
 
 
 _GROUPED = "pass_grouped"
@@ -106,9 +106,12 @@ def _fast_attention(model: LanguageModel) -> Generator[None]:
 
 
 def _draw(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """[batch] one token from each row of float32 logits, by the inverse of the cumulative distribution."""
+    """[batch] one token from each row of float32 logits, by the inverse of the cumulative distribution.
+
+    The random numbers are the CPU's, so that any device draws from the same.
+    """
     sums = torch.softmax(logits, -1).cumsum(-1)
-    uniform = torch.rand(logits.shape[0], 1, generator=generator)
+    uniform = torch.rand(logits.shape[0], 1, generator=generator).to(logits.device)
     return torch.searchsorted(sums, uniform * sums[:, -1:]).clamp_max_(logits.shape[-1] - 1).squeeze(-1)
 
 
@@ -126,17 +129,22 @@ def continue_text(
 ) -> torch.Tensor:
     """Sample until each row has `length` tokens; ends of text are written over, so a turn follows the last.
 
+    Returns:
+        [batch, length] on the CPU.
+
     Args:
         prefixes: [batch, n] token ids.
         temperature, top_k: [batch] each; top-k 0 keeps all tokens.
         opening: so many first tokens are drawn at temperature 1 without top-k, for variety.
     """
     batch, n = prefixes.shape
-    ids = torch.empty(batch, length, dtype=torch.long)
-    ids[:, :n] = prefixes
+    # Everything stays on the model's device until the end: a GPU is never waited for.
+    ids = torch.empty(batch, length, dtype=torch.long, device=model.device)
+    ids[:, :n] = prefixes.to(model.device)
+    limited = int(top_k.max())
+    temperature, top_k = temperature.to(model.device), top_k.to(model.device)
     cache = _room_cache(len(model.layers), length)
     rows = ids[:, :n]
-    limited = int(top_k.max())
     with _fast_attention(model):
         for at in range(n, length):
             if cancel is not None:
@@ -150,4 +158,4 @@ def continue_text(
                 logits = logits / temperature[:, None]
             ids[:, at] = _draw(logits, generator)
             rows = ids[:, at : at + 1]
-    return ids
+    return ids.cpu()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from pass_core.training.chains import join, place_chains
 from pass_core.training.objective import (
@@ -131,3 +133,22 @@ def test_given_contexts_start_the_first_chains() -> None:
     for b, one in enumerate(given):
         starts = chains.context[b][chains.depth[b] == 0].tolist()
         assert starts[: len(one)] == one[: len(starts)]
+
+
+def test_losses_ask_nothing_of_the_device() -> None:
+    """Tensors without values: whatever had to read one (a count, an index, a branch) would raise here, and wait on a
+    GPU."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        ids = torch.zeros(3, 20, 64, dtype=torch.long)
+        targets = Targets(ids, torch.zeros(3, 20, 64))
+        listed = targets.at(torch.zeros(3, 24, dtype=torch.long)).first(32)
+        vocabulary = choose_vocabulary(listed, torch.arange(100), 5000, _generators(3))
+        logits = torch.zeros(3, 24, vocabulary.ids.shape[1], requires_grad=True)
+        depth = torch.zeros(3, 24, dtype=torch.long)
+        valid = torch.ones(3, 24, dtype=torch.bool)
+        matched = match(logits, listed, vocabulary, depth, 0.8, 10)
+        gained = expected_accepted(matched.few, depth, valid, 0.75, 6)
+        (divergence(logits, listed, vocabulary).sum() - gained.sum()).backward()
+        assert logits.grad is not None
+        with pytest.raises(DataDependentOutputException):
+            float(gained.detach().sum())  # that this test can fail
