@@ -40,7 +40,6 @@ def register_pages(window: MainWindow, generate: GeneratePage, context: AppConte
     past = HistoryPage(context, history)
     train = TrainPage(context)
     train.compare_requested.connect(compare.compare_lookahead)
-    train.status_told.connect(window.status.set_state)
     compare.inspect_requested.connect(inspect.open_run)
     past.open_requested.connect(inspect.open_record)
     window.add_page("compare", "Compare", "ph.columns", compare)

@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 
 from app.generate.page import GeneratePage
 from app.state.context import AppContext, ErrorReport
-from app.state.loader import LOADING, Loader
+from app.state.loader import Loader
 from app.state.preferences import Preferences
 from app.theme.apply import ThemeMode
 from app.theme.icons import set_icon
@@ -31,7 +31,6 @@ from app.widgets.embedding_card import SUFFIXES
 from app.widgets.log import LogDialog, LogKeeper
 from app.widgets.page import Page
 from app.widgets.status import StatusLine
-from app.widgets.text_format import sentence_case
 
 TITLE = "PASS Playground"
 DEFAULT_SIZE = QSize(1280, 800)
@@ -70,11 +69,12 @@ class MainWindow(QMainWindow):
         self._lay_out()
         self._make_menus()
         self.add_page("generate", "Generate", "ph.pencil-line", self.generate)
+        self.status.shown_run = lambda: self._current.shown_run() if self._current is not None else None
+        self.generate.run_started.connect(self.status.show_figures)
         context.error_raised.connect(self._show_error)
         context.notice_raised.connect(self.banner.show_notice)
         context.session.run_started.connect(self.banner.overcome)
         context.page_requested.connect(self.show_page)
-        loader.loading_changed.connect(self._loading_changed)
         loader.failed.connect(self._load_failed)
         context.lookahead_changed.connect(self._ready)
 
@@ -120,6 +120,7 @@ class MainWindow(QMainWindow):
         self._stack.setCurrentWidget(page)
         self._current = page
         page.page_shown()
+        self.status.show_figures()
 
     def page(self, key: str) -> Page:
         """A page by its key."""
@@ -129,10 +130,6 @@ class MainWindow(QMainWindow):
 
     def _show_error(self, report: ErrorReport) -> None:
         self.banner.show_error(report)
-
-    def _loading_changed(self, title: str) -> None:
-        if title:
-            self.status.set_state("Loading the model…" if title == LOADING else sentence_case(title) + "…", "busy")
 
     def _load_failed(self, sentence: str) -> None:
         if sentence:
@@ -299,7 +296,7 @@ class MainWindow(QMainWindow):
         for page in self._pages.values():
             page.shut_down()
         self._context.stop_everything()
-        self.status.set_state("Closing…", "busy")
+        self.status.set_closing()
         self.setEnabled(False)
         self._patience.setSingleShot(True)
         self._patience.timeout.connect(self._leave)

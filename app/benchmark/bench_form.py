@@ -52,7 +52,7 @@ class BenchForm(QWidget):
 
     def __init__(self, theme: ThemeManager) -> None:
         super().__init__()
-        self.size = Segmented(SIZES)
+        self.extent = Segmented(SIZES)
         self.two_call = QCheckBox("two-call PASS (the paper's)")
         self.fused = QCheckBox("PASS (one call)")
         self.lookup = QCheckBox("PASS with prompt lookup")
@@ -141,7 +141,7 @@ class BenchForm(QWidget):
 
     def _lay_out(self) -> None:
         card = Card("What to measure")
-        card.body.addWidget(self.size)
+        card.body.addWidget(self.extent)
         card.body.addWidget(label("Ways of decoding", "section"))
         card.body.addWidget(label("Plain decoding is always measured.", "faint"))
         for box in (self.fused, self.lookup, self.two_call):
@@ -171,7 +171,7 @@ class BenchForm(QWidget):
         self.setLayout(layout)
 
     def _connect(self) -> None:
-        self.size.chosen.connect(lambda value: self._take(_EXTENTS[value]))
+        self.extent.chosen.connect(lambda value: self._take(_EXTENTS[value]))
         for box in (self.two_call, self.fused, self.lookup, self.transformers, self.llama, *self.sets.values()):
             box.toggled.connect(self._changed)
         for field in (self.ks, self.temperatures):

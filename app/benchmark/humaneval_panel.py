@@ -23,11 +23,12 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.engine.jobs import Job, JobControl, JobRefused
+from app.engine.jobs import JobControl
+from app.engine.measurement import MeasurementJob
 from app.state.context import AppContext
 from app.theme.icons import set_icon
 from app.widgets.basic import Card, Segmented, guard_wheel, label, pad_spin_box, row
-from app.widgets.progress_strip import ProgressStrip
+from app.widgets.run_bar import RunBar
 from pass_core.evaluation.environment import environment_of
 from pass_core.evaluation.humaneval.plan import HumanEvalError, HumanEvalMissing, HumanEvalPlan
 from pass_core.evaluation.humaneval.report import WRITERS, HumanEvalReport, sentences
@@ -58,8 +59,6 @@ class HumanEvalPanel(QWidget):
             self._temporary = tempfile.TemporaryDirectory(prefix="pass-humaneval-")
             state_folder = Path(self._temporary.name)
         self._state = state_folder / "humaneval.jsonl"
-        self._job: Job | None = None
-        self._unfinished = False
         self._counts = {"passed": 0, "judged": 0}
         self.report: HumanEvalReport | None = None
         theme = context.theme
@@ -77,10 +76,8 @@ class HumanEvalPanel(QWidget):
         )
         self.consent = QCheckBox("Run the generated programs on this computer")
         self.protections = label("", "hint", wrap=True)
-        self.run_button = QPushButton("Start")
-        self.run_button.setProperty("role", "primary")
-        self.resume_button = QPushButton("Go on")
-        self.progress = ProgressStrip(theme)
+        self.job = MeasurementJob(context, JOB_TITLE, parent=self)
+        self.bar = RunBar(context, self.job, "Start")
         self.verdict = label("Nothing has been run yet.", "hint", wrap=True)
         self.table = QTableWidget(0, len(COLUMNS))
         self.export_button = QPushButton("Export")
@@ -90,13 +87,12 @@ class HumanEvalPanel(QWidget):
         self._waiting = QTimer(self, interval=100)
         self._waiting.timeout.connect(self._show_protections)
         self.consent.toggled.connect(self._show_protections)
-        self.run_button.clicked.connect(self._run_or_stop)
-        self.resume_button.clicked.connect(lambda: self.start(resume=True))
-        self.progress.cancelled.connect(self.stop)
-        context.model_changed.connect(self._update_buttons)
-        context.busy_changed.connect(self._update_buttons)
+        self.bar.run_clicked.connect(lambda: self.start())
+        self.bar.resume_clicked.connect(lambda: self.start(resume=True))
+        self.job.received.connect(self._take)
+        self.job.succeeded.connect(self._finish)
         self._show_protections()
-        self._update_buttons()
+        self.export_button.setEnabled(False)
 
     def plan(self) -> HumanEvalPlan:
         """The choices."""
@@ -136,31 +132,12 @@ class HumanEvalPanel(QWidget):
                     control.emit(event)
             return evaluation.report(environment)
 
-        try:
-            self._job = self._context.jobs.start(JOB_TITLE, work, exclusive=True)
-        except JobRefused as error:
-            self._context.report_error(str(error))
-            return
-        self._counts = {"passed": 0, "judged": 0}
-        self._job.progress.connect(self.progress.show_progress)
-        self._job.event.connect(self._take)
-        self._job.succeeded.connect(self._finish)
-        self._job.failed.connect(lambda e: self._context.report_error(f"HumanEval stopped: {e}", e))
-        self._job.done.connect(self._ended)
-        self.progress.begin("Preparing")
-        self._update_buttons()
+        if self.job.start(work):
+            self._counts = {"passed": 0, "judged": 0}
 
     def stop(self) -> None:
         """Stop; what is done is kept."""
-        if self._job is not None:
-            self._job.cancel()
-            self.run_button.setEnabled(False)
-
-    def _run_or_stop(self) -> None:
-        if self._job is not None:
-            self.stop()
-        else:
-            self.start()
+        self.job.stop()
 
     def _take(self, event: object) -> None:
         if isinstance(event, Judged):
@@ -170,13 +147,8 @@ class HumanEvalPanel(QWidget):
             self._show(event)
 
     def _finish(self, report: HumanEvalReport) -> None:
-        self._unfinished = not report.complete
+        self.bar.set_resumable(not report.complete)
         self._show(report)
-
-    def _ended(self) -> None:
-        self._job = None
-        self.progress.end()
-        self._update_buttons()
 
     def _show(self, report: HumanEvalReport) -> None:
         self.report = report
@@ -220,17 +192,6 @@ class HumanEvalPanel(QWidget):
         if not self.consent.isChecked():
             text += " Without your consent programs are written and timed but not tested, so there is no pass@k."
         self.protections.setText(text)
-
-    def _update_buttons(self, *_: object) -> None:
-        running = self._job is not None
-        free = self._context.model is not None and not self._context.busy_with
-        self.run_button.setText("Stop" if running else "Start")
-        self.run_button.setEnabled(running or free)
-        busy = self._context.busy_with
-        self.run_button.setToolTip(f"The model is busy with {busy}." if busy and not running else "")
-        self.resume_button.setVisible(not running and self._unfinished)
-        self.resume_button.setEnabled(free)
-        self.export_button.setEnabled(self.report is not None and bool(self.report.arms))
 
     def export(self, path: Path) -> None:
         """Write the report as .json, .csv or .md."""
@@ -285,8 +246,7 @@ class HumanEvalPanel(QWidget):
         card.body.addWidget(self.rule)
         card.body.addWidget(self.consent)
         card.body.addWidget(self.protections)
-        card.body.addLayout(row(self.run_button, self.resume_button))
-        card.body.addWidget(self.progress)
+        card.body.addWidget(self.bar)
         card.setFixedWidth(350)
         left = QVBoxLayout()
         left.addWidget(card)

@@ -12,13 +12,14 @@ from PySide6.QtWidgets import QFileDialog, QFrame, QMenu, QPushButton, QScrollAr
 from app.benchmark.bench_form import BenchForm
 from app.benchmark.bench_plots import CallCostPlot, TimePlot
 from app.benchmark.result_table import ResultTable
-from app.engine.jobs import Job, JobControl, JobRefused
+from app.engine.jobs import JobControl
+from app.engine.measurement import MeasurementJob, relay
 from app.export.pictures import PictureError, save_plot
 from app.state.context import AppContext
 from app.theme.icons import set_icon
 from app.widgets.basic import Card, ElidedLabel, row
 from app.widgets.choice import Choice
-from app.widgets.progress_strip import ProgressStrip
+from app.widgets.run_bar import RunBar
 from pass_core.evaluation.baselines.contestants import SourceUnavailable
 from pass_core.evaluation.environment import environment_of
 from pass_core.evaluation.export import write_report
@@ -37,7 +38,6 @@ from pass_core.evaluation.speed import (
 )
 from pass_core.evaluation.state import StateMismatch
 from pass_core.models.shipped import untrained_lookahead
-from pass_core.progress import Progress
 
 REDRAW_INTERVAL_MS = 300
 JOB_TITLE = "a benchmark"
@@ -45,7 +45,7 @@ JOB_TITLE = "a benchmark"
 
 class SpeedPanel(QWidget):
     """Attributes:
-    run_button, resume_button, form, table, time_plot, cost_plot: its parts.
+    job, bar, form, table, time_plot, cost_plot: its parts.
     report: what has been measured so far, None before the first run.
     """
 
@@ -56,7 +56,6 @@ class SpeedPanel(QWidget):
             self._temporary = tempfile.TemporaryDirectory(prefix="pass-benchmark-")
             state_folder = Path(self._temporary.name)
         self._state = state_folder / "benchmark.jsonl"
-        self._job: Job | None = None
         self._plan: BenchmarkPlan | None = None
         self._samples: list[Sample] = []
         self._roofline: Roofline | None = None
@@ -65,11 +64,8 @@ class SpeedPanel(QWidget):
         self.report: Report | None = None
         theme = context.theme
         self.form = BenchForm(theme)
-        self.run_button = QPushButton("Measure")
-        self.run_button.setProperty("role", "primary")
-        self.resume_button = QPushButton("Go on")
-        self.resume_button.setToolTip("Go on with the measurement that was stopped.")
-        self.progress = ProgressStrip(theme)
+        self.job = MeasurementJob(context, JOB_TITLE, lambda error: f"The benchmark stopped: {error}", self)
+        self.bar = RunBar(context, self.job, "Measure")
         self.summary = ElidedLabel("", "hint")
         self.which = Choice(theme)
         self.which.setMinimumWidth(210)
@@ -83,13 +79,13 @@ class SpeedPanel(QWidget):
         self._redraw.setInterval(REDRAW_INTERVAL_MS)
         self._redraw.timeout.connect(self.refresh)
         self._lay_out()
-        self.run_button.clicked.connect(self._run_or_stop)
-        self.resume_button.clicked.connect(lambda: self.start(resume=True))
-        self.progress.cancelled.connect(self.stop)
+        self.bar.run_clicked.connect(lambda: self.start())
+        self.bar.resume_clicked.connect(lambda: self.start(resume=True))
+        self.job.received.connect(self._take)
+        self.job.state_changed.connect(self._update)
+        self.job.ended.connect(self._ended)
         self.which.currentIndexChanged.connect(self._show_chosen)
-        context.model_changed.connect(self._update_buttons)
-        context.busy_changed.connect(self._update_buttons)
-        self._update_buttons()
+        self._update()
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -111,38 +107,17 @@ class SpeedPanel(QWidget):
 
         def work(control: JobControl) -> None:
             control.emit(environment_of(model, {"loaded": lookahead}))
-            for event in benchmark.run(control.cancel):
-                if isinstance(event, Progress):
-                    control.progress(event)
-                else:
-                    control.emit(event)
+            relay(control, benchmark.run(control.cancel))
 
-        try:
-            self._job = self._context.jobs.start(JOB_TITLE, work, exclusive=True)
-        except JobRefused as error:
-            self._context.report_error(str(error))
+        if not self.job.start(work):
             return
         self._plan, self._samples, self._complete = plan, [], False
-        self._job.progress.connect(self.progress.show_progress)
-        self._job.event.connect(self._take)
-        self._job.failed.connect(lambda e: self._context.report_error(f"The benchmark stopped: {e}", e))
-        self._job.done.connect(self._ended)
-        self.progress.begin("Preparing")
         self._fill_choices(plan)
         self.refresh()
-        self._update_buttons()
 
     def stop(self) -> None:
         """Stop; what is done is kept."""
-        if self._job is not None:
-            self._job.cancel()
-            self.run_button.setEnabled(False)
-
-    def _run_or_stop(self) -> None:
-        if self._job is not None:
-            self.stop()
-        else:
-            self.start()
+        self.job.stop()
 
     def _take(self, event: object) -> None:
         if isinstance(event, SampleMeasured):
@@ -157,25 +132,13 @@ class SpeedPanel(QWidget):
             self._redraw.start()
 
     def _ended(self) -> None:
-        self._job = None
-        self.progress.end()
         self._redraw.stop()
         self.refresh()
-        self._update_buttons()
+        self._update()
 
-    def _update_buttons(self, *_: object) -> None:
-        running = self._job is not None
-        free = self._context.model is not None and not self._context.busy_with
-        self.run_button.setText("Stop" if running else "Measure")
-        self.run_button.setProperty("role", "" if running else "primary")
-        self.run_button.style().unpolish(self.run_button)
-        self.run_button.style().polish(self.run_button)
-        self.run_button.setEnabled(running or free)
-        busy = self._context.busy_with
-        self.run_button.setToolTip(f"The model is busy with {busy}." if busy and not running else "")
-        self.resume_button.setVisible(not running and self._plan is not None and not self._complete)
-        self.resume_button.setEnabled(free)
-        self.form.setEnabled(not running)
+    def _update(self) -> None:
+        self.bar.set_resumable(self._plan is not None and not self._complete)
+        self.form.setEnabled(not self.job.active)
         self.export_button.setEnabled(self.report is not None and bool(self.report.results))
 
     # -- showing -----------------------------------------------------------------------------------------------------
@@ -260,8 +223,7 @@ class SpeedPanel(QWidget):
         left.setContentsMargins(0, 0, 0, 0)
         left.setSpacing(8)
         left.addWidget(self.form)
-        left.addLayout(row(self.run_button, self.resume_button))
-        left.addWidget(self.progress)
+        left.addWidget(self.bar)
         left.addWidget(self.summary)
         left.addStretch(1)
         scroll = QScrollArea()

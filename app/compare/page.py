@@ -120,6 +120,7 @@ class ComparePage(Page):
         self.race = Race(self)
         self.race_bar = RaceBar(self.race, context.theme)
         self._raced = [0, 0]
+        self._busy = False
         self._syncing = False
         self._make_controls()
         self._lay_out()
@@ -355,6 +356,14 @@ class ComparePage(Page):
 
     def _show_state(self, stage: str = "") -> None:
         busy = self.runner.running or self._preparation is not None
+        if busy != self._busy:
+            self._busy = busy
+            if busy:
+                self._context.activity.begin("a comparison", self.stop)
+            else:
+                self._context.activity.end()
+        if busy:
+            self._context.activity.tell(stage.removesuffix("…"))
         self.compare_button.setVisible(not busy)
         self.stop_button.setVisible(busy)
         free = not busy and not self._context.busy_with and self._context.model is not None

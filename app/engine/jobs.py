@@ -57,7 +57,7 @@ class JobControl:
         self._job.reported.emit(progress)
 
     def emit(self, event: object) -> None:
-        """Send anything to the GUI thread, in order, as the job's `event` signal."""
+        """Send anything to the GUI thread, in order, as the job's `received` signal."""
         self._job.sent.emit(event)
 
 
@@ -67,15 +67,16 @@ class Job(QObject):
     Attributes:
         title: what it does, in a person's words ("training").
         running: until one of the final signals was delivered.
+        given_up: whether it was asked to end.
 
     Signals (all delivered in the GUI thread):
-        progress(Progress), event(object): while it runs.
+        progress(Progress), received(object): while it runs.
         succeeded(object), failed(BaseException), cancelled(): exactly one of them, then
         done().
     """
 
     progress = Signal(object)
-    event = Signal(object)
+    received = Signal(object)
     succeeded = Signal(object)
     failed = Signal(object)
     cancelled = Signal()
@@ -93,14 +94,14 @@ class Job(QObject):
         self.running = True
         self.control = JobControl(self, rest)
         self._work = work
-        self._given_up = False
+        self.given_up = False
         self.reported.connect(self._relay_progress)
         self.sent.connect(self._relay_event)
         self._ended.connect(self._deliver)
 
     def cancel(self) -> None:
         """Ask the work to end; `cancelled` follows when it has."""
-        self._given_up = True
+        self.given_up = True
         self.control.cancel.cancel()
 
     async def result(self) -> Any:
@@ -119,7 +120,7 @@ class Job(QObject):
         """Do the work, in the engine thread; one that was cancelled while it waited is not begun."""
         value, error = None, None
         try:
-            if self._given_up:
+            if self.given_up:
                 raise Cancelled("cancelled by the user")
             value = self._work(self.control)
         except BaseException as raised:
@@ -133,7 +134,7 @@ class Job(QObject):
         self.progress.emit(progress)
 
     def _relay_event(self, event: object) -> None:
-        self.event.emit(event)
+        self.received.emit(event)
 
     def _deliver(self, value: object, error: BaseException | None) -> None:
         self.running = False

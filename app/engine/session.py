@@ -71,6 +71,11 @@ class EngineSession(QObject):
         return self._run is not None
 
     @property
+    def stopping(self) -> bool:
+        """Whether the run was asked to end."""
+        return self.state is EngineState.STOPPING
+
+    @property
     def current_run(self) -> Run | None:
         """The run in progress."""
         return self._run

@@ -62,7 +62,7 @@ class HistoryPage(Page):
         self.search.setPlaceholderText("Search prompts, texts, titles, models")
         self.search.setClearButtonEnabled(True)
         self.search.setAccessibleName("Search the history")
-        self.size = label("", "hint")
+        self.size_text = label("", "hint")
         self.limit = QSpinBox()
         self.limit.setRange(10, 100_000)
         self.limit.setSuffix(" MB")
@@ -148,7 +148,7 @@ class HistoryPage(Page):
         self.select(chosen)
         runs = "1 run" if len(entries) == 1 else f"{len(entries)} runs"
         found = "found" if self.search.text() else "kept"
-        self.size.setText(f"{runs} {found}  ·  {bytes_text(size)} of")
+        self.size_text.setText(f"{runs} {found}  ·  {bytes_text(size)} of")
         self._selection_changed()
 
     def _changed(self) -> None:
@@ -314,7 +314,7 @@ class HistoryPage(Page):
             t.addAction(action)
 
     def _lay_out(self) -> None:
-        head = row(self.search, self.size, self.limit, self.import_button, spacing=8)
+        head = row(self.search, self.size_text, self.limit, self.import_button, spacing=8)
         head.setStretch(0, 1)
         actions = row(
             self.open_button,

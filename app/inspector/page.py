@@ -110,6 +110,10 @@ class InspectPage(Page):
             actions.append(action)
         return actions
 
+    def shown_run(self) -> Run | None:
+        """The run that is open, when it is one of this session."""
+        return self._run
+
     def page_shown(self) -> None:
         """Became visible: a run of this session may have grown meanwhile."""
         if self._run is not None:

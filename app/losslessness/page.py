@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QCheckBox, QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from app.engine.jobs import Job, JobControl, JobRefused
+from app.engine.jobs import JobControl
+from app.engine.measurement import MeasurementJob, relay
 from app.losslessness.proof_card import ProofCard
 from app.state.context import AppContext
 from app.widgets.basic import Card, Segmented, label, row, set_tone
 from app.widgets.page import Page
-from app.widgets.progress_strip import ProgressStrip
+from app.widgets.run_bar import RunBar
 from pass_core.evaluation.losslessness import (
     QUICK,
     TITLES,
@@ -22,7 +23,6 @@ from pass_core.evaluation.losslessness import (
     VerificationEnded,
     VerificationPlan,
 )
-from pass_core.progress import Progress
 
 JOB_TITLE = "the losslessness proofs"
 EXPLANATIONS = {
@@ -41,38 +41,36 @@ SIZES = (
 
 class LosslessnessPage(Page):
     """Attributes:
-    run_button, wrong_rule, size, verdict: its controls.
+    job, bar, wrong_rule, extent, verdict: its job and its controls.
     cards: one per proof.
     """
 
     def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._context = context
-        self._job: Job | None = None
-        self.size = Segmented(SIZES)
+        self.job = MeasurementJob(context, JOB_TITLE, lambda error: f"The proofs stopped: {error}", self)
+        self.bar = RunBar(context, self.job, "Check")
+        self.extent = Segmented(SIZES)
         self.wrong_rule = QCheckBox("Check a rule that is known to be wrong")
         self.wrong_rule.setToolTip(
             "Replaces the rejection rule of the third proof by one that accepts every plausible draft. "
             "The proof should notice."
         )
-        self.run_button = QPushButton("Check")
-        self.run_button.setProperty("role", "primary")
         self.precision = label("", "hint", wrap=True)
         self.verdict = label("", "chip", wrap=True)
         self.verdict.setSizePolicy(self.precision.sizePolicy())
         self.verdict.hide()
-        self.progress = ProgressStrip(context.theme)
         self.cards = {p: ProofCard(f"{i}. {TITLES[p]}", EXPLANATIONS[p]) for i, p in enumerate(Proof, 1)}
         self._lay_out()
-        self.run_button.clicked.connect(self._run_or_stop)
-        self.progress.cancelled.connect(self.stop)
+        self.bar.run_clicked.connect(lambda: self.start())
+        self.job.received.connect(self._take)
+        self.job.state_changed.connect(self._update)
         context.model_changed.connect(self._model_changed)
-        context.busy_changed.connect(self._update_buttons)
         self._model_changed()
 
     def plan(self) -> VerificationPlan:
         """The choices."""
-        plan = QUICK if self.size.value() == "quick" else VerificationPlan()
+        plan = QUICK if self.extent.value() == "quick" else VerificationPlan()
         return replace(plan, wrong_rule=self.wrong_rule.isChecked())
 
     def start(self, plan: VerificationPlan | None = None) -> None:
@@ -88,42 +86,21 @@ class LosslessnessPage(Page):
         lab = LosslessnessLab(model, self._context.lookahead, plan or self.plan())
 
         def work(control: JobControl) -> None:
-            for event in lab.run(control.cancel):
-                if isinstance(event, Progress):
-                    control.progress(event)
-                else:
-                    control.emit(event)
+            relay(control, lab.run(control.cancel))
 
-        try:
-            self._job = self._context.jobs.start(JOB_TITLE, work, exclusive=True)
-        except JobRefused as error:
-            self._context.report_error(str(error))
+        if not self.job.start(work):
             return
         for card in self.cards.values():
             card.clear()
         self.verdict.hide()
-        self._job.progress.connect(self.progress.show_progress)
-        self._job.event.connect(self._take)
-        self._job.failed.connect(lambda e: self._context.report_error(f"The proofs stopped: {e}", e))
-        self._job.done.connect(self._ended)
-        self.progress.begin("Preparing")
-        self._update_buttons()
 
     def stop(self) -> None:
         """Stop after the call in progress."""
-        if self._job is not None:
-            self._job.cancel()
-            self.run_button.setEnabled(False)
+        self.job.stop()
 
     def shut_down(self) -> None:
-        """See app/context.py."""
+        """The window closes."""
         self.stop()
-
-    def _run_or_stop(self) -> None:
-        if self._job is not None:
-            self.stop()
-        else:
-            self.start()
 
     def _take(self, event: object) -> None:
         if isinstance(event, Check):
@@ -133,11 +110,6 @@ class LosslessnessPage(Page):
             tone = "good" if event.passed else "bad"
             set_tone(self.verdict, tone if event.complete or not event.passed else "warn")
             self.verdict.show()
-
-    def _ended(self) -> None:
-        self._job = None
-        self.progress.end()
-        self._update_buttons()
 
     def _model_changed(self, *_: object) -> None:
         model = self._context.model
@@ -151,16 +123,11 @@ class LosslessnessPage(Page):
                     "counted apart. Load the model in float32 for exact identity with transformers."
                 )
         self.precision.setText(text)
-        self._update_buttons()
+        self._update()
 
-    def _update_buttons(self, *_: object) -> None:
-        running = self._job is not None
-        busy = self._context.busy_with
-        self.run_button.setText("Stop" if running else "Check")
-        self.run_button.setEnabled(running or (self._context.model is not None and not busy))
-        self.run_button.setToolTip(f"The model is busy with {busy}." if busy and not running else "")
-        self.size.setEnabled(not running)
-        self.wrong_rule.setEnabled(not running)
+    def _update(self) -> None:
+        self.extent.setEnabled(not self.job.active)
+        self.wrong_rule.setEnabled(not self.job.active)
 
     def _lay_out(self) -> None:
         head = Card("Is it really the model's own output?")
@@ -173,9 +140,9 @@ class LosslessnessPage(Page):
             )
         )
         head.body.addWidget(self.precision)
-        controls = row(self.size, self.wrong_rule, 1, self.run_button)
+        controls = row(self.extent, self.wrong_rule, 1)
         head.body.addLayout(controls)
-        head.body.addWidget(self.progress)
+        head.body.addWidget(self.bar)
         head.body.addWidget(self.verdict)
         inside = QWidget()
         column = QVBoxLayout(inside)

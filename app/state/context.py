@@ -32,6 +32,7 @@ from app.engine.jobs import JobRunner
 from app.engine.run import RunRequest
 from app.engine.session import EngineSession
 from app.engine.thread import EngineThread
+from app.state.activity import Activity
 from app.state.preferences import Preferences
 from app.state.setup import GenerationSetup, SetupModel
 from app.theme.apply import ThemeManager
@@ -63,6 +64,7 @@ class AppContext(QObject):
 
     Attributes:
         session: runs generations in the engine thread, one at a time.
+        activity: what goes on now, for whoever shows it.
         jobs: runs any other long work in the same thread.
         theme: the current theme and its change signal.
         preferences: what is remembered between starts.
@@ -95,6 +97,7 @@ class AppContext(QObject):
         self.engine_thread = EngineThread(self)
         self.session = EngineSession(self.engine_thread, self)
         self.jobs = JobRunner(self.engine_thread, self)
+        self.activity = Activity(self.session, self.jobs, self)
         self.model: LanguageModel | None = None
         self.lookahead: LookaheadEmbeddings | None = None
         self.setup = SetupModel(self)

@@ -130,10 +130,12 @@ class Loader(QObject):
 
     def _begin(self, title: str) -> None:
         self._active = True
+        self._context.activity.begin(title, self.cancel)
         self._set_loading(title)
 
     def _end(self) -> None:
         self._active = False
+        self._context.activity.end()
         self._set_loading("")
         if self._next is not None:
             following, self._next = self._next, None

@@ -41,7 +41,7 @@ class TrainingController(QObject):
         progressed(Progress): while the text is read or written.
         reported(TrainingEvent): see pass_core.training.events.
         ended(Finished | None): the run is over; None when it ended before the first step.
-        estimated(TrainingPlan, Estimate), estimate_failed(str): of `estimate`.
+        estimated(TrainingPlan, Estimate), estimate_failed(str): of `estimate`; "" when it was cancelled.
     """
 
     state_changed = Signal()
@@ -59,6 +59,7 @@ class TrainingController(QObject):
         self._switch = PauseSwitch()
         self._new_switch = PauseSwitch
         self._job: Job | None = None
+        self._timing: Job | None = None
         self._waiting: TrainingPlan | None = None
         self.state = TrainingState.IDLE
         self.plan: TrainingPlan | None = None
@@ -70,14 +71,20 @@ class TrainingController(QObject):
         return self.state is not TrainingState.IDLE
 
     def estimate(self, plan: TrainingPlan) -> bool:
-        """Time a step; False when the model is in use."""
+        """Time a step; False, and a word in the banner, when the model is in use."""
         model = self._context.model
-        if model is None or self.measuring or self._context.busy_with:
+        if model is None or self.measuring:
             return False
-        job = self._context.jobs.start(MEASURING, lambda control: measure(plan, model, control), exclusive=True)
+        try:
+            job = self._context.jobs.start(MEASURING, lambda control: measure(plan, model, control), exclusive=True)
+        except JobRefused as error:
+            self._context.report_error(str(error))
+            return False
         self.measuring = True
         job.succeeded.connect(lambda estimate: self.estimated.emit(plan, estimate))
         job.failed.connect(lambda error: self.estimate_failed.emit(training_sentence(error)))
+        job.cancelled.connect(lambda: self.estimate_failed.emit(""))
+        self._timing = job
         job.done.connect(self._measured)
         return True
 
@@ -89,7 +96,8 @@ class TrainingController(QObject):
             return
         if self.active:
             return
-        if self.measuring:
+        if self.measuring and self._timing is not None:
+            self._timing.cancel()  # an estimate gives way to what somebody starts
             self._waiting = plan
             self._set(TrainingState.PREPARING)
             return
@@ -104,7 +112,7 @@ class TrainingController(QObject):
             return
         self.plan, self._job = plan, job
         job.progress.connect(self._relay_progress)
-        job.event.connect(self._relay_event)
+        job.received.connect(self._relay_event)
         job.succeeded.connect(self._succeeded)
         job.failed.connect(self._failed)
         job.cancelled.connect(lambda: self._over(None))
@@ -137,10 +145,10 @@ class TrainingController(QObject):
         self.cancel()
 
     def _measured(self) -> None:
-        self.measuring = False
+        self.measuring, self._timing = False, None
         plan, self._waiting = self._waiting, None
         if plan is not None:
-            self.state = TrainingState.IDLE
+            self._set(TrainingState.IDLE)
             self.start(plan)
 
     def _relay_progress(self, progress: Progress) -> None:
@@ -172,5 +180,11 @@ class TrainingController(QObject):
         job.done.connect(announce)
 
     def _set(self, state: TrainingState) -> None:
-        self.state = state
+        before, self.state = self.state, state
+        activity = self._context.activity
+        if before is TrainingState.IDLE and self.active:
+            activity.begin(TRAINING, self.cancel)
+        elif before is not TrainingState.IDLE and not self.active:
+            activity.end()
+        activity.tell("paused" if state is TrainingState.PAUSED else "")
         self.state_changed.emit()

@@ -5,20 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QAction, QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from app.state.context import AppContext
-from app.theme.icons import set_icon
 from app.training.controller import TrainingController, TrainingState
+from app.training.estimate_card import EstimateCard
 from app.training.form import TrainingForm, readable
-from app.training.plan import SELF, TrainingPlan, training_sentence
+from app.training.plan import TrainingPlan, training_sentence
 from app.training.plots import TrainingPlots
 from app.training.status_card import StatusCard
-from app.widgets.basic import Card, label
+from app.training.unfinished import UnfinishedRun
 from app.widgets.page import Page
-from app.widgets.text_format import bytes_text, count_text, seconds_text
 from pass_core.training.config import TrainingError
 
 if TYPE_CHECKING:
@@ -27,50 +26,33 @@ if TYPE_CHECKING:
     from pass_core.training.acceptance import Acceptance
     from pass_core.training.events import Estimate, Finished
 
-ESTIMATE_DELAY_MS = 500
 FORM_WIDTH = 376
-STATUS = {
-    TrainingState.PREPARING: "Preparing the training…",
-    TrainingState.RUNNING: "Training…",
-    TrainingState.PAUSED: "Training is paused",
-    TrainingState.STOPPING: "Ending the training…",
-}
-LEAST_STEPS = 20  # the trainer takes no fewer, however few minutes
-UNFINISHED = "train/unfinished"
 
 
 class TrainPage(Page):
     """One training run at a time, on the loaded model.
 
     Attributes:
-        form, plots, status, controller: its parts.
+        form, takes, plots, status, controller: its parts.
 
     Signals:
         compare_requested(str, str): two look-ahead choices for the Compare page ("untrained", "loaded" or a path).
-        status_told(str, str): what the status line should say, and its tone.
     """
 
     compare_requested = Signal(str, str)
-    status_told = Signal(str, str)
 
     def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAcceptDrops(True)
         self._context = context
-        self._estimate: Estimate | None = None
-        self._estimated_for: object = None
-        self._measuring_for: object = None
+        self._unfinished = UnfinishedRun(context)
         self._result: Path | None = None
-        self._shown = False
         self.controller = TrainingController(context, self)
         self.form = TrainingForm(context.theme)
         self.plots = TrainingPlots(context.theme)
         self.status = StatusCard(context.theme)
-        self._delay = QTimer(self)
-        self._delay.setSingleShot(True)
-        self._delay.setInterval(ESTIMATE_DELAY_MS)
-        self._delay.timeout.connect(self.measure)
-        self._make_start()
+        self.takes = EstimateCard(context)
+        self._make_actions()
         self._lay_out()
         self._connect()
         self._model_changed(context.model)
@@ -79,15 +61,8 @@ class TrainPage(Page):
     # -- what the window and other pages call --------------------------------------------------------------------------
 
     def page_shown(self) -> None:
-        """Became visible: the estimate may be missing."""
-        self._shown = True
+        """Became visible."""
         self._show_state()
-        self._measure_soon()
-
-    def page_hidden(self) -> None:
-        """No new measurement for a page that nobody sees."""
-        self._shown = False
-        self._delay.stop()
 
     def actions_for_menu(self) -> list[QAction]:
         """Entries of the page's menu."""
@@ -95,7 +70,6 @@ class TrainPage(Page):
 
     def shut_down(self) -> None:
         """The window closes: the run ends after its present step, with a checkpoint."""
-        self._delay.stop()
         self.controller.shut_down()
 
     # -- running -------------------------------------------------------------------------------------------------------
@@ -122,24 +96,15 @@ class TrainPage(Page):
 
     def unfinished(self) -> TrainingPlan | None:
         """The interrupted run of the loaded model, if its checkpoint is still there."""
-        kept = self._context.preferences.get(UNFINISHED, {})
-        model = self._context.model
-        if model is None or kept.get("fingerprint") != model.fingerprint:
-            return None
-        plan = TrainingPlan.from_json(str(kept.get("plan", "")))
-        return plan if plan is not None and plan.checkpoint.is_file() else None
+        return self._unfinished.plan()
 
     def measure(self) -> None:
         """Estimate time and memory of the present choices, when the model is free."""
         plan = self._plan()
-        if plan is None or self.controller.active or self._key(plan) == self._estimated_for:
+        if plan is None or self.controller.active:
             self._show_estimate()
-            return
-        self._measuring_for = self._key(plan)
-        if self.controller.estimate(plan):
-            self.estimate.setText("Timing a step…")
-        else:
-            self._show_estimate()
+        elif self.controller.estimate(plan):
+            self.takes.show_text("Timing a step…")
 
     def _begin(self, plan: TrainingPlan) -> None:
         if self._context.busy_with and not self.controller.measuring:
@@ -147,16 +112,15 @@ class TrainPage(Page):
                 f"The model is busy with {self._context.busy_with}. Wait for it to finish, or stop it first."
             )
             return
-        self._delay.stop()
         same = plan.resume and self.controller.plan is not None and self.controller.plan.out == plan.out
         if not same:
-            self.plots.start(min(5, plan.config.lookahead), self._remembered_start() if plan.resume else None)
+            self.plots.start(min(5, plan.config.lookahead), self._unfinished.untrained() if plan.resume else None)
         self._result = None
         self.status.start()
         self.status.title.setText(f"Training {plan.out.stem}")
         self.status.title.setToolTip(str(plan.out))
         if not plan.resume:
-            self._remember(plan, None)
+            self._unfinished.remember(plan, None)
         self.controller.start(plan)
 
     def _event(self, event: object) -> None:
@@ -165,7 +129,7 @@ class TrainPage(Page):
         if isinstance(event, Started):
             self.plots.go_on_at(event.step, event.estimate.steps)
             self.status.show_begun(event.step, event.estimate.steps, event.train_sequences, event.held_out_sequences)
-            self._show_figures(event.estimate)
+            self.takes.show_figures(event.estimate, self.form.data())
         elif isinstance(event, StepDone):
             self.plots.add_loss(event.step, event.loss)
             self.status.show_step(event)
@@ -175,7 +139,7 @@ class TrainPage(Page):
             self.plots.add_acceptance(event.step, event.acceptance)
             self.status.show_acceptance(event.acceptance, self.plots.untrained if event.step else None)
             if event.step == 0 and self.controller.plan is not None:
-                self._remember(self.controller.plan, event.acceptance)
+                self._unfinished.remember(self.controller.plan, event.acceptance)
             elif event.best:
                 self.status.set_detail(f"Best so far: step {event.step}. The file holds it.")
         elif isinstance(event, CheckpointSaved) and self.controller.state is TrainingState.RUNNING:
@@ -190,33 +154,9 @@ class TrainPage(Page):
             self._result = finished.path
             self.status.show_end(*_told(finished, self.plots.untrained), result=finished.path is not None)
             if not _cancelled(finished):
-                self._context.preferences.set(UNFINISHED, {})
-                self._context.preferences.save()
+                self._unfinished.forget()
                 self.form.set_out(None)
         self._show_state()
-        self._measure_soon()
-
-    def _remember(self, plan: TrainingPlan, untrained: Acceptance | None) -> None:
-        """Written at once, so that a killed program can go on."""
-        model = self._context.model
-        self._context.preferences.set(
-            UNFINISHED,
-            {
-                "fingerprint": model.fingerprint if model is not None else "",
-                "plan": plan.to_json(),
-                "untrained": untrained.to_json() if untrained is not None else "",
-            },
-        )
-        self._context.preferences.save()
-
-    def _remembered_start(self) -> Acceptance | None:
-        from pass_core.training.acceptance import Acceptance
-
-        text = str(self._context.preferences.get(UNFINISHED, {}).get("untrained", ""))
-        try:
-            return Acceptance.from_json(text) if text else None
-        except (ValueError, TypeError, KeyError):
-            return None
 
     # -- what can be done with the result ------------------------------------------------------------------------------
 
@@ -234,76 +174,35 @@ class TrainPage(Page):
 
     def _plan(self) -> TrainingPlan | None:
         try:
-            return self.form.plan(self._estimate.seconds_per_step if self._estimate is not None else 0.0)
+            return self.form.plan(self.takes.seconds_per_step)
         except TrainingError as error:
-            self.estimate.setText(training_sentence(error))
+            self.takes.show_text(training_sentence(error))
             return None
 
-    def _key(self, plan: TrainingPlan) -> object:
-        """What the time of a step depends on."""
-        c, model = plan.config, self._context.model
-        parts = (c.kind, c.with_sampler, c.lookahead, c.rank, c.batch, c.rows, c.length, plan.sequences)
-        return (model.fingerprint if model is not None else "", *parts)
-
-    def _measure_soon(self) -> None:
-        if self._shown and not self.controller.active:
-            self._delay.start()
-
     def _estimated(self, plan: TrainingPlan, estimate: Estimate) -> None:
-        self._estimate, self._estimated_for = estimate, self._measuring_for
+        self.takes.take(plan, estimate)
         self._show_estimate()
-        now = self._plan()
-        if now is not None and self._key(now) != self._estimated_for:
-            self._measure_soon()
+
+    def _not_estimated(self, sentence: str) -> None:
+        if sentence:
+            self.takes.show_text(sentence)
+        else:
+            self._show_estimate()
 
     def _show_estimate(self) -> None:
-        plan, told = self._plan(), self._estimate
-        if plan is None:
-            missing = "No model is loaded." if self._context.model is None else "Choose the text to train on."
-            self.estimate.setText(missing)
-            self.memory.setText("")
-        elif told is None or self._key(plan) != self._estimated_for:
-            busy = self._context.busy_with
-            self.estimate.setText(f"The model is busy with {busy}." if busy else "Time and memory: not measured yet.")
-            self.memory.setText("")
-        else:
-            c = plan.config
-            steps = max(LEAST_STEPS, int(c.minutes * 60 / told.seconds_per_step)) if c.minutes else c.steps
-            self._show_told(told.seconds_per_step * steps, steps, told)
-
-    def _show_figures(self, told: Estimate) -> None:
-        self._show_told(told.seconds, told.steps, told)
-
-    def _show_told(self, seconds: float, steps: int, told: Estimate) -> None:
-        self.estimate.setText(
-            f"About {seconds_text(seconds)}: {steps:,} steps of {seconds_text(told.seconds_per_step)}"
-        )
-        own = "\nBefore that, the model writes its text, once." if self.form.data() == SELF else ""
-        self.memory.setText(
-            f"{bytes_text(told.bytes_working + told.bytes_kept)} of memory besides the model  ·  "
-            f"{count_text(told.trainable)} parameters learn{own}"
-        )
-        self.memory.setToolTip(
-            f"{bytes_text(told.bytes_working)} for a step, {bytes_text(told.bytes_kept)} for what the frozen model "
-            "computed"
-        )
+        if (plan := self._plan()) is not None or not self.takes.estimate.text():
+            self.takes.show_plan(plan)
 
     # -- look ----------------------------------------------------------------------------------------------------------
 
     def _form_changed(self) -> None:
         self._show_state()
         self._show_estimate()
-        self._measure_soon()
 
     def _state_changed(self) -> None:
         state = self.controller.state
         self.status.show_state(state)
         self._show_state()
-        if state is TrainingState.IDLE:
-            told = "Ready" if self._context.model is not None else "No model is loaded"
-            self.status_told.emit(told, "ready")
-        else:
-            self.status_told.emit(STATUS[state], "busy")
 
     def _show_state(self) -> None:
         state, model = self.controller.state, self._context.model
@@ -312,33 +211,32 @@ class TrainPage(Page):
         able = model is not None and model.capabilities.supports_pass
         free = able and not active and (not self._context.busy_with or self.controller.measuring)
         self.form.setEnabled(not active)
-        self.start_button.setVisible(not active)
-        self.start_button.setEnabled(bool(free and self.form.data()))
-        self.start_action.setEnabled(self.start_button.isEnabled())
-        self.resume_button.setVisible(interrupted is not None)
-        self.resume_button.setEnabled(bool(free))
+        self.takes.time_button.setVisible(not active)
+        self.takes.time_button.setEnabled(bool(free and self.form.data() and not self.controller.measuring))
+        self.takes.start_button.setVisible(not active)
+        self.takes.start_button.setEnabled(bool(free and self.form.data()))
+        self.start_action.setEnabled(self.takes.start_button.isEnabled())
+        self.takes.resume_button.setVisible(interrupted is not None)
+        self.takes.resume_button.setEnabled(bool(free))
         if interrupted is not None:
-            self.resume_button.setToolTip(f"Go on with {interrupted.out} where it was")
+            self.takes.resume_button.setToolTip(f"Go on with {interrupted.out} where it was")
         self.resume_action.setEnabled(interrupted is not None and bool(free))
         self.pause_action.setEnabled(state in (TrainingState.RUNNING, TrainingState.PAUSED))
         self.pause_action.setText("Go on" if state is TrainingState.PAUSED else "Pause")
         self.cancel_action.setEnabled(active and state is not TrainingState.STOPPING)
         if model is not None and not able:
-            self.estimate.setText(f"{model.name} cannot be trained for: {model.capabilities.reason}")
+            self.takes.show_text(f"{model.name} cannot be trained for: {model.capabilities.reason}")
 
     def _busy_changed(self, busy: str) -> None:
         self._show_state()
         if not self.controller.active and not self.controller.measuring:
             self._show_estimate()
-            if not busy:
-                self._measure_soon()
 
     def _model_changed(self, model: LanguageModel | None) -> None:
-        self._estimate = self._estimated_for = None
+        self.takes.forget()
         self.form.set_model_name(model.name if model is not None else "")
         self._show_estimate()
         self._show_state()
-        self._measure_soon()
 
     def _lookahead_changed(self, lookahead: LookaheadEmbeddings | None) -> None:
         training = lookahead.training if lookahead is not None else None
@@ -367,15 +265,7 @@ class TrainPage(Page):
 
     # -- parts ---------------------------------------------------------------------------------------------------------
 
-    def _make_start(self) -> None:
-        theme = self._context.theme
-        self.estimate = label("", wrap=True)
-        self.memory = label("", "hint", wrap=True)
-        self.start_button = QPushButton("Start training")
-        self.start_button.setProperty("role", "primary")
-        set_icon(self.start_button, "ph.graduation-cap", theme, "on_accent", "on_accent")
-        self.resume_button = QPushButton("Resume the interrupted run")
-        set_icon(self.resume_button, "ph.arrow-clockwise", theme)
+    def _make_actions(self) -> None:
         self.start_action = QAction("Start training", self)
         self.resume_action = QAction("Resume the interrupted run", self)
         self.pause_action = QAction("Pause", self)
@@ -394,16 +284,13 @@ class TrainPage(Page):
         scroll.setWidgetResizable(True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
-        begin = Card("What it takes")
-        for widget in (self.estimate, self.memory, self.start_button, self.resume_button):
-            begin.body.addWidget(widget)
         side = QWidget()
         side.setFixedWidth(FORM_WIDTH)
         left = QVBoxLayout(side)
         left.setContentsMargins(0, 0, 0, 0)
         left.setSpacing(8)
         left.addWidget(scroll, 1)
-        left.addWidget(begin)
+        left.addWidget(self.takes)
         right = QVBoxLayout()
         right.setSpacing(8)
         right.addWidget(self.status)
@@ -417,8 +304,9 @@ class TrainPage(Page):
     def _connect(self) -> None:
         context, controller = self._context, self.controller
         self.form.changed.connect(self._form_changed)
-        self.start_button.clicked.connect(self.start)
-        self.resume_button.clicked.connect(self.resume)
+        self.takes.time_clicked.connect(self.measure)
+        self.takes.start_clicked.connect(self.start)
+        self.takes.resume_clicked.connect(self.resume)
         self.start_action.triggered.connect(self._start_here)
         self.resume_action.triggered.connect(self._resume_here)
         self.pause_action.triggered.connect(self._toggle_pause)
@@ -432,7 +320,7 @@ class TrainPage(Page):
         controller.reported.connect(self._event)
         controller.ended.connect(self._ended)
         controller.estimated.connect(self._estimated)
-        controller.estimate_failed.connect(self.estimate.setText)
+        controller.estimate_failed.connect(self._not_estimated)
         context.model_changed.connect(self._model_changed)
         context.lookahead_changed.connect(self._lookahead_changed)
         context.busy_changed.connect(self._busy_changed)

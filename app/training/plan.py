@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.engine.jobs import JobControl
     from pass_core.models.language_model import LanguageModel
     from pass_core.training.control import PauseSwitch
-    from pass_core.training.events import Estimate, Finished
+    from pass_core.training.events import Estimate, Finished, TrainingEvent
 
 SELF = "self"
 MEMORY_BYTES = 2_000_000_000
@@ -111,6 +111,7 @@ def carry_out(plan: TrainingPlan, model: LanguageModel, control: JobControl, pau
     """
     from pass_core.files import cache_folder
     from pass_core.training.budget import Budget
+    from pass_core.training.events import StepDone
     from pass_core.training.options import TrainingOptions
     from pass_core.training.preview import prepare
     from pass_core.training.selfwritten import SelfPlan, make_corpus
@@ -142,16 +143,20 @@ def carry_out(plan: TrainingPlan, model: LanguageModel, control: JobControl, pau
     config = prepare(model, config, control.progress, control.cancel, budget)
     control.progress(Progress("Measuring a first step", 0, None))
     options = TrainingOptions(plan.out, resume=plan.resume, memory=MEMORY_BYTES, command=plan.command(model))
-    return train(
-        model, corpus, config, options, on_event=control.emit, cancel=control.cancel, pause=pause, budget=budget
-    )
+
+    def report(event: TrainingEvent) -> None:
+        if isinstance(event, StepDone):
+            control.progress(Progress("Training", event.step, event.steps, "steps", event.seconds_left))
+        control.emit(event)
+
+    return train(model, corpus, config, options, on_event=report, cancel=control.cancel, pause=pause, budget=budget)
 
 
 def measure(plan: TrainingPlan, model: LanguageModel, control: JobControl) -> Estimate:
     """Time and memory of a run, from a step that is timed now.
 
     Raises:
-        TrainingError: the model cannot be trained for.
+        TrainingError: the model cannot be trained for. Cancelled: somebody wants the model.
     """
     from pass_core.files import cache_folder
     from pass_core.training.preview import preview
@@ -161,7 +166,9 @@ def measure(plan: TrainingPlan, model: LanguageModel, control: JobControl) -> Es
     if plan.data == SELF:
         written = SelfPlan(plan.sequences, plan.held_out, plan.config.length)
         to_write = unwritten(model, written, own_text(model, written, cache_folder() / "training"))
-    return preview(model, plan.config, sequences=plan.sequences, memory=MEMORY_BYTES, to_write=to_write)
+    return preview(
+        model, plan.config, sequences=plan.sequences, memory=MEMORY_BYTES, to_write=to_write, cancel=control.cancel
+    )
 
 
 def check_writable(out: Path) -> None:

@@ -1,20 +1,23 @@
-"""The status line: state, speed, tokens per call, acceptance, time to first token, memory."""
+"""The status line: what goes on, how far, and Stop; figures of the run that the page shows; memory."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
-from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QHBoxLayout, QToolButton, QWidget
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QToolButton, QWidget
 
 from app.engine.run import Run
-from app.engine.session import EngineState
+from app.state.activity import Doing
 from app.state.context import AppContext
 from app.theme.icons import set_icon
 from app.widgets.basic import ElidedLabel, label, row
 from app.widgets.figures import NOTHING, number
-from app.widgets.text_format import bytes_text, seconds_text
+from app.widgets.progress_strip import describe_progress
+from app.widgets.text_format import bytes_text, seconds_text, sentence_case
 from pass_core.decoding.events import StopReason
+from pass_core.progress import Progress
 
 MEMORY_INTERVAL_MS = 1000
 
@@ -23,16 +26,34 @@ STOP_WORDS = {
     StopReason.END_OF_SEQUENCE: "the model ended its text",
     StopReason.STOP_STRING: "a stop string appeared",
     StopReason.CONTEXT_FULL: "the context is full",
-    StopReason.CANCELLED: "stopped",
 }
 
 
 class StatusLine(QWidget):
-    """Follows the session; shows the run of any page."""
+    """The one place that says what the window does.
+
+    Attributes:
+        stop: ends what goes on, whichever page began it.
+        shown_run: which run's figures to show: that of the page in front.
+    """
 
     def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._context = context
+        self.shown_run: Callable[[], Run | None] = lambda: None
+        self._idle = ("", "ready")
+        self._icon = ("", "")
+        self._closing = False
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setFixedWidth(96)
+        self.bar.setAccessibleName("Progress of what goes on")
+        self.stop = QToolButton()
+        self.stop.setText("Stop")
+        self.stop.setObjectName("statusStop")
+        self.stop.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        set_icon(self.stop, "ph.stop-fill", context.theme, "danger", "danger")
+        self.stop.clicked.connect(context.activity.stop)
         self._dot = QToolButton()
         self._dot.setEnabled(True)
         self._dot.setObjectName("statusDot")
@@ -43,37 +64,61 @@ class StatusLine(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(8, 0, 12, 0)
         layout.setSpacing(20)
-        left = row(self._dot, self.state, spacing=4)
+        left = row(self._dot, self.state, self.bar, self.stop, spacing=4)
         left.setStretch(1, 1)
         layout.addLayout(left, 1)
         for widget in (self.speed, self.per_call, self.acceptance, self.first, self.memory):
             layout.addWidget(widget)
         session = context.session
-        session.run_started.connect(self._started)
-        session.steps_arrived.connect(self._steps)
+        session.steps_arrived.connect(self.show_figures)
         session.run_finished.connect(self._finished)
-        session.state_changed.connect(self._session_state)
+        context.activity.changed.connect(self._show)
         self._timer = QTimer(self)
         self._timer.setInterval(MEMORY_INTERVAL_MS)
         self._timer.timeout.connect(self.show_memory)
         self._timer.start()
-        self._figures(None)
+        self.show_figures()
         self.set_state("Starting…", "busy")
 
     def set_state(self, text: str, kind: str = "ready") -> None:
-        """Show a state.
+        """What to say while nothing goes on.
 
         Args:
             kind: "ready", "busy", "done" or "bad": the dot's colour and shape.
         """
+        self._idle = (text, kind)
+        self._show()
+
+    def set_closing(self) -> None:
+        """The window waits for what goes on to end."""
+        self._closing = True
+        self._show()
+
+    def _show(self) -> None:
+        doing = self._context.activity.now
+        text, kind = self._idle
+        if doing is not None:
+            text, kind = describe(doing), "busy"
+        if self._closing:
+            text, kind = "Closing…", "busy"
         name, role = {
             "ready": ("ph.circle", "text_faint"),
             "busy": ("ph.circle-half", "accent"),
             "done": ("ph.check-circle", "success"),
             "bad": ("ph.warning-circle", "danger"),
         }[kind]
-        set_icon(self._dot, name, self._context.theme, role, role)
+        if (name, role) != self._icon:
+            self._icon = (name, role)
+            set_icon(self._dot, name, self._context.theme, role, role)
         self.state.set_full_text(text)
+        self.bar.setVisible(doing is not None)
+        self.stop.setVisible(doing is not None)
+        if doing is not None:
+            known = doing.total is not None and doing.total > 0
+            self.bar.setRange(0, 1000 if known else 0)
+            if known:
+                self.bar.setValue(round(1000 * min(1.0, doing.done / (doing.total or 1.0))))
+            self.stop.setEnabled(not doing.stopping and not self._closing)
 
     def show_memory(self) -> None:
         """Read the memory counters."""
@@ -88,32 +133,42 @@ class StatusLine(QWidget):
             text += f"  ·  {bytes_text(use.device)} on {model.device if model is not None else 'device'}"
         self.memory.setText(f"memory {text}")
 
-    def _session_state(self, state: EngineState) -> None:
-        if state is EngineState.STOPPING:
-            self.set_state("Stopping…", "busy")
-
-    def _started(self, run: Run) -> None:
-        self._figures(None)
-        self.set_state("Reading the prompt…", "busy")
-
-    def _steps(self, run: Run, _steps: list[object]) -> None:
-        self._figures(run)
-        if not run.done and self._context.session.state is EngineState.RUNNING:
-            self.set_state(f"Writing… {run.totals.new_tokens} of {run.request.stop.max_new_tokens} tokens", "busy")
-
     def _finished(self, run: Run) -> None:
-        self._figures(run)
+        self.show_figures()
         if run.error is not None:
             self.set_state("The run failed", "bad")
+            return
+        reason = run.totals.stop_reason
+        tokens = "1 token" if run.totals.new_tokens == 1 else f"{run.totals.new_tokens} tokens"
+        if reason is StopReason.CANCELLED:
+            self.set_state(f"Stopped after {tokens}")
+        elif not run.totals.new_tokens:
+            self.set_state("Nothing was written: the context is full", "bad")
         else:
-            why = STOP_WORDS.get(run.totals.stop_reason, "ended") if run.totals.stop_reason else "ended"
-            tokens = "1 token" if run.totals.new_tokens == 1 else f"{run.totals.new_tokens} tokens"
+            why = STOP_WORDS.get(reason, "ended") if reason else "ended"
             self.set_state(f"Finished: {tokens}, {why}", "done")
 
-    def _figures(self, run: Run | None) -> None:
+    def show_figures(self, *_: object) -> None:
+        """The figures of the run that the page in front shows; none beside a page that shows none."""
+        run = self.shown_run()
+        for widget in (self.speed, self.per_call, self.acceptance, self.first):
+            widget.setVisible(run is not None)
         s = run.summary if run is not None and run.totals.new_tokens else None
         self.speed.setText(f"{number(s.tokens_per_second)} tokens/s" if s else f"{NOTHING} tokens/s")
         self.per_call.setText(f"{s.tokens_per_call:.2f} tokens/call" if s else f"{NOTHING} tokens/call")
         accepted = f"{100 * s.acceptance_rate:.0f} %" if s and s.proposed else NOTHING
-        self.acceptance.setText(f"acceptance {accepted}")
+        of = f" of {s.proposed}" if s and s.proposed else ""
+        self.acceptance.setText(f"acceptance {accepted}{of}")
+        self.acceptance.setToolTip("Drafts accepted, of all that were proposed")
         self.first.setText(f"first token {seconds_text(s.time_to_first_token) if s else NOTHING}")
+
+
+def describe(doing: Doing) -> str:
+    """ "Training: step 12 of 300, 40 s left" """
+    text = sentence_case(doing.title)
+    if doing.stopping:
+        return f"{text}: stopping…"
+    parts = [doing.detail[:1].lower() + doing.detail[1:]] if doing.detail else []
+    if doing.total is not None or doing.done:
+        parts.append(describe_progress(Progress("", doing.done, doing.total, doing.unit, doing.seconds_left)))
+    return f"{text}: {', '.join(parts)}" if parts else f"{text}…"

@@ -82,6 +82,7 @@ def preview(
     sequences: int,
     memory: int = 2_000_000_000,
     to_write: int = 0,
+    cancel: CancelToken | None = None,
 ) -> Estimate:
     """Time and memory of a run on `sequences` texts, before there are any: one small step on random tokens is timed.
 
@@ -89,8 +90,9 @@ def preview(
         to_write: so many texts, held-out ones included, the model has yet to write.
 
     Raises:
-        TrainingError: the model cannot be trained for.
+        TrainingError: the model cannot be trained for. Cancelled: looked at between the things that are timed.
     """
+    cancel = cancel or CancelToken()
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, model.vocabulary_size, (config.length,), generator=generator)
     probe = Corpus([ids], [HeldOut(ids, 1, "prose")], "probe")
@@ -98,8 +100,10 @@ def preview(
     trainer = Trainer(model, probe, one, TrainingOptions(out=Path("unused.safetensors"), memory=memory))
     with frozen(model):
         trainer.gradient_step()  # warms up
+        cancel.raise_if_cancelled()
         trainer.store.forget()
         trainer.settle_steps()
+        cancel.raise_if_cancelled()
         before = preparation(model, config, to_write=to_write)
     measured = trainer.pace.times(config.batch, sequences // config.batch)
     left = config.minutes * 60 - before.seconds

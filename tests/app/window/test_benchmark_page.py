@@ -28,23 +28,23 @@ def page(ready: AppContext, qtbot: QtBot) -> BenchmarkPage:
 
 
 def finish(page: BenchmarkPage, qtbot: QtBot) -> None:
-    job = page.speed._job or page.humaneval._job
-    assert job is not None
-    with qtbot.waitSignal(job.done, timeout=60_000):
+    job = page.speed.job if page.speed.job.active else page.humaneval.job
+    assert job.active
+    with qtbot.waitSignal(job.ended, timeout=60_000):
         pass
 
 
 def test_a_benchmark_fills_table_and_figures(page: BenchmarkPage, ready: AppContext, qtbot: QtBot) -> None:
     speed = page.speed
     speed.form.transformers.setChecked(False)
-    speed.run_button.click()
+    speed.bar.run.click()
     assert ready.busy_with == "a benchmark"
-    assert speed.run_button.text() == "Stop"
+    assert speed.bar.stop.isVisibleTo(page)
     assert not speed.form.isEnabled()
     finish(page, qtbot)
     assert speed.report is not None
     assert speed.report.complete
-    assert not speed.resume_button.isVisibleTo(page)
+    assert not speed.bar.resume.isVisibleTo(page)
     # plain, k = 1, k = 2, k = 2 with lookup
     assert speed.table.rowCount() == 4
     assert speed.table.item(0, 0).text() == "autoregressive"
@@ -57,16 +57,18 @@ def test_a_benchmark_fills_table_and_figures(page: BenchmarkPage, ready: AppCont
 def test_a_stopped_benchmark_goes_on(page: BenchmarkPage, ready: AppContext, qtbot: QtBot) -> None:
     speed = page.speed
     speed.start()
-    job = speed._job
-    assert job is not None
-    seen = []
-    job.event.connect(lambda e: (seen.append(e), speed.stop()) if len(seen) < 3 else None)
+
+    def stop(_event: object) -> None:
+        speed.job.received.disconnect(stop)
+        speed.bar.stop.click()
+
+    speed.job.received.connect(stop)
     finish(page, qtbot)
     assert speed.report is not None
     done = len(speed.report.samples)
     assert not speed.report.complete
-    assert speed.resume_button.isVisibleTo(page)
-    speed.resume_button.click()
+    assert speed.bar.resume.isVisibleTo(page)
+    speed.bar.resume.click()
     finish(page, qtbot)
     assert speed.report.complete
     assert len(speed.report.samples) == 18 > done
@@ -106,7 +108,7 @@ def test_broken_choices_are_said_plainly(page: BenchmarkPage, ready: AppContext,
 
 def test_sizes_fill_the_form(page: BenchmarkPage) -> None:
     form = page.speed.form
-    form.size.chosen.emit("full")
+    form.extent.chosen.emit("full")
     plan = form.plan(5, True)
     assert len(plan.prompts) == 60
     assert plan.temperatures == (0.0, 0.8)
@@ -140,7 +142,7 @@ def test_humaneval_runs_code_only_with_consent(context: AppContext, qtbot: QtBot
     panel.problems.setValue(2)
     panel.tokens.setValue(16)
     panel.consent.setChecked(agreed)
-    panel.run_button.click()
+    panel.bar.run.click()
     finish(page, qtbot)
     assert panel.report is not None
     assert panel.table.rowCount() == 2

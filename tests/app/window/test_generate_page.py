@@ -132,7 +132,7 @@ def test_escape_stops(window: MainWindow, context: AppContext, tiny_model: Langu
     context.session.steps_arrived.connect(lambda *_: window.generate.stop_action.trigger())
     finished = run(window, context, qtbot)
     assert finished.summary.new_tokens < 200
-    assert "stopped" in window.status.state.full_text()
+    assert "Stopped after" in window.status.state.full_text()
 
 
 def test_runs_of_other_pages_leave_this_one_alone(

@@ -149,7 +149,7 @@ def test_search_rename_pin_delete_and_overlay(
     page.search.clear()
     page.delete([second.uid])
     qtbot.waitUntil(lambda: [e.id for e in page.model.entries] == [first.uid], timeout=30_000)
-    assert "1 run" in page.size.text()
+    assert "1 run" in page.size_text.text()
 
 
 def test_run_again_takes_the_choices_over(

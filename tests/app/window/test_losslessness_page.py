@@ -25,9 +25,10 @@ def page(ready: AppContext, qtbot: QtBot) -> LosslessnessPage:
 def test_three_proofs_with_a_verdict(page: LosslessnessPage, ready: AppContext, qtbot: QtBot) -> None:
     assert "float32" in page.precision.text()
     page.start(PLAN)
-    assert page.run_button.text() == "Stop"
+    assert page.bar.stop.isVisibleTo(page)
+    assert not page.bar.run.isVisibleTo(page)
     assert ready.busy_with == "the losslessness proofs"
-    with qtbot.waitSignal(page._job.done, timeout=60_000):
+    with qtbot.waitSignal(page.job.ended, timeout=60_000):
         pass
     assert all(card.checks for card in page.cards.values())
     assert page.cards[Proof.GREEDY].state.text() == f"{len(page.cards[Proof.GREEDY].checks)} hold"
@@ -45,15 +46,15 @@ def test_failures_are_counted(page: LosslessnessPage) -> None:
 
 def test_stopping_claims_nothing_more(page: LosslessnessPage, qtbot: QtBot) -> None:
     page.start(replace(PLAN, draws=400))
-    page._job.event.connect(lambda _: page.stop())
-    with qtbot.waitSignal(page._job.done, timeout=60_000):
+    page.job.received.connect(lambda _: page.stop())
+    with qtbot.waitSignal(page.job.ended, timeout=60_000):
         pass
     assert page.verdict.text().startswith("Stopped after")
 
 
 def test_choices_become_a_plan(page: LosslessnessPage) -> None:
     page.wrong_rule.setChecked(True)
-    page.size.set_value("thorough")
+    page.extent.set_value("thorough")
     assert page.plan() == replace(VerificationPlan(), wrong_rule=True)
 
 
@@ -62,7 +63,7 @@ def test_low_precision_is_explained(context: AppContext, qtbot: QtBot) -> None:
 
     page = LosslessnessPage(context)
     qtbot.addWidget(page)
-    assert not page.run_button.isEnabled()
+    assert not page.bar.run.isEnabled()
     context.set_model(tiny.tiny_llama(tokenizer=True, dtype=torch.bfloat16))
     assert "near ties" in page.precision.text()
-    assert page.run_button.isEnabled()
+    assert page.bar.run.isEnabled()

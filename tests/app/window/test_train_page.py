@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -18,8 +17,9 @@ from app.state.context import AppContext
 from app.state.loader import Loader
 from app.state.setup import GenerationSetup
 from app.training.controller import TrainingState
-from app.training.page import UNFINISHED, TrainPage
+from app.training.page import TrainPage
 from app.training.plan import TrainingPlan, check_writable
+from app.training.unfinished import UNFINISHED
 from app.widgets.log import LogKeeper
 from app.window import MainWindow
 from pass_core.lookahead.embeddings import load_lookahead
@@ -65,9 +65,6 @@ def page(ready: AppContext, qtbot: QtBot, text: Path, tmp_path: Path) -> Iterato
     yield page
     page.shut_down()
     qtbot.waitUntil(lambda: not ready.jobs.running(), timeout=TIMEOUT)
-    for thread in threading.enumerate():  # a job is over a moment before its thread
-        if thread.name.startswith("job:"):
-            thread.join(30)
 
 
 def run_to_the_end(page: TrainPage, qtbot: QtBot) -> Finished:
@@ -139,11 +136,11 @@ def test_cancel_keeps_a_checkpoint_from_which_it_goes_on(
     assert finished.ending is Ending.CANCELLED
     assert load_checkpoint(finished.checkpoint).step == finished.step
     assert str(finished.checkpoint) in page.status.text.text()
-    assert page.resume_button.isVisible()
+    assert page.takes.resume_button.isVisible()
     with a_step(page, qtbot):
-        page.resume_button.click()
+        page.takes.resume_button.click()
     assert page.plots.steps == list(range(1, finished.step + 2))
-    assert not page.resume_button.isVisible()
+    assert not page.takes.resume_button.isVisible()
 
 
 def test_an_interrupted_run_is_found_again_by_another_window(page: TrainPage, ready: AppContext, qtbot: QtBot) -> None:
@@ -182,20 +179,34 @@ def test_training_is_refused_while_text_is_generated(page: TrainPage, ready: App
         ready.session.stop()
 
 
-def test_the_estimate_is_there_before_the_start(page: TrainPage, qtbot: QtBot) -> None:
+def test_looking_at_the_page_leaves_the_model_free(page: TrainPage, ready: AppContext, qtbot: QtBot) -> None:
+    started: list[object] = []
+    ready.jobs.started.connect(started.append)
+    page.page_shown()
+    page.form.steps.setValue(4)
+    page.page_hidden()
+    qtbot.wait(700)  # longer than the half second after which a step was timed once
+    assert started == []
+    assert "not measured yet" in page.takes.estimate.text()
+    assert page.takes.time_button.isEnabled()
+
+
+def test_the_estimate_is_made_when_it_is_asked_for(page: TrainPage, ready: AppContext, qtbot: QtBot) -> None:
     with qtbot.waitSignal(page.controller.estimated, timeout=TIMEOUT) as told:
-        page.page_shown()
+        page.takes.time_button.click()
+        assert ready.activity.now is not None
+        assert ready.activity.now.title == "measuring a training step"
     estimate: Estimate = told.args[1]
     assert estimate.seconds_per_step > 0
-    assert page.estimate.text().startswith("About ")
-    assert "3 steps" in page.estimate.text()
-    assert "memory" in page.memory.text()
+    assert page.takes.estimate.text().startswith("About ")
+    assert "3 steps" in page.takes.estimate.text()
+    assert "memory" in page.takes.memory.text()
     page.form.steps.setValue(4)
-    assert "4 steps" in page.estimate.text()
+    assert "4 steps" in page.takes.estimate.text()
     page.page_hidden()
 
 
-def test_a_start_during_the_measurement_waits_for_it(page: TrainPage, qtbot: QtBot) -> None:
+def test_a_measurement_gives_way_to_a_start(page: TrainPage, qtbot: QtBot) -> None:
     page.measure()
     assert page.controller.measuring
     assert run_to_the_end(page, qtbot).ending is Ending.COMPLETED
@@ -212,7 +223,7 @@ def test_too_little_text_is_said_in_plain_words(
     assert "held-out" in raised.args[0].sentence
     assert "--data" not in raised.args[0].sentence
     assert page.controller.state is TrainingState.IDLE
-    assert page.start_button.isEnabled()
+    assert page.takes.start_button.isEnabled()
 
 
 @pytest.mark.filterwarnings("ignore:.*QDragEnterEvent.*:DeprecationWarning")  # there is no other constructor

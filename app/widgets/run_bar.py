@@ -1,0 +1,102 @@
+"""The buttons of a measurement: start, go on, stop, and how far it is."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
+
+from app.engine.measurement import MeasurementJob, MeasurementState
+from app.state.context import AppContext
+from app.theme.icons import set_icon
+from app.widgets.basic import row
+from app.widgets.progress_strip import ProgressStrip
+from app.widgets.text_format import sentence_case
+
+
+class RunBar(QWidget):
+    """Follows a MeasurementJob and what holds the model.
+
+    Attributes:
+        run, resume, stop: its buttons; `stop` takes the place of the other two while the job runs.
+        progress: what is being done, and how far.
+
+    Signals:
+        run_clicked(), resume_clicked().
+    """
+
+    run_clicked = Signal()
+    resume_clicked = Signal()
+
+    def __init__(
+        self,
+        context: AppContext,
+        job: MeasurementJob,
+        text: str,
+        *,
+        resume_text: str = "Go on",
+        strip: bool = True,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._context, self._job = context, job
+        self._resumable = False
+        self._obstacle = ""
+        self.run = QPushButton(text)
+        self.run.setProperty("role", "primary")
+        self.resume = QPushButton(resume_text)
+        self.resume.setToolTip("Go on with what was stopped")
+        self.stop = QPushButton("Stop")
+        set_icon(self.stop, "ph.stop-fill", context.theme, "danger", "danger")
+        self.progress = ProgressStrip(context.theme)
+        self._strip = strip
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(8)
+        column.addLayout(row(self.run, self.resume, self.stop))
+        column.addWidget(self.progress)
+        self.run.clicked.connect(self.run_clicked)
+        self.resume.clicked.connect(self.resume_clicked)
+        self.stop.clicked.connect(job.stop)
+        self.progress.cancelled.connect(job.stop)
+        job.state_changed.connect(self._follow)
+        job.progressed.connect(self.progress.show_progress)
+        context.model_changed.connect(self.refresh)
+        context.busy_changed.connect(self.refresh)
+        self.refresh()
+
+    def set_resumable(self, resumable: bool) -> None:
+        """Whether something was stopped that can go on."""
+        self._resumable = resumable
+        self.refresh()
+
+    def set_obstacle(self, why: str) -> None:
+        """Why it cannot be started besides the model being in use; "" when it can."""
+        self._obstacle = why
+        self.refresh()
+
+    @property
+    def free(self) -> bool:
+        """Whether it could be started now."""
+        return self._context.model is not None and not self._context.busy_with and not self._obstacle
+
+    def refresh(self, *_: object) -> None:
+        """Show what can be done."""
+        active, free, busy = self._job.active, self.free, self._context.busy_with
+        self.run.setVisible(not active)
+        self.run.setEnabled(free)
+        self.resume.setVisible(not active and self._resumable)
+        self.resume.setEnabled(free)
+        self.stop.setVisible(active)
+        self.stop.setEnabled(self._job.state is MeasurementState.RUNNING)
+        self.stop.setText("Stopping…" if self._job.state is MeasurementState.STOPPING else "Stop")
+        why = self._obstacle or (f"The model is busy with {busy}." if busy else "")
+        if self._context.model is None:
+            why = "No model is loaded."
+        self.run.setToolTip("" if free else sentence_case(why))
+
+    def _follow(self) -> None:
+        if self._strip and self._job.state is MeasurementState.RUNNING:
+            self.progress.begin("Preparing")
+        elif not self._job.active:
+            self.progress.end()
+        self.refresh()
