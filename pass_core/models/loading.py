@@ -149,8 +149,9 @@ def _from_pretrained(folder: Path, dtype: torch.dtype, options: dict[str, Any]) 
     Raises:
         ModelDamaged: tensors are missing, left over or of another shape.
     """
-    from transformers import AutoModelForCausalLM
+    import transformers
 
+    factory: Any = transformers.AutoModelForCausalLM
     common: dict[str, Any] = {
         "dtype": dtype,
         "local_files_only": True,
@@ -160,11 +161,11 @@ def _from_pretrained(folder: Path, dtype: torch.dtype, options: dict[str, Any]) 
         **options,
     }
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(str(folder), attn_implementation="sdpa", **common)
+        model, info = factory.from_pretrained(str(folder), attn_implementation="sdpa", **common)
     except ValueError as error:
         if "scaled_dot_product_attention" not in str(error):
             raise
-        model, info = AutoModelForCausalLM.from_pretrained(str(folder), attn_implementation="eager", **common)
+        model, info = factory.from_pretrained(str(folder), attn_implementation="eager", **common)
     check_loaded(model, info, f"The model in {folder}")
     return model
 
