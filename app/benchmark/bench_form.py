@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QLineEdit, QP
 from app.theme.apply import ThemeManager
 from app.widgets.basic import Card, Segmented, guard_wheel, label, pad_spin_box, row
 from app.widgets.text_format import seconds_text
-from pass_core.evaluation.baselines.contestants import llama_cpp_installed
+from pass_core.evaluation.baselines.llamacpp import llama_cpp_installed
 from pass_core.evaluation.prompts import BUILT_IN, Prompt, PromptFileError, built_in, read_prompts
 from pass_core.evaluation.speed import BenchmarkPlan, PlanError, contestants_for
 from pass_core.settings import Strategy

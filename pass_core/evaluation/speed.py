@@ -15,13 +15,13 @@ from pass_core.evaluation.baselines.contestants import (
     LOOKUP_TOKENS,
     Contestant,
     Job,
-    LlamaCppRunner,
     Measurement,
     OurRunner,
     Runner,
     Source,
     TransformersRunner,
 )
+from pass_core.evaluation.baselines.llamacpp import MODES, LlamaCppRunner
 from pass_core.evaluation.machine_load import OtherWork
 from pass_core.evaluation.prompts import Prompt, prompt_ids
 from pass_core.evaluation.roofline import Roofline, measure_roofline
@@ -224,7 +224,7 @@ def contestants_for(
         if transformers_lookup:
             out.append(Contestant(Source.TRANSFORMERS, GENERATE_LOOKUP, LOOKUP_TOKENS))
     if llama_cpp:
-        out.append(Contestant(Source.LLAMA_CPP, GENERATE))
+        out += [Contestant(Source.LLAMA_CPP, mode) for mode in MODES]
     return tuple(out)
 
 

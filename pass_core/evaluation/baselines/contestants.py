@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -276,65 +274,3 @@ def hf_generate(
             stopping_criteria=StoppingCriteriaList([Clock()]),
         )
     return [int(i) for i in output[0, len(job.ids) :].tolist()], marks
-
-
-class LlamaCppRunner:
-    """llama.cpp through llama-cpp-python on a GGUF file of the same model.
-
-    Raises:
-        SourceUnavailable: llama-cpp-python is not installed, or the file cannot be loaded.
-    """
-
-    def __init__(self, gguf: str | Path, model: LanguageModel, *, context: int, threads: int | None = None) -> None:
-        if not llama_cpp_installed():
-            raise SourceUnavailable("llama-cpp-python is not installed: pip install “pass-playground[llamacpp]”.")
-        import llama_cpp  # type: ignore[import-not-found]
-
-        try:
-            self._llama: Any = llama_cpp.Llama(
-                model_path=str(gguf),
-                n_ctx=context,
-                n_threads=threads or torch.get_num_threads(),
-                n_gpu_layers=-1 if model.device.type == "cuda" else 0,
-                verbose=False,
-            )
-        except ValueError as error:
-            raise SourceUnavailable(f"llama.cpp cannot load {Path(gguf).name}: {error}") from error
-        self._eos = model.eos_token_ids
-
-    def __call__(self, contestant: Contestant, job: Job, cancelled: Callable[[], bool]) -> Measurement:
-        llama = self._llama
-        llama.reset()
-        llama.set_seed(job.seed % 2**31)
-        ids: list[int] = []
-        marks = [time.perf_counter()]
-        for token in llama.generate(
-            list(job.ids),
-            top_k=job.sampling.top_k or -1,
-            top_p=1.0,
-            min_p=0.0,
-            temp=job.sampling.temperature,
-            repeat_penalty=1.0,
-        ):
-            marks.append(time.perf_counter())
-            ids.append(int(token))
-            if len(ids) >= job.max_new_tokens or cancelled() or (not job.ignore_eos and ids[-1] in self._eos):
-                break
-        calls = len(ids) - 1
-        return Measurement(
-            new_tokens=len(ids),
-            timed_tokens=calls,
-            calls=calls,
-            steps=calls,
-            accepted=0,
-            proposed=0,
-            prefill_seconds=marks[1] - marks[0],
-            decode_seconds=marks[-1] - marks[1],
-            text_hash=text_hash(ids),
-            cancelled=cancelled(),
-        )
-
-
-def llama_cpp_installed() -> bool:
-    """Whether the extra is there."""
-    return importlib.util.find_spec("llama_cpp") is not None
