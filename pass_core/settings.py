@@ -8,6 +8,7 @@ from enum import StrEnum
 MAX_TOP_K = 200
 MAX_TEMPERATURE = 2.0
 MAX_ROWS = 256  # of one call
+FALLBACK_LOOKAHEAD = 5  # L where a model has no trained look-ahead file
 
 
 class SettingsError(ValueError):

@@ -28,7 +28,7 @@ from app.widgets.legend import Legend
 from app.widgets.page import Page
 from app.widgets.token_view import TokenView
 from pass_core.decoding.events import StepEvent, TokenEvent
-from pass_core.settings import DecodingSettings, Strategy, Verification
+from pass_core.settings import FALLBACK_LOOKAHEAD, DecodingSettings, Strategy, Verification
 
 if TYPE_CHECKING:
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
@@ -516,7 +516,7 @@ def _lookaheads(
 ) -> list[LookaheadEmbeddings | None]:
     """Read what the panes want (in a background thread); a file that does not fit raises its plain error."""
     from pass_core.decoding.loop import prepare_drafts
-    from pass_core.lookahead.embeddings import load_lookahead
+    from pass_core.lookahead.format import load_lookahead
     from pass_core.models.shipped import untrained_lookahead
 
     def read(wish: PaneWish) -> LookaheadEmbeddings | None:
@@ -525,11 +525,9 @@ def _lookaheads(
         if wish.lookahead == LOADED:
             return loaded
         if wish.lookahead == UNTRAINED:
-            return untrained_lookahead(model, loaded.count if loaded is not None else 5)
+            return untrained_lookahead(model, loaded.count if loaded is not None else FALLBACK_LOOKAHEAD)
         lookahead = load_lookahead(wish.lookahead)
-        lookahead.check_model(
-            hidden_size=model.hidden_size, layers=len(model.layers), name=model.name, fingerprint=model.fingerprint
-        )
+        lookahead.check(model)
         return lookahead
 
     found = [read(w) for w in wishes]

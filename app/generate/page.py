@@ -28,12 +28,12 @@ from app.widgets.plots import LivePlots
 from app.widgets.prompt_editor import PromptEditor
 from app.widgets.token_view import TokenView
 from pass_core.decoding.events import DraftNode, StepEvent, StopReason, TokenEvent
+from pass_core.settings import FALLBACK_LOOKAHEAD
 
 if TYPE_CHECKING:
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
-FALLBACK_COUNT = 5
 COUNTED_CHARACTERS = 40_000
 PLOTS_FROM_WIDTH = 1000
 
@@ -193,7 +193,7 @@ class GeneratePage(Page):
         self.legend.reset()
         self.figures.start()
         lookahead = run.request.lookahead
-        self.plots.start(lookahead.count if lookahead is not None else FALLBACK_COUNT)
+        self.plots.start(lookahead.count if lookahead is not None else FALLBACK_LOOKAHEAD)
         self._set_reason("")
         run.steps_arrived.connect(self._arrived)
         run.finished.connect(self._finished)

@@ -18,8 +18,9 @@ from app.widgets.legend import Legend
 from app.widgets.plots import LivePlots
 from app.widgets.token_view import TokenView
 from pass_core.decoding.events import DraftNode, StepEvent, TokenEvent
+from pass_core.settings import FALLBACK_LOOKAHEAD
 
-FALLBACK_DEPTHS = 5
+FALLBACK_DEPTHS = FALLBACK_LOOKAHEAD
 STEP_TAB, PLOTS_TAB = range(2)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def plain_sentence(error: BaseException, what: str) -> str:
     """The library's own sentence when it wrote one for people, else `what` with the cause."""
-    from pass_core.lookahead.embeddings import LookaheadError
+    from pass_core.lookahead.errors import LookaheadError
     from pass_core.models.errors import ModelError
 
     if isinstance(error, (ModelError, LookaheadError)):

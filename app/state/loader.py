@@ -229,24 +229,13 @@ class Loader(QObject):
             return False
 
         def work(control: JobControl) -> LookaheadEmbeddings:
-            from pass_core.lookahead.embeddings import load_lookahead, mean_embedding
-            from pass_core.models.shipped import FALLBACK_COUNT
+            from pass_core.lookahead.format import load_lookahead
+            from pass_core.models.shipped import untrained_lookahead
 
             if not path:
-                return mean_embedding(
-                    model.input_embedding.weight,
-                    FALLBACK_COUNT,
-                    base_model=model.name,
-                    base_fingerprint=model.fingerprint,
-                )
+                return untrained_lookahead(model)
             loaded = load_lookahead(path)
-            loaded.check_model(
-                hidden_size=model.hidden_size,
-                layers=len(model.layers),
-                name=model.name,
-                fingerprint=model.fingerprint,
-                linears=model.linears(),
-            )
+            loaded.check(model)
             return loaded
 
         taken = await self._take_lookahead(work)

@@ -53,7 +53,7 @@ def load_embeddings(
 
 
 def _find_embeddings(choice: str, model: LanguageModel, quiet: bool) -> tuple[str, LookaheadEmbeddings]:
-    from pass_core.lookahead.embeddings import load_lookahead
+    from pass_core.lookahead.format import load_lookahead
     from pass_core.models.shipped import default_lookahead, untrained_lookahead
 
     if choice == "untrained":

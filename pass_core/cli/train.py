@@ -152,7 +152,7 @@ def train(
         sequences = sequences if "sequences" in typed else ingredients.sequences
         held_out = held_out if "held_out" in typed else ingredients.held_out
     from pass_core.files import cache_folder
-    from pass_core.lookahead.embeddings import load_lookahead
+    from pass_core.lookahead.format import load_lookahead
     from pass_core.models.loading import load_model
     from pass_core.training.options import TrainingOptions, check_file
     from pass_core.training.preview import measure_file, prepare

@@ -29,7 +29,6 @@ from pass_core.sampling.rules import VerificationRule, rule_for
 from pass_core.settings import MAX_ROWS, DecodingSettings, LookaheadPart, StopConditions, Strategy
 
 PREFILL_ROWS = 256
-FALLBACK_LOOKAHEAD = 5
 
 
 class PromptError(ValueError):
@@ -158,13 +157,7 @@ class _Run:
         self.model, self.stop, self.cancelled = model, stop, cancelled
         self.lookahead = lookahead
         if lookahead is not None:
-            lookahead.check_model(
-                hidden_size=model.hidden_size,
-                layers=len(model.layers),
-                name=model.name,
-                fingerprint=model.fingerprint,
-                linears=model.linears(),
-            )
+            lookahead.check(model)
         runtime = runtime_for(model)
         limit = model.capabilities.context_length
         # The last tokens' rows may be followed by one call's worth of drafts and look-ahead rows.
@@ -248,7 +241,7 @@ class _Run:
                 "Choose the autoregressive strategy for this model."
             )
         if self.lookahead is None:
-            self.lookahead = mean_embedding(self.model.input_embedding.weight, FALLBACK_LOOKAHEAD)
+            self.lookahead = mean_embedding(self.model.input_embedding.weight)
         if settings.strategy is Strategy.FUSED and settings.auto:
             cost_for(self.model)  # measured here, outside any step's clock, unless `prepare` was called
         if settings.disabled_parts != self._disabled:

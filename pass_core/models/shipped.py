@@ -7,11 +7,11 @@ from typing import Literal
 
 from safetensors import SafetensorError, safe_open
 
-from pass_core.lookahead.embeddings import LookaheadEmbeddings, load_lookahead, mean_embedding
+from pass_core.lookahead.embeddings import LookaheadEmbeddings, mean_embedding
+from pass_core.lookahead.format import load_lookahead
 from pass_core.models.catalog import resource_folder
 from pass_core.models.language_model import LanguageModel
-
-FALLBACK_COUNT = 5
+from pass_core.settings import FALLBACK_LOOKAHEAD
 
 
 def shipped_lookahead(model: LanguageModel) -> list[Path]:
@@ -43,7 +43,7 @@ def default_lookahead(model: LanguageModel, *, prefer: Literal["best", "embeddin
     return untrained_lookahead(model)
 
 
-def untrained_lookahead(model: LanguageModel, count: int = FALLBACK_COUNT) -> LookaheadEmbeddings:
+def untrained_lookahead(model: LanguageModel, count: int = FALLBACK_LOOKAHEAD) -> LookaheadEmbeddings:
     """The training-free fallback for any model: the mean input embedding, labelled untrained."""
     return mean_embedding(
         model.input_embedding.weight, count, base_model=model.name, base_fingerprint=model.fingerprint

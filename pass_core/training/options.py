@@ -43,6 +43,4 @@ def check_file(model: LanguageModel, lookahead: LookaheadEmbeddings) -> None:
     Raises:
         LookaheadError: the file is for another model.
     """
-    lookahead.check_model(
-        hidden_size=model.hidden_size, layers=len(model.layers), name=model.name, fingerprint=model.fingerprint
-    )
+    lookahead.check(model)

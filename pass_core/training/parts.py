@@ -17,10 +17,11 @@ from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import (
     AdapterWeights,
     LookaheadEmbeddings,
-    PartMismatch,
     SamplerWeights,
     TrainingSummary,
+    mean_vectors,
 )
+from pass_core.lookahead.errors import PartMismatch
 from pass_core.models.language_model import LanguageModel
 from pass_core.training.config import TrainingConfig, TrainingError
 
@@ -186,9 +187,7 @@ def new_parts(model: LanguageModel, config: TrainingConfig, init: LookaheadEmbed
     def uniform(*shape: int) -> torch.Tensor:
         return (torch.rand(*shape, generator=generator) * 2 - 1) / math.sqrt(shape[-1])
 
-    table = model.input_embedding.weight.detach().float().cpu()
-    noise = torch.randn(count, hidden, generator=generator)
-    embeddings = table.mean(0) + 0.1 * table.std(0) * noise
+    embeddings = mean_vectors(model.input_embedding.weight, count, generator)
     deep = torch.zeros(len(model.layers), count, hidden) if config.deep else None
     adapters: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     if config.adapter:

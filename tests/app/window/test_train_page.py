@@ -22,7 +22,7 @@ from app.training.plan import TrainingPlan, check_writable
 from app.training.unfinished import UNFINISHED
 from app.widgets.log import LogKeeper
 from app.window import MainWindow
-from pass_core.lookahead.embeddings import load_lookahead
+from pass_core.lookahead.format import load_lookahead
 from pass_core.settings import StopConditions
 from pass_core.training.checkpoint import load_checkpoint
 from pass_core.training.config import TrainingConfig, TrainingError, TrainingKind

@@ -16,23 +16,25 @@ from safetensors.torch import load_file, save_file
 from pass_core.lookahead.embeddings import (
     FORMAT_VERSION,
     AdapterWeights,
+    LookaheadEmbeddings,
+    SamplerWeights,
+    TrainingSummary,
+    mean_embedding,
+)
+from pass_core.lookahead.errors import (
     DtypeMismatch,
     FileNotFound,
     HiddenSizeMismatch,
     LookaheadCountMismatch,
-    LookaheadEmbeddings,
     LookaheadError,
     ModelMismatch,
     NonFiniteValues,
     NotALookaheadFile,
     PartMismatch,
-    SamplerWeights,
-    TrainingSummary,
     TruncatedFile,
     UnsupportedVersion,
-    load_lookahead,
-    mean_embedding,
 )
+from pass_core.lookahead.format import load_lookahead
 from pass_core.models.language_model import LanguageModel
 from pass_core.settings import LookaheadPart, Strategy
 from tests import tiny
@@ -419,13 +421,7 @@ def test_adapters_fit_every_family() -> None:
     for make in tiny.FAMILIES.values():
         model = make(vocabulary=12)
         lookahead = random_lookahead(model, L, ALL_PARTS)
-        lookahead.check_model(
-            hidden_size=model.hidden_size,
-            layers=len(model.layers),
-            name=model.name,
-            fingerprint=model.fingerprint,
-            linears=model.linears(),
-        )
+        lookahead.check(model)
 
 
 def test_a_file_of_unknown_origin_is_taken_where_it_fits(model: LanguageModel) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pass_core.lookahead.embeddings import load_lookahead
+from pass_core.lookahead.format import load_lookahead
 from pass_core.progress import Cancelled, CancelToken
 from pass_core.training import preview as preview_module
 from pass_core.training import selfwritten

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pass_core.cli.main import main
-from pass_core.lookahead.embeddings import load_lookahead
+from pass_core.lookahead.format import load_lookahead
 from pass_core.training.checkpoint import load_checkpoint
 from pass_core.training.recipes import RECIPES, Recipe
 from tests import tiny

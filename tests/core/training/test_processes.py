@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pass_core.lookahead.embeddings import load_lookahead
+from pass_core.lookahead.format import load_lookahead
 from pass_core.training.trainer import Trainer, train
 from tests import tiny
 from tests.core.training.runs import options, own_corpus, small_config

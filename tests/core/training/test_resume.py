@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pass_core.lookahead.embeddings import load_lookahead
+from pass_core.lookahead.format import load_lookahead
 from pass_core.progress import CancelToken
 from pass_core.training.checkpoint import load_checkpoint, save_checkpoint
 from pass_core.training.config import TrainingConfig, TrainingError, TrainingKind

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pass_core.lookahead.embeddings import load_lookahead
+from pass_core.lookahead.format import load_lookahead
 from pass_core.progress import CancelToken
 from pass_core.training.control import PauseSwitch
 from pass_core.training.running_mean import RunningMean
