@@ -8,6 +8,7 @@ from enum import StrEnum
 MAX_TOP_K = 200
 MAX_TEMPERATURE = 2.0
 MAX_ROWS = 256  # of one call
+MAX_NEW_TOKENS = 2**31 - 1
 FALLBACK_LOOKAHEAD = 5  # L where a model has no trained look-ahead file
 
 
@@ -119,5 +120,7 @@ class StopConditions:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise SettingsError(f"max new tokens must be at least 1, not {self.max_new_tokens}")
+        if self.max_new_tokens > MAX_NEW_TOKENS:
+            raise SettingsError(f"max new tokens must be at most {MAX_NEW_TOKENS}")
         if any(not s for s in self.stop_strings):
             raise SettingsError("a stop string must not be empty")

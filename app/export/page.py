@@ -5,8 +5,12 @@ Without scripts every token still has its facts as a plain tool tip.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import json
+import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -27,6 +31,7 @@ _UNDERLINES = {
     Underline.DashDotLine: "underline dotted",
     Underline.WaveUnderline: "underline wavy",
 }
+_POLICY_MARK = "(policy)"
 
 
 def run_page(record: RunRecord) -> str:
@@ -35,7 +40,8 @@ def run_page(record: RunRecord) -> str:
     template = Template((resources.files("app.export") / "page.html").read_text(encoding="utf-8"))
     title = record.title or "PASS run"
     prompt = record.typed if record.typed is not None else record.prompt
-    return template.substitute(
+    page = template.substitute(
+        policy=_POLICY_MARK,
         title=html.escape(title),
         light=_variables(LIGHT),
         dark=_variables(DARK),
@@ -46,6 +52,22 @@ def run_page(record: RunRecord) -> str:
         prompt=html.escape(prompt),
         text=coloured_spans(pieces),
         details=_details(pieces),
+    )
+    return page.replace(_POLICY_MARK, _policy(page), 1)
+
+
+def _policy(page: str) -> str:
+    """What a browser lets the page do: its own style and script, and nothing from the network or from the texts."""
+
+    def digest(tag: str) -> str:
+        content = re.search(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        assert content is not None
+        return base64.b64encode(hashlib.sha256(content[1].encode()).digest()).decode()
+
+    style, script = digest("style"), digest("script")
+    return (
+        f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
+        "base-uri 'none'; form-action 'none'"
     )
 
 
@@ -122,15 +144,20 @@ def _details(pieces: Iterable[Piece]) -> str:
         top = [
             [
                 visible(c.text),
-                round(c.p_target, 6),
-                None if c.p_draft is None else round(c.p_draft, 6),
+                _share(c.p_target),
+                None if c.p_draft is None else _share(c.p_draft),
                 c.id == token.id,
             ]
             for c in token.top
         ]
         rows.append([piece.role.value, visible(token.text), facts, own, top])
     # "<" could end the script element; the escape means the same to JSON.
-    return json.dumps(rows, allow_nan=True, separators=(",", ":")).replace("<", "\\u003c")
+    return json.dumps(rows, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _share(probability: float) -> float:
+    """Rounded; 0 where a file from elsewhere has no number."""
+    return round(probability, 6) if math.isfinite(probability) else 0.0
 
 
 def _facts(record: RunRecord) -> list[tuple[str, str]]:

@@ -122,7 +122,10 @@ def _text(e: RunEntry, column: int) -> str:
 
 def when(moment: datetime, now: datetime | None = None) -> str:
     """ "today 14:05", "12 Mar 14:05", "12 Mar 2025", in local time."""
-    local = moment.astimezone()
+    try:
+        local = moment.astimezone()
+    except (ValueError, OverflowError):  # the first and the last day that a date can have, in another zone
+        local = moment
     now = (now or datetime.now().astimezone()).astimezone(local.tzinfo)
     if local.date() == now.date():
         return f"today {local:%H:%M}"

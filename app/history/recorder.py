@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import queue
 import sqlite3
@@ -15,7 +16,7 @@ from typing import Any
 from app.history.store import DEFAULT_LIMIT, EXCERPT, HistoryError, HistoryStore
 from pass_core.decoding.events import StepEvent
 from pass_core.decoding.summary import SummaryBuilder
-from pass_core.records.runs import RunRecord
+from pass_core.records.runs import RunRecord, RunStatus
 
 log = logging.getLogger(__name__)
 COMMIT_SECONDS = 0.5
@@ -29,6 +30,7 @@ class _Open:
     totals: SummaryBuilder = field(default_factory=SummaryBuilder)
     excerpt: str = ""
     committed: float = 0.0
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +146,12 @@ class HistoryRecorder:
                     entry.waiting.extend(steps)
             case _End(run):
                 if run in self._open:
-                    self._guarded(lambda: self._commit(store, run))
-                    self._open.pop(run, None)
-                    self._guarded(lambda: store.finish(run))
+                    self._guarded(lambda: self._commit(store, run), run)
+                    entry = self._open.pop(run, None)
+                    whole = entry is None or not entry.waiting
+                    self._guarded(
+                        lambda: store.finish(run, RunStatus.FINISHED if whole else RunStatus.INTERRUPTED), run
+                    )
             case _Ask(work, reply):
                 try:
                     result, error = work(store), None
@@ -167,28 +172,34 @@ class HistoryRecorder:
         now = time.monotonic()
         for run, entry in list(self._open.items()):
             if entry.waiting and now >= entry.committed + self._commit_seconds:
-                self._guarded(lambda run=run: self._commit(store, run))
+                self._guarded(lambda run=run: self._commit(store, run), run)
 
     def _commit(self, store: HistoryStore, run: str) -> None:
         entry = self._open[run]
         if not entry.waiting:
             return
-        steps, entry.waiting = entry.waiting, []
         entry.committed = time.monotonic()
-        for step in steps:
-            entry.totals.add(step)
-            if len(entry.excerpt) < EXCERPT:
-                entry.excerpt += "".join(t.text for t in step.tokens)
-        if store.append(run, steps, entry.totals.summary(), entry.excerpt):
-            self._committed(run, entry.totals.steps)
+        totals, excerpt = copy.deepcopy(entry.totals), entry.excerpt
+        for step in entry.waiting:
+            totals.add(step)
+            if len(excerpt) < EXCERPT:
+                excerpt += "".join(t.text for t in step.tokens)
+        if store.append(run, entry.waiting, totals.summary(), excerpt):  # where it fails, they wait for the next time
+            entry.waiting, entry.totals, entry.excerpt = [], totals, excerpt
+            self._committed(run, totals.steps)
         else:
             del self._open[run]
 
-    def _guarded(self, work: Callable[[], None]) -> None:
-        """A full disk must not end the generation, nor this thread."""
+    def _guarded(self, work: Callable[[], None], run: str = "") -> None:
+        """A full disk must not end the generation, nor this thread; a run is complained of once."""
         try:
             work()
         except (sqlite3.Error, OSError, HistoryError) as error:
+            entry = self._open.get(run)
+            if entry is not None:
+                if entry.failed:
+                    return
+                entry.failed = True
             log.exception("the history could not be written")
             self._notify(f"This run could not be kept in the history: {error}. Check the free space of the disk.")
         except Exception:

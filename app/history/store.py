@@ -8,6 +8,8 @@ process loses what it had not handed over yet and nothing else.
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
 import sqlite3
 import uuid
@@ -17,11 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from pass_core.decoding.events import StepEvent
 from pass_core.decoding.summary import Summary, summarize
+from pass_core.files import make_private
 from pass_core.records.runs import (
     RunRecord,
     RunStatus,
@@ -30,10 +34,15 @@ from pass_core.records.runs import (
     step_from_dict,
     step_to_dict,
 )
+from pass_core.settings import Strategy
+from pass_core.text import well_formed
 
+log = logging.getLogger(__name__)
 VERSION = 1
 DEFAULT_LIMIT = 500_000_000
 EXCERPT = 4000
+LARGEST_BATCH = 1_000_000_000  # bytes of JSON; a damaged or hostile one may unfold to any size
+_MOST = 2**63 - 1
 
 _TABLES = """
 CREATE TABLE runs(
@@ -136,18 +145,22 @@ class HistoryStore:
             self._set_figures(run_id, so_far, excerpt)
         return True
 
-    def finish(self, run_id: str) -> None:
-        """Mark a run as finished, merge its batches (they compress better as one) and keep the size bounded."""
+    def finish(self, run_id: str, status: RunStatus = RunStatus.FINISHED) -> None:
+        """Mark a run as over, merge its batches (they compress better as one) and keep the size bounded."""
         with self._transaction():
-            lines = b"".join(zlib.decompress(d) for d in self._batches(run_id))
-            self._db.execute("DELETE FROM batches WHERE run = ?", (run_id,))
+            try:
+                lines = b"".join(_unpacked(d) for d in self._batches(run_id))
+            except _DAMAGED:  # they stay as they are: what can be read of them is not made worse
+                log.warning("the steps of run %s are damaged", run_id)
+                lines = None
+            if lines is not None:
+                self._db.execute("DELETE FROM batches WHERE run = ?", (run_id,))
             if self._db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
-                data = zlib.compress(lines, 6)
-                self._db.execute("INSERT INTO batches VALUES (?, 0, ?)", (run_id, data))
-                self._db.execute(
-                    "UPDATE runs SET status = ?, writer = '', bytes = ? WHERE id = ?",
-                    (RunStatus.FINISHED.value, len(data), run_id),
-                )
+                if lines is not None:
+                    data = zlib.compress(lines, 6)
+                    self._db.execute("INSERT INTO batches VALUES (?, 0, ?)", (run_id, data))
+                    self._db.execute("UPDATE runs SET bytes = ? WHERE id = ?", (len(data), run_id))
+                self._db.execute("UPDATE runs SET status = ?, writer = '' WHERE id = ?", (status.value, run_id))
         self.enforce_limit()
 
     def add(self, record: RunRecord) -> str:
@@ -171,7 +184,10 @@ class HistoryStore:
     # --- reading ---
 
     def entries(self, query: str = "", limit: int = 2000) -> list[RunEntry]:
-        """Runs, pinned first, then newest first; `query`: every word must occur in title, prompt, text or model."""
+        """Runs, pinned first, then newest first; `query`: every word must occur in title, prompt, text or model.
+
+        A run with a damaged cell is left out, and logged.
+        """
         words = query.split()
         where = " AND ".join(
             "(title || ' ' || prompt || ' ' || excerpt || ' ' || model || ' ' || strategy) LIKE ? ESCAPE '\\'"
@@ -181,12 +197,9 @@ class HistoryStore:
             "SELECT id, created, title, pinned, status, grouped, prompt, excerpt, model, strategy, k, tokens, calls, "
             f"accepted, proposed, seconds, bytes FROM runs {'WHERE ' + where if where else ''} "
             "ORDER BY pinned DESC, created DESC, rowid DESC LIMIT ?",
-            [f"%{_escape(w)}%" for w in words] + [limit],
+            [f"%{_escape(well_formed(w))}%" for w in words] + [limit],
         )
-        return [
-            RunEntry(r[0], datetime.fromisoformat(r[1]), r[2], bool(r[3]), RunStatus(r[4]), *r[5:])
-            for r in rows.fetchall()
-        ]
+        return [entry for row in rows.fetchall() if (entry := _entry(row)) is not None]
 
     def load(self, run_id: str) -> RunRecord:
         """The whole run.
@@ -200,9 +213,10 @@ class HistoryStore:
         try:
             steps = tuple(step_from_dict(raw) for raw in self._lines(run_id))
             header = header_from_dict(json.loads(row[0]))
-        except (ValueError, zlib.error) as error:
+            status = RunStatus(row[2])
+        except _DAMAGED as error:
             raise HistoryError(f"This run's data are damaged and cannot be shown ({error}). Delete it.") from error
-        return replace(header, title=row[1], status=RunStatus(row[2]), steps=steps)
+        return replace(header, title=str(row[1]), status=status, steps=steps)
 
     def size(self) -> int:
         """Bytes in use (what a person is shown against the limit)."""
@@ -214,7 +228,7 @@ class HistoryStore:
     def rename(self, run_id: str, title: str) -> None:
         """Give a run another title."""
         with self._transaction():
-            self._db.execute("UPDATE runs SET title = ? WHERE id = ?", (title, run_id))
+            self._db.execute("UPDATE runs SET title = ? WHERE id = ?", (well_formed(title), run_id))
 
     def pin(self, run_id: str, pinned: bool) -> None:
         """Keep a run whatever the size limit says, or no longer."""
@@ -269,9 +283,12 @@ class HistoryStore:
 
     def _open(self) -> sqlite3.Connection:
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its other files the same mode
+            make_private(self.path)
         # The store moves into the writer's thread after it was opened; it is never used from two threads at once.
         db = sqlite3.connect(self.path or ":memory:", timeout=10, isolation_level=None, check_same_thread=False)
+        db.text_factory = lambda data: data.decode("utf-8", "replace")
         try:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > VERSION:
@@ -312,7 +329,7 @@ class HistoryStore:
     def _settle_unfinished(self) -> None:
         """Runs whose process is gone ended with it."""
         rows = self._db.execute("SELECT id, writer FROM runs WHERE status = ?", (RunStatus.RUNNING.value,)).fetchall()
-        gone = [(RunStatus.INTERRUPTED.value, i) for i, w in rows if w == self._writer or not _alive(w)]
+        gone = [(RunStatus.INTERRUPTED.value, i) for i, w in rows if w == self._writer or not _alive(str(w))]
         if gone:
             with self._transaction():
                 self._db.executemany("UPDATE runs SET status = ?, writer = '' WHERE id = ?", gone)
@@ -322,14 +339,14 @@ class HistoryStore:
             "INSERT INTO runs(id, created, title, status, writer, grouped, prompt, model, strategy, k, header) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                record.id,
+                well_formed(record.id),
                 record.created.isoformat(timespec="microseconds"),
-                record.title,
+                well_formed(record.title),
                 record.status.value,
                 writer,
-                record.group,
-                (record.typed if record.typed is not None else record.prompt)[:EXCERPT],
-                record.model.name,
+                well_formed(record.group),
+                well_formed((record.typed if record.typed is not None else record.prompt)[:EXCERPT]),
+                well_formed(record.model.name),
                 record.settings.strategy.value,
                 record.settings.k,
                 json.dumps(header_to_dict(record)),
@@ -339,7 +356,12 @@ class HistoryStore:
     def _set_figures(self, run_id: str, s: Summary, excerpt: str) -> None:
         self._db.execute(
             "UPDATE runs SET tokens = ?, calls = ?, accepted = ?, proposed = ?, seconds = ?, excerpt = ? WHERE id = ?",
-            (s.new_tokens, s.calls, s.accepted, s.proposed, s.decode_seconds, excerpt[:EXCERPT], run_id),
+            (
+                *(min(n, _MOST) for n in (s.new_tokens, s.calls, s.accepted, s.proposed)),
+                0.0 if math.isnan(s.decode_seconds) else s.decode_seconds,
+                well_formed(excerpt[:EXCERPT]),
+                run_id,
+            ),
         )
 
     def _batches(self, run_id: str) -> Iterator[bytes]:
@@ -348,7 +370,7 @@ class HistoryStore:
 
     def _lines(self, run_id: str) -> Iterator[object]:
         for data in self._batches(run_id):
-            for line in zlib.decompress(data).splitlines():
+            for line in _unpacked(data).splitlines():
                 yield json.loads(line)
 
     def _pragma(self, name: str) -> int:
@@ -370,6 +392,36 @@ class HistoryStore:
 
 def _pack(steps: Sequence[StepEvent]) -> bytes:
     return zlib.compress("".join(json.dumps(step_to_dict(s), allow_nan=False) + "\n" for s in steps).encode(), 6)
+
+
+_DAMAGED = (ValueError, TypeError, OverflowError, RecursionError, zlib.error)
+
+
+def _unpacked(data: bytes) -> bytes:
+    """
+    Raises:
+        zlib.error, ValueError, TypeError: it is no whole batch.
+    """
+    unpacker = zlib.decompressobj()
+    lines = unpacker.decompress(data, LARGEST_BATCH)
+    if not unpacker.eof:
+        raise ValueError("a batch of steps is cut short or too large")
+    return lines
+
+
+def _entry(row: tuple[Any, ...]) -> RunEntry | None:
+    """A line of the list; None where a cell is damaged."""
+    try:
+        entry = RunEntry(row[0], datetime.fromisoformat(row[1]), row[2], bool(row[3]), RunStatus(row[4]), *row[5:])
+        Strategy(entry.strategy)
+        texts = (entry.id, entry.title, entry.group, entry.prompt, entry.excerpt, entry.model)
+        counts = (entry.k, entry.tokens, entry.calls, entry.accepted, entry.proposed, entry.bytes)
+        if not all(isinstance(x, str) for x in texts) or not all(isinstance(x, int) for x in counts):
+            raise TypeError("a cell has another type")
+        return replace(entry, seconds=float(entry.seconds))
+    except _DAMAGED as error:
+        log.warning("a run of the history is damaged and not shown: %s", error)
+        return None
 
 
 def _escape(word: str) -> str:

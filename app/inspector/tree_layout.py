@@ -37,8 +37,12 @@ def place(step: StepEvent) -> list[PlacedNode]:
     """All nodes of a step, parents before children; leaves take one row each, parents stand in their middle."""
     drafts = {d.index: d for d in step.drafts}
     children: dict[int, list[int]] = {ROOT: []}
-    for d in step.drafts:
-        children.setdefault(ROOT if d.parent is None else d.parent, []).append(d.index)
+    placed: set[int] = set()
+    for d in step.drafts:  # of a file from elsewhere a draft may name no parent before it: it hangs below the root
+        parent = d.parent if d.parent in placed and drafts[d.parent].depth < d.depth else ROOT
+        if d.index not in placed and d.index >= 0:
+            placed.add(d.index)
+            children.setdefault(parent, []).append(d.index)
     kept = [d.index for d in sorted(step.drafts, key=lambda d: d.depth) if d.status is DraftStatus.ACCEPTED]
     by_depth = {t.draft_position: t for t in step.tokens if t.provenance is Provenance.ACCEPTED}
     last = next(

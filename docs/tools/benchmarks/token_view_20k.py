@@ -166,7 +166,7 @@ def main() -> None:
 
 
 def _cpu() -> str:
-    from pass_core.records.runs import _processor_name  # pyright: ignore[reportPrivateUsage]
+    from pass_core.records.environment import _processor_name  # pyright: ignore[reportPrivateUsage]
 
     return _processor_name()
 

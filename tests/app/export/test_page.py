@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import math
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
 from app.export.page import run_page
+from pass_core.decoding.events import Candidate
 from pass_core.records.runs import RunRecord
 from tests.core.records import strategies
 
@@ -72,6 +77,28 @@ def test_markup_in_texts_is_only_text() -> None:
     reader = read(record)
     assert reader.parts == [("prompt", evil), ("model", evil)]
     assert json.loads(reader.details)[0][1].startswith("</script>")
+
+
+def test_the_policy_lets_the_page_s_own_style_and_script_run_and_nothing_else() -> None:
+    evil = "<style>(policy)</style><script>alert(1)</script>"
+    page = run_page(replace(strategies.example_record(), title=evil, prompt=evil))
+    found = re.findall('<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)
+    assert len(found) == 1
+    assert page.index("Content-Security-Policy") < page.index("<title>")
+    rules = dict(rule.strip().split(" ", 1) for rule in found[0].split(";"))
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    for tag in ("style", "script"):
+        (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert rules[f"{tag}-src"] == f"'sha256-{digest}'"
+    assert re.search(r" style=| on[a-z]+=", page) is None
+
+
+def test_numbers_that_are_none_do_not_break_the_details() -> None:
+    record = strategies.example_record()
+    token = replace(record.steps[1].tokens[0], p_target=math.nan, top=(Candidate(1, "x", math.nan, math.inf),))
+    reader = read(replace(record, steps=(replace(record.steps[1], tokens=(token,)),)))
+    assert json.loads(reader.details)[0][4] == [["x", 0.0, 0.0, False]]
 
 
 def test_the_page_ends_before_the_stop_string() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sqlite3
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 
 from app.history import store as store_module
+from app.history.recorder import HistoryRecorder
 from app.history.store import HistoryError, HistoryStore
 from pass_core.decoding.summary import summarize
 from pass_core.records.runs import RunRecord, RunStatus
@@ -129,6 +133,144 @@ def test_the_oldest_unpinned_run_goes_when_it_gets_too_big(path: Path) -> None:
     assert store.set_limit(500_000) == 2
     assert [e.id for e in store.entries()] == [incompressible[0].id]
     assert store.set_limit(1) == 0  # pinned runs stay whatever the limit
+    store.close()
+
+
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "history-of-2026-11.sqlite3"
+
+
+def test_a_history_of_before_still_reads(path: Path) -> None:
+    """Written by the code of November 2026, before the codec."""
+    path.parent.mkdir()
+    shutil.copy(FIXTURE, path)
+    store = HistoryStore(path)
+    assert store.notice == ""
+    assert [(e.title, e.pinned, e.status.value) for e in store.entries()] == [
+        ("from before", True, "interrupted"),
+        ("killed", False, "interrupted"),
+        ("streamed", False, "finished"),
+    ]
+    whole = replace(strategies.example_record(), id="2" * 32, title="streamed")
+    assert store.load("2" * 32) == whole
+    assert store.load("3" * 32).steps == whole.steps[:1]
+    store.add(numbered(9))
+    store.close()
+
+
+def test_only_the_user_can_read_the_history(path: Path) -> None:
+    store = HistoryStore(path)
+    store.begin(numbered(1))
+    modes = {p.name: p.stat().st_mode & 0o777 for p in path.parent.iterdir()}
+    assert set(modes) >= {path.name, f"{path.name}-wal"}
+    assert set(modes.values()) == {0o600}
+    store.close()
+    path.chmod(0o644)
+    HistoryStore(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "status = 'half'",
+        "status = NULL",
+        "created = 'yesterday'",
+        "created = 7",
+        "strategy = 'guess'",
+        "k = 'many'",
+        "seconds = 'long'",
+        "tokens = x'00'",
+        "title = x'05'",
+        "prompt = x'ff'",
+    ],
+)
+def test_a_damaged_cell_hides_one_run_and_not_all(path: Path, damage: str) -> None:
+    store = HistoryStore(path)
+    for i in range(3):
+        store.add(numbered(i, title=f"run {i}"))
+    store.close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE name = 'runs'")
+    db.close()
+    with sqlite3.connect(path) as db:
+        db.execute(f"UPDATE runs SET {damage} WHERE id = ?", (numbered(1).id,))
+    db.close()
+    store = HistoryStore(path)
+    assert [e.title for e in store.entries()] == ["run 2", "run 0"]
+    assert store.load(numbered(0).id).title == "run 0"
+    store.delete([numbered(1).id])
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE batches SET data = x'00' WHERE run = ?",
+        "UPDATE batches SET data = 'text' WHERE run = ?",
+        "UPDATE batches SET data = substr(data, 1, 40) WHERE run = ?",
+        "UPDATE runs SET header = '{' WHERE id = ?",
+        "UPDATE runs SET header = '[1]' WHERE id = ?",
+        "UPDATE runs SET header = '[[[[' || hex(zeroblob(50000)) WHERE id = ?",
+        "UPDATE runs SET status = 'half' WHERE id = ?",
+    ],
+)
+def test_a_damaged_run_is_said_to_be_and_the_others_open(path: Path, damage: str) -> None:
+    store = HistoryStore(path)
+    for i in range(2):
+        store.add(numbered(i))
+    store.close()
+    with sqlite3.connect(path) as db:
+        db.execute(damage, (numbered(1).id,))
+    db.close()
+    store = HistoryStore(path)
+    with pytest.raises(HistoryError, match=r"damaged.*Delete it"):
+        store.load(numbered(1).id)
+    store.finish(numbered(1).id)  # must not make it worse, nor stop the recorder
+    assert store.load(numbered(0).id) == numbered(0)
+    store.close()
+
+
+def test_texts_with_lone_surrogates_and_numbers_that_are_none_are_kept(path: Path) -> None:
+    record = numbered(1, title="\ud800", prompt="a\udfffb", group="\udc00")
+    record = replace(record, steps=(replace(record.steps[0], seconds=float("nan"), calls=2**53 - 1),) * 3)
+    store = HistoryStore(path)
+    store.add(record)
+    assert [e.title for e in store.entries("a\udfffb")] == ["\ufffd"]
+    store.rename(record.id, "b\ud800")
+    assert store.load(record.id).title == "b\ufffd"
+    store.close()
+
+
+def test_a_full_disk_costs_no_step_that_was_committed(path: Path, small_files: Callable[[int], None]) -> None:
+    """The first commit fits, the second does not; after room was made everything is there."""
+    said: list[str] = []
+    record = numbered(1)
+    noise = random.Random(0)
+    big = replace(record.steps[1], reason=noise.randbytes(300_000).hex())
+    recorder = HistoryRecorder(path, notify=said.append, commit_seconds=0.0)
+    done = threading.Event()
+    recorder.begin(record.id, lambda: replace(record, steps=()))
+    recorder.steps(record.id, record.steps[:1])
+    recorder.ask(lambda store: store.load(record.id), lambda result, error: done.set())
+    assert done.wait(30)
+    small_files(200_000)
+    recorder.steps(record.id, (big,))
+    answers: list[object] = []
+    again = threading.Event()
+    recorder.ask(lambda store: store.load(record.id).steps, lambda r, e: (answers.append(r), again.set()))
+    assert again.wait(30)
+    assert answers == [record.steps[:1]]
+    small_files(-1)
+    recorder.steps(record.id, record.steps[2:])
+    recorder.end(record.id)
+    recorder.close()
+    assert len(said) == 1
+    assert "Check the free space" in said[0]
+    store = HistoryStore(path)
+    assert store.notice == ""
+    assert store.load(record.id).steps == (record.steps[0], big, record.steps[2])
+    assert store.load(record.id).status is RunStatus.FINISHED
     store.close()
 
 

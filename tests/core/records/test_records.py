@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 
-from pass_core.decoding.events import Provenance, TokenEvent
+from pass_core.decoding.events import Provenance, StopReason, TokenEvent
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.records import runs as records
-from pass_core.settings import DecodingSettings
+from pass_core.settings import (
+    DecodingSettings,
+    LookaheadPart,
+    SamplingSettings,
+    StopConditions,
+    Strategy,
+    Verification,
+)
 from tests.core.records import strategies
 
 
@@ -87,6 +96,116 @@ def test_a_broken_field_is_named(
     with pytest.raises(records.BrokenRecord) as caught:
         records.record_from_dict(raw)
     assert named in str(caught.value)
+
+
+HUGE = 2**70
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("steps", 0, "index"),
+        ("steps", 0, "calls"),
+        ("steps", 0, "rows", 0),
+        ("steps", 0, "context_length"),
+        ("steps", 0, "prefill", "prompt_tokens"),
+        ("steps", 0, "tokens", 0, "id"),
+        ("steps", 0, "tokens", 1, "draft_position"),
+        ("steps", 0, "drafts", 0, "depth"),
+        ("steps", 0, "drafts", 0, "index"),
+        ("steps", 0, "settings", "k"),
+        ("steps", 2, "stop_overlap"),
+        ("stop", "max_new_tokens"),
+        ("lookahead", "count"),
+        ("environment", "threads"),
+        ("schema_version",),
+    ],
+)
+@pytest.mark.parametrize("value", [HUGE, -1, 10**4000, 1.0, "1", [1]])
+def test_no_number_is_without_bounds(raw: dict[str, object], path: tuple[str | int, ...], value: object) -> None:
+    at: Any = raw
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    with pytest.raises(records.RecordError) as caught:
+        records.record_from_dict(raw)
+    assert str(path[-1]) in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_depths_are_small_enough_to_count_through(raw: Any) -> None:
+    for depth, fits in ((256, True), (257, False), (2**31, False)):
+        raw["steps"][0]["drafts"][0]["depth"] = depth
+        if fits:
+            assert len(records.record_from_dict(raw).summary.accepted_by_position) == depth
+        else:
+            with pytest.raises(records.BrokenRecord, match=r"steps\[0\].drafts\[0\].depth"):
+                records.record_from_dict(raw)
+
+
+@pytest.mark.parametrize("value", [10**400, "NaN", None, True, [0.5]])
+def test_a_number_that_no_double_can_be_is_refused(raw: Any, value: object) -> None:
+    raw["steps"][0]["tokens"][0]["p_target"] = value
+    with pytest.raises(records.BrokenRecord, match="p_target"):
+        records.record_from_dict(raw)
+
+
+def test_lone_surrogates_become_the_replacement_character_and_pairs_their_character(raw: Any) -> None:
+    raw["prompt"], raw["title"], raw["steps"][0]["tokens"][0]["text"] = "a\ud800b", "\ud83d\ude00", "\udfff"
+    record = records.record_from_dict(raw)
+    assert (record.prompt, record.title, record.steps[0].tokens[0].text) == ("a\ufffdb", "😀", "\ufffd")
+    json.dumps(records.record_to_dict(record), ensure_ascii=False).encode()
+
+
+def test_a_run_file_is_for_the_user_alone(tmp_path: Path) -> None:
+    records.save_record(strategies.example_record(), tmp_path / "run.json")
+    assert (tmp_path / "run.json").stat().st_mode & 0o777 == 0o600
+
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+
+
+def test_a_run_file_of_before_still_reads() -> None:
+    """Written by the code of November 2026, before the codec."""
+    record = records.load_record(FIXTURES / "run-of-2026-11.json")
+    expected = strategies.example_record()
+    assert (record.title, record.typed, record.seed, record.group) == ("from before", "Wo ist das Café?", -5, "g1")
+    assert record.stop == StopConditions(64, ("\n\n", "END"), True)
+    assert record.status is records.RunStatus.INTERRUPTED
+    odd = record.steps[0].settings
+    assert odd == DecodingSettings(
+        strategy=Strategy.TWO_CALL,
+        k=3,
+        sampling=SamplingSettings(0.0, 0),
+        verification=Verification.REJECTION,
+        auto=False,
+        row_budget=17,
+        prompt_lookup=True,
+        disabled_parts=frozenset(LookaheadPart),
+    )
+    assert record.steps[0].seconds == math.inf
+    assert dataclasses.replace(record.steps[0], settings=expected.steps[0].settings, seconds=0.5) == expected.steps[0]
+    assert record.steps[1] == expected.steps[1]
+    assert (record.steps[2].stop_reason, record.steps[2].stop_overlap) == (StopReason.STOP_STRING, 2)
+    assert (record.model, record.lookahead, record.environment) == (
+        expected.model,
+        expected.lookahead,
+        expected.environment,
+    )
+    written = json.loads((FIXTURES / "run-of-2026-11.json").read_text(encoding="utf-8"))
+    assert json.loads(records.dumps_record(record)) == written
+
+
+def test_a_run_of_before_without_lookahead_and_steps_still_reads() -> None:
+    record = records.load_record(FIXTURES / "run-without-steps-of-2026-11.json")
+    assert (record.settings.strategy.value, record.settings.k) == ("transformers-prompt-lookup", 10)
+    assert (record.lookahead, record.steps) == (None, ())
+
+
+def test_settings_of_before_still_read() -> None:
+    written = json.loads((FIXTURES / "settings-of-2026-11.json").read_text(encoding="utf-8"))
+    assert records.settings_to_dict(records.settings_from_dict(written["settings"])) == written["settings"]
+    assert records.stop_to_dict(records.stop_from_dict(written["stop"])) == written["stop"]
 
 
 @pytest.mark.parametrize("field", [f for f in strategies.example_header() if f not in ("format", "schema_version")])

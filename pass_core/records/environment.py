@@ -1,0 +1,100 @@
+"""What a run was made with: model, look-ahead embeddings, versions and machine, as they are now."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pass_core.decoding.events import StepEvent
+from pass_core.records.types import Environment, LookaheadInfo, ModelInfo, RunRecord, RunStatus
+from pass_core.settings import DecodingSettings, StopConditions
+
+if TYPE_CHECKING:  # torch takes seconds to import, and reading a stored run does not need it
+    from pass_core.lookahead.embeddings import LookaheadEmbeddings
+    from pass_core.models.language_model import LanguageModel
+
+
+def new_record(
+    model: LanguageModel,
+    prompt: str,
+    settings: DecodingSettings,
+    *,
+    seed: int,
+    stop: StopConditions | None = None,
+    lookahead: LookaheadEmbeddings | None = None,
+    typed: str | None = None,
+    title: str = "",
+    group: str = "",
+    steps: Iterable[StepEvent] = (),
+    status: RunStatus = RunStatus.FINISHED,
+) -> RunRecord:
+    """A record of a run that starts now with these parts (or has just ended with these steps)."""
+    return RunRecord(
+        id=uuid.uuid4().hex,
+        created=datetime.now(UTC),
+        title=title,
+        prompt=prompt,
+        typed=typed,
+        seed=seed,
+        settings=settings,
+        stop=stop or StopConditions(),
+        model=ModelInfo(model.name, model.source, model.fingerprint),
+        lookahead=None if lookahead is None else describe_lookahead(lookahead),
+        environment=describe_environment(model),
+        steps=tuple(steps),
+        status=status,
+        group=group,
+    )
+
+
+def describe_lookahead(lookahead: LookaheadEmbeddings) -> LookaheadInfo:
+    """Origin, hash over all tensors (names, shapes, values rounded to float32) and L."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(lookahead.tensors().items()):
+        digest.update(f"{name}{tuple(tensor.shape)};".encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return LookaheadInfo(lookahead.origin, digest.hexdigest()[:16], lookahead.count, lookahead.trained)
+
+
+def describe_environment(model: LanguageModel) -> Environment:
+    """Versions, device and dtype as they are now."""
+    import torch
+    import transformers
+
+    device = model.device
+    module = torch.get_device_module(device)
+    named = getattr(module, "get_device_name", None) if device.type != "cpu" else None
+    return Environment(
+        program=_program_version(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        transformers=transformers.__version__,
+        system=platform.platform(),
+        device=str(device),
+        device_name=str(named(device)) if named is not None else _processor_name(),
+        dtype=str(model.dtype).removeprefix("torch."),
+        threads=torch.get_num_threads(),
+    )
+
+
+def _program_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("pass-playground")
+    except PackageNotFoundError:
+        return ""
+
+
+def _processor_name() -> str:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        found = None
+    return found.group(1).strip() if found else platform.processor()
