@@ -156,9 +156,8 @@ def judge(order: dict[str, Any]) -> dict[str, str]:
         scope[order["entry_point"]] = partial(program.call, order["entry_point"])
         exec(compile(order["tests"], "tests", "exec"), scope)
     except ProgramEnded as error:
-        if program is None or not program.timed_out:
-            return {"verdict": "failed", "message": str(error)}
-        return {"verdict": "timed out", "message": str(error)}
+        timed_out = program is not None and program.timed_out
+        return {"verdict": "timed out" if timed_out else "failed", "message": str(error)[:300]}
     except BaseException as error:
         return {"verdict": "failed", "message": f"{type(error).__name__}: {error}".replace("\n", " ")[:300]}
     finally:

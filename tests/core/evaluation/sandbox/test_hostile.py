@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -245,6 +246,39 @@ def test_no_ring_no_shared_memory(box: Box) -> None:
     ).verdict is Verdict.FAILED  # fmt: skip
     limits = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (-1, -1))"
     assert attack(limits, box).verdict is Verdict.FAILED
+
+
+def test_a_forged_reason_is_cut(box: Box) -> None:
+    """The program may say why it ended, at most one line of it."""
+    forged = "json.dumps({'closed': 'x' * 10**6}).encode()"
+    write = "    try: os.write(d, struct.pack('>I', len(b)) + b)\n    except OSError: pass"
+    found = attack(f"import os, struct, json\nb = {forged}\nfor d in range(3, 32):\n{write}", box)
+    assert found.verdict is Verdict.FAILED
+    assert len(found.message) <= 300
+
+
+def test_nothing_lives_on_when_the_judge_is_killed(box: Box) -> None:
+    """As when our own process is killed: the judge ends with it."""
+    task = Task("import time\ndef f():\n    time.sleep(300)", "f()", "f")
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(run_program(task, Limits(seconds=200), box)))
+    before = set(psutil.Process().children(recursive=True))
+    thread.start()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        mine = set(psutil.Process().children(recursive=True)) - before
+        inside = [p for p in mine if "sandbox.inside" in " ".join(p.cmdline())]
+        if any(p.name().startswith("python") and p.cpu_times().user > 0 for p in inside):
+            break
+        time.sleep(0.05)
+    judge = next(p for p in mine if "sandbox.judge" in " ".join(p.cmdline()))
+    judge.kill()
+    gone, alive = psutil.wait_procs(list(mine), timeout=20)
+    thread.join(30)
+    assert not alive
+    assert len(gone) >= 2
+    assert outcomes[0].verdict is Verdict.FAILED
+    assert "no verdict" in outcomes[0].message
 
 
 def test_folders_that_cannot_be_listed_leave_nothing(box: Box) -> None:
