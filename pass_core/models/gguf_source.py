@@ -1,0 +1,28 @@
+"""Which GGUF file a converted model came from, where it is still on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pass_core.models.storage import read_receipt
+
+KEPT = "model.gguf"
+"""The file's name in the folder of a model whose file came with a download; a person's own file stays where it is."""
+
+
+def gguf_of(folder: Path) -> Path | None:
+    """The GGUF file of a converted model's folder, None where there is none, or another one lies in its place now."""
+    receipt = read_receipt(folder)
+    if receipt is None:
+        return None
+    if (folder / KEPT).is_file():
+        return folder / KEPT
+    from pass_core.models.errors import ModelError
+    from pass_core.models.fetch import gguf_identity
+
+    origin = Path(str(receipt.get("origin", "")))
+    try:
+        same = origin.suffix == ".gguf" and origin.is_file() and gguf_identity(origin) == receipt.get("identity")
+    except (OSError, ModelError):
+        return None
+    return origin if same else None
