@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-import uuid
+import shutil
 
 # Before anything imports Qt or torch.
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -20,6 +20,7 @@ import torch
 from pass_core.models.fetch import fetch
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.loading import load_model, unload
+from pass_core.models.storage import CACHE_VARIABLE, models_folder
 from tests import tiny
 
 # Small matrices gain nothing from more, and a machine that is shared loses.
@@ -41,19 +42,21 @@ def default_model(default_model_dir: Path) -> Iterator[LanguageModel]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _costs_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Cost tables that tests measure never land among the user's."""
-    folder = tmp_path_factory.mktemp("cost")
+def _caches_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What tests measure and read never lands in the user's cache; the models there serve the tests, too."""
+    models = models_folder()
+    models.mkdir(parents=True, exist_ok=True)
+    folder = tmp_path_factory.mktemp("cache")
+    (folder / "models").symlink_to(models, target_is_directory=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pass_core.runtime.cost.cache_folder", lambda: folder)
-        yield
+        patch.setenv(CACHE_VARIABLE, str(folder))
+        yield folder
 
 
 @pytest.fixture(autouse=True)
-def _bigrams_apart(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _bigrams_apart(_caches_apart: Path) -> None:
     """Every test reads a model's bigrams anew: which drafts it sees must not depend on the tests before."""
-    folder = tmp_path_factory.getbasetemp() / "bigrams" / uuid.uuid4().hex  # made when somebody writes there
-    monkeypatch.setattr("pass_core.runtime.bigram_reader.cache_folder", lambda: folder)
+    shutil.rmtree(_caches_apart / "bigrams", ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

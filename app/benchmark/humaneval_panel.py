@@ -106,9 +106,10 @@ class HumanEvalPanel(QWidget):
 
     def start(self, *, resume: bool = False) -> None:
         """Begin, or go on with what was stopped."""
-        model = self._context.model
-        if model is None:
+        engine = self._context.engine
+        if engine is None:
             return
+        model = engine.model
         if not model.capabilities.supports_pass:
             self._context.report_error(f"{model.name} cannot run PASS: {model.capabilities.reason}")
             return
@@ -117,13 +118,13 @@ class HumanEvalPanel(QWidget):
         try:
             if not resume:
                 self._state.unlink(missing_ok=True)
-            evaluation = HumanEval(model, lookahead, self.plan(), state=self._state, run_code=agreed)
+            evaluation = HumanEval(engine, lookahead, self.plan(), state=self._state, run_code=agreed)
         except (HumanEvalMissing, HumanEvalError, StateMismatch, OSError) as error:
             self._context.report_error(str(error), error)
             return
 
         def work(control: JobControl) -> HumanEvalReport:
-            environment = environment_of(model, {"loaded": lookahead})
+            environment = environment_of(engine, {"loaded": lookahead})
             for event in evaluation.run(control.cancel):
                 if isinstance(event, Progress):
                     control.progress(event)

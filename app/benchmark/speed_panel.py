@@ -91,22 +91,23 @@ class SpeedPanel(QWidget):
 
     def start(self, *, resume: bool = False) -> None:
         """Begin to measure, or go on with what was stopped."""
-        model = self._context.model
-        if model is None:
+        engine = self._context.engine
+        if engine is None:
             return
+        model = engine.model
         lookahead = self._context.lookahead or untrained_lookahead(model)
         supports = model.capabilities.supports_pass
         try:
             plan = self._plan if resume and self._plan is not None else self.form.plan(lookahead.count, supports)
             if not resume:
                 self._state.unlink(missing_ok=True)
-            benchmark = Benchmark(model, plan, {"loaded": lookahead}, state=self._state, gguf=self.form.gguf_file)
+            benchmark = Benchmark(engine, plan, {"loaded": lookahead}, state=self._state, gguf=self.form.gguf_file)
         except (PlanError, PromptFileError, StateMismatch, SourceUnavailable, ValueError, OSError) as error:
             self._context.report_error(str(error), error)
             return
 
         def work(control: JobControl) -> None:
-            control.emit(environment_of(model, {"loaded": lookahead}))
+            control.emit(environment_of(engine, {"loaded": lookahead}))
             relay(control, benchmark.run(control.cancel))
 
         if not self.job.start(work):

@@ -18,7 +18,7 @@ from app.compare.runner import ComparisonRunner, Order, PaneChoice, Plan
 from app.compare.verdict_strip import VerdictStrip
 from app.engine.jobs import Job, JobControl
 from app.engine.session import RunRefused
-from app.state.context import AppContext, ChatTemplateError
+from app.state.context import AppContext
 from app.state.setup import GenerationSetup
 from app.theme.icons import set_icon
 from app.widgets.basic import Card, ElidedLabel, guard_wheel, label, row
@@ -28,11 +28,12 @@ from app.widgets.legend import Legend
 from app.widgets.page import Page
 from app.widgets.token_view import TokenView
 from pass_core.decoding.events import StepEvent, TokenEvent
+from pass_core.prompt import ChatTemplateError
 from pass_core.settings import FALLBACK_LOOKAHEAD, DecodingSettings, Strategy, Verification
 
 if TYPE_CHECKING:
+    from pass_core.engine import Engine
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
-    from pass_core.models.language_model import LanguageModel
 
 MAX_ROUNDS = 20
 PLOTS_FROM_HEIGHT = 600
@@ -137,8 +138,8 @@ class ComparePage(Page):
     def compare(self) -> None:
         """Start with the present choices."""
         context = self._context
-        model = context.model
-        if model is None:
+        engine = context.engine
+        if engine is None:
             context.report_error(
                 "No model is loaded yet. Choose one on the Generate page, or wait until it has loaded."
             )
@@ -151,6 +152,7 @@ class ComparePage(Page):
         if not context.setup.value.prompt_text.strip():
             context.report_error("The prompt is empty. Write a few words on the Generate page.")
             return
+        model = engine.model
         wishes = [p.setup.wish() for p in self.panes]
         if not model.capabilities.supports_pass and any(w.settings.strategy.uses_lookahead for w in wishes):
             context.report_error(
@@ -160,7 +162,7 @@ class ComparePage(Page):
             return
         loaded = context.lookahead
         job = self._preparation = context.jobs.start(
-            "reading look-ahead files", lambda control: _lookaheads(control, model, loaded, wishes), exclusive=True
+            "reading look-ahead files", lambda control: _lookaheads(control, engine, loaded, wishes), exclusive=True
         )
         job.progress.connect(lambda progress: self._show_state(f"{progress.stage}…"))
         # Once the job is done the model is free again, and not before.
@@ -512,12 +514,13 @@ class ComparePage(Page):
 
 
 def _lookaheads(
-    control: Any, model: LanguageModel, loaded: LookaheadEmbeddings | None, wishes: list[PaneWish]
+    control: Any, engine: Engine, loaded: LookaheadEmbeddings | None, wishes: list[PaneWish]
 ) -> list[LookaheadEmbeddings | None]:
     """Read what the panes want (in a background thread); a file that does not fit raises its plain error."""
-    from pass_core.decoding.loop import prepare_drafts
     from pass_core.lookahead.format import load_lookahead
     from pass_core.models.shipped import untrained_lookahead
+
+    model = engine.model
 
     def read(wish: PaneWish) -> LookaheadEmbeddings | None:
         if not wish.settings.strategy.uses_lookahead:
@@ -534,5 +537,5 @@ def _lookaheads(
     for wish, lookahead in zip(wishes, found, strict=True):
         if lookahead is not None:
             disabled = wish.settings.disabled_parts
-            prepare_drafts(model, lookahead, control.progress, control.cancel, disabled=disabled)
+            engine.prepare(lookahead, disabled=disabled, progress=control.progress, cancel=control.cancel)
     return found

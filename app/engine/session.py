@@ -14,10 +14,11 @@ from app.engine.run import Run, RunRequest
 from app.engine.thread import EngineThread
 from app.engine.worker import Ended, Message, Order, carry_out
 from pass_core.decoding.events import StepEvent
+from pass_core.prompt import Prompt
 from pass_core.settings import DecodingSettings
 
 if TYPE_CHECKING:
-    from pass_core.models.language_model import LanguageModel
+    from pass_core.engine import Engine
 
 DRAIN_INTERVAL_MS = 33
 
@@ -57,7 +58,7 @@ class EngineSession(QObject):
         self.state = EngineState.IDLE
         self.refuse_when: Callable[[], str] = lambda: ""
         self._ids = itertools.count(1)
-        self._model: LanguageModel | None = None
+        self._engine: Engine | None = None
         self._settings = DecodingSettings()
         self._run: Run | None = None
         self._current: Order | None = None
@@ -85,9 +86,9 @@ class EngineSession(QObject):
         """The settings that the next step will use."""
         return self._settings
 
-    def set_model(self, model: LanguageModel | None) -> None:
-        """The model that runs use from now on (stop first)."""
-        self._model = model
+    def set_engine(self, engine: Engine | None) -> None:
+        """The engine that runs use from now on (stop first)."""
+        self._engine = engine
 
     def set_settings(self, settings: DecodingSettings) -> None:
         """Replace the live settings: one immutable value, read by the worker before each step."""
@@ -99,7 +100,7 @@ class EngineSession(QObject):
         Raises:
             RunRefused: no model, a run in progress, or the model is held by a job.
         """
-        if self._model is None:
+        if self._engine is None:
             raise RunRefused("No model is loaded yet. Choose one on the left, or wait until it has loaded.")
         if self._run is not None:
             raise RunRefused("A generation is running already. Stop it first.")
@@ -107,7 +108,8 @@ class EngineSession(QObject):
             raise RunRefused(f"The model is busy with {holder}. Wait for it to finish, or stop it first.")
         if self._thread.leaving:
             raise RunRefused("The window is closing.")
-        model = self._model
+        engine = self._engine
+        model = engine.model
         run = Run(
             next(self._ids),
             request,
@@ -120,8 +122,8 @@ class EngineSession(QObject):
         self._settings = request.settings
         order = Order(
             run_id=run.id,
-            model=model,
-            prompt=request.prompt,
+            engine=engine,
+            prompt=Prompt(request.prompt_text, chat=True) if request.chat else Prompt(request.prompt),
             settings=request.live or (lambda: self._settings),
             stop=request.stop,
             seed=request.seed,

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pass_core.decoding.events import StepEvent
+from pass_core.prompt import Prompt
 from pass_core.settings import DecodingSettings, StopConditions
 
 if TYPE_CHECKING:
+    from pass_core.engine import Engine
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
-    from pass_core.models.language_model import LanguageModel
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +25,8 @@ class Order:
     """What the engine thread needs of a run; `cancel` is the only part that another thread touches."""
 
     run_id: int
-    model: LanguageModel
-    prompt: str
+    engine: Engine
+    prompt: Prompt
     settings: Callable[[], DecodingSettings]
     stop: StopConditions
     seed: int
@@ -49,12 +50,9 @@ def carry_out(order: Order, queue: deque[Message], between_steps: Callable[[], N
     Args:
         between_steps: called after each step, so that short work gets its turn.
     """
-    from pass_core.decoding.loop import decode
-
     error: BaseException | None = None
     try:
-        steps = decode(
-            order.model,
+        steps = order.engine.decode(
             order.prompt,
             order.settings,
             lookahead=order.lookahead,

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QFrame, QPushButton, QScrollArea, QSplitter, QVBox
 from app.engine.run import Run
 from app.engine.session import EngineState, RunRefused
 from app.prompts import greeting
-from app.state.context import AppContext, ChatTemplateError
+from app.state.context import AppContext
 from app.state.loader import Loader
 from app.state.preferences import Preferences
 from app.state.setup import GenerationSetup
@@ -28,6 +28,7 @@ from app.widgets.plots import LivePlots
 from app.widgets.prompt_editor import PromptEditor
 from app.widgets.token_view import TokenView
 from pass_core.decoding.events import DraftNode, StepEvent, StopReason, TokenEvent
+from pass_core.prompt import ChatTemplateError, Prompt, PromptError
 from pass_core.settings import FALLBACK_LOOKAHEAD
 
 if TYPE_CHECKING:
@@ -249,12 +250,13 @@ class GeneratePage(Page):
         if model is None or model.tokenizer is None or len(text) > COUNTED_CHARACTERS:
             self.prompt.show_count(None)
             return
+        engine = self._context.engine
+        assert engine is not None  # its model is loaded
         try:
-            rendered = self._context.render_prompt(text, chat=self.prompt.chat.isChecked())
-        except ChatTemplateError:
-            self.prompt.show_count(None)
-            return
-        self.prompt.show_count(len(model.tokenizer(rendered)["input_ids"]))
+            count = len(engine.encode(Prompt(text, chat=self.prompt.chat.isChecked()))) if text else 0
+        except PromptError:
+            count = None
+        self.prompt.show_count(count)
 
     # -- model -----------------------------------------------------------------------------------------------------
 
@@ -268,8 +270,8 @@ class GeneratePage(Page):
         self._show_empty_state()
 
     def _lookahead_changed(self, lookahead: LookaheadEmbeddings | None) -> None:
-        model = self._context.model
-        self.embedding_card.show_lookahead(lookahead, model.bigrams if model is not None else None)
+        engine = self._context.engine
+        self.embedding_card.show_lookahead(lookahead, engine.bigrams if engine is not None else None)
         self.model_card.show_lookahead(lookahead)
         if lookahead is None:
             return

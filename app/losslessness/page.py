@@ -75,15 +75,16 @@ class LosslessnessPage(Page):
 
     def start(self, plan: VerificationPlan | None = None) -> None:
         """Begin to check (the chosen extent by default)."""
-        model = self._context.model
-        if model is None:
+        engine = self._context.engine
+        if engine is None:
             return
+        model = engine.model
         if not model.capabilities.supports_pass:
             self._context.report_error(
                 f"{model.name} decodes plainly, so there is nothing to check: {model.capabilities.reason}"
             )
             return
-        lab = LosslessnessLab(model, self._context.lookahead, plan or self.plan())
+        lab = LosslessnessLab(engine, self._context.lookahead, plan or self.plan())
 
         def work(control: JobControl) -> None:
             relay(control, lab.run(control.cancel))

@@ -36,9 +36,11 @@ from app.state.activity import Activity
 from app.state.preferences import Preferences
 from app.state.setup import GenerationSetup, SetupModel
 from app.theme.apply import ThemeManager
+from pass_core.prompt import ChatTemplateError, Prompt
 from pass_core.settings import Strategy
 
 if TYPE_CHECKING:
+    from pass_core.engine import Engine
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
@@ -55,10 +57,6 @@ class ErrorReport:
         return cls(sentence, "".join(traceback.format_exception(error)) if error is not None else "")
 
 
-class ChatTemplateError(ValueError):
-    """The model has no chat template, or it refused the prompt."""
-
-
 class AppContext(QObject):
     """Shared state of the window.
 
@@ -68,7 +66,7 @@ class AppContext(QObject):
         jobs: runs any other long work in the same thread.
         theme: the current theme and its change signal.
         preferences: what is remembered between starts.
-        model, lookahead: what is loaded now, None while nothing is.
+        engine, model, lookahead: what is loaded now, None while nothing is.
         setup: the user's present choices.
 
     Signals:
@@ -98,7 +96,7 @@ class AppContext(QObject):
         self.session = EngineSession(self.engine_thread, self)
         self.jobs = JobRunner(self.engine_thread, self)
         self.activity = Activity(self.session, self.jobs, self)
-        self.model: LanguageModel | None = None
+        self.engine: Engine | None = None
         self.lookahead: LookaheadEmbeddings | None = None
         self.setup = SetupModel(self)
         self.session.state_changed.connect(self._announce_busy)
@@ -107,17 +105,22 @@ class AppContext(QObject):
         self.jobs.refuse_when = lambda: "a generation" if self.session.running else ""
 
     @property
+    def model(self) -> LanguageModel | None:
+        """The loaded model."""
+        return None if self.engine is None else self.engine.model
+
+    @property
     def busy_with(self) -> str:
         """What holds the model now, in a person's words; "" when it is free."""
         if self.jobs.exclusive_title:
             return self.jobs.exclusive_title
         return "a generation" if self.session.running else ""
 
-    def set_model(self, model: LanguageModel | None) -> None:
+    def set_engine(self, engine: Engine | None) -> None:
         """Replace the loaded model; look-ahead embeddings of another model are dropped by the caller."""
-        self.model = model
-        self.session.set_model(model)
-        self.model_changed.emit(model)
+        self.engine = engine
+        self.session.set_engine(engine)
+        self.model_changed.emit(self.model)
 
     def set_lookahead(self, lookahead: LookaheadEmbeddings | None) -> None:
         """Replace the look-ahead embeddings used by runs that start from now on."""
@@ -157,20 +160,13 @@ class AppContext(QObject):
         Raises:
             ChatTemplateError: see `request`.
         """
+        from pass_core.models.prompts import rendered
+
         if not chat:
             return text
-        tokenizer = self.model.tokenizer if self.model is not None else None
-        if tokenizer is None or not getattr(tokenizer, "chat_template", None):
-            raise ChatTemplateError("This model has no chat template. Switch “chat” off to send the text as it is.")
-        try:
-            rendered = tokenizer.apply_chat_template(
-                [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-            )
-        except Exception as error:  # templates are programs of the model's authors and raise what they like
-            raise ChatTemplateError(
-                f"The model's chat template refused this prompt ({error}). Switch “chat” off to send the text as it is."
-            ) from error
-        return str(rendered)
+        if self.model is None:
+            raise ChatTemplateError("No model is loaded, so there is no chat template. Load one, or switch chat off.")
+        return rendered(self.model, Prompt(text, chat=True))
 
     def report_error(self, sentence: str, error: BaseException | None = None) -> None:
         """Show a plain sentence in the banner, with the traceback as details to copy."""

@@ -16,6 +16,7 @@ from app.state.errors import plain_sentence
 from pass_core.progress import Cancelled, Progress
 
 if TYPE_CHECKING:
+    from pass_core.engine import Engine
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
@@ -149,8 +150,8 @@ class Loader(QObject):
             self._forget_model()
         old = None
 
-        def work(control: JobControl) -> LanguageModel:
-            from pass_core.decoding.loop import prepare
+        def work(control: JobControl) -> Engine:
+            from pass_core.engine import Engine
             from pass_core.models.loading import load_model
 
             model = load_model(
@@ -161,12 +162,12 @@ class Loader(QObject):
                 progress=control.progress,
                 cancel=control.cancel,
             )
-            control.progress(Progress("Measuring this machine", 0, None))
-            prepare(model, control.progress)
-            return model
+            engine = Engine(model)
+            engine.prepare(progress=control.progress, cancel=control.cancel)
+            return engine
 
         try:
-            model = await self._run(LOADING, work)
+            engine = await self._run(LOADING, work)
         except (Cancelled, JobRefused) as error:
             if isinstance(error, JobRefused):
                 context.report_error(str(error), error)
@@ -183,8 +184,8 @@ class Loader(QObject):
         _settle_memory()
         self.choice = choice
         self._remember(choice.source)
-        await self._find_options(model)
-        context.set_model(model)
+        await self._find_options(engine.model)
+        context.set_engine(engine)
         self.choice_changed.emit(choice)
         if lookahead is None or not await self._load_lookahead(lookahead):
             await self._default_lookahead()
@@ -269,13 +270,11 @@ class Loader(QObject):
 
         Given up when it would take longer than `patience` seconds: nobody asked for them, and somebody waits.
         """
-        model = self._context.model
-        if model is None or model.bigrams is not None or lookahead.sampler is not None:
+        engine = self._context.engine
+        if engine is None or engine.bigrams is not None or lookahead.sampler is not None:
             return
 
         def work(control: JobControl) -> None:
-            from pass_core.decoding.loop import prepare_drafts
-
             started = time.monotonic()
 
             def report(progress: Progress) -> None:
@@ -284,7 +283,7 @@ class Loader(QObject):
                 if settled and (progress.seconds_left or 0.0) > patience:
                     control.cancel.cancel()
 
-            prepare_drafts(model, lookahead, report, control.cancel)
+            engine.prepare(lookahead, progress=report, cancel=control.cancel)
 
         alone = not self._active
         if alone:
@@ -319,14 +318,12 @@ class Loader(QObject):
 
     def _forget_model(self) -> None:
         context = self._context
-        if context.model is None:
+        old = context.engine
+        if old is None:
             return
-        from pass_core.models.loading import unload
-
-        old = context.model
         context.set_lookahead(None)
-        context.set_model(None)
-        unload(old)
+        context.set_engine(None)
+        old.close()
 
     def _unexpected(self, error: BaseException) -> None:
         self._context.report_error(plain_sentence(error, "Something went wrong while loading"), error)

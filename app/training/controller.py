@@ -72,11 +72,11 @@ class TrainingController(QObject):
 
     def estimate(self, plan: TrainingPlan) -> bool:
         """Time a step; False, and a word in the banner, when the model is in use."""
-        model = self._context.model
-        if model is None or self.measuring:
+        engine = self._context.engine
+        if engine is None or self.measuring:
             return False
         try:
-            job = self._context.jobs.start(MEASURING, lambda control: measure(plan, model, control), exclusive=True)
+            job = self._context.jobs.start(MEASURING, lambda control: measure(plan, engine, control), exclusive=True)
         except JobRefused as error:
             self._context.report_error(str(error))
             return False
@@ -90,8 +90,8 @@ class TrainingController(QObject):
 
     def start(self, plan: TrainingPlan) -> None:
         """Begin, or go on from a checkpoint; refused with a plain word while the model is in use."""
-        model = self._context.model
-        if model is None:
+        engine = self._context.engine
+        if engine is None:
             self._context.report_error("No model is loaded yet. Choose one on the Generate page first.")
             return
         if self.active:
@@ -104,7 +104,7 @@ class TrainingController(QObject):
         switch = self._switch = self._new_switch()
         try:
             job = self._context.jobs.start(
-                TRAINING, lambda control: carry_out(plan, model, control, switch), exclusive=True
+                TRAINING, lambda control: carry_out(plan, engine, control, switch), exclusive=True
             )
         except JobRefused as error:
             self._context.report_error(str(error))

@@ -16,6 +16,7 @@ from pass_core.training.config import TrainingConfig, TrainingError
 
 if TYPE_CHECKING:
     from app.engine.jobs import JobControl
+    from pass_core.engine import Engine
     from pass_core.models.language_model import LanguageModel
     from pass_core.training.control import PauseSwitch
     from pass_core.training.events import Estimate, Finished, TrainingEvent
@@ -103,7 +104,7 @@ def suggested_file(model_name: str, kind: str, sampler: bool) -> Path:
     return path
 
 
-def carry_out(plan: TrainingPlan, model: LanguageModel, control: JobControl, pause: PauseSwitch) -> Finished:
+def carry_out(plan: TrainingPlan, engine: Engine, control: JobControl, pause: PauseSwitch) -> Finished:
     """Read or write the text, then train; events go through `control.emit`.
 
     Raises:
@@ -129,7 +130,7 @@ def carry_out(plan: TrainingPlan, model: LanguageModel, control: JobControl, pau
         top_k=config.top_k,
     )
     corpus = make_corpus(
-        model,
+        engine.model,
         plan.data,
         length=config.length,
         sequences=plan.sequences,
@@ -140,19 +141,19 @@ def carry_out(plan: TrainingPlan, model: LanguageModel, control: JobControl, pau
         budget=budget,
     )
     control.cancel.raise_if_cancelled()
-    config = prepare(model, config, control.progress, control.cancel, budget)
+    config = prepare(engine, config, control.progress, control.cancel, budget)
     control.progress(Progress("Measuring a first step", 0, None))
-    options = TrainingOptions(plan.out, resume=plan.resume, memory=MEMORY_BYTES, command=plan.command(model))
+    options = TrainingOptions(plan.out, resume=plan.resume, memory=MEMORY_BYTES, command=plan.command(engine.model))
 
     def report(event: TrainingEvent) -> None:
         if isinstance(event, StepDone):
             control.progress(Progress("Training", event.step, event.steps, "steps", event.seconds_left))
         control.emit(event)
 
-    return train(model, corpus, config, options, on_event=report, cancel=control.cancel, pause=pause, budget=budget)
+    return train(engine, corpus, config, options, on_event=report, cancel=control.cancel, pause=pause, budget=budget)
 
 
-def measure(plan: TrainingPlan, model: LanguageModel, control: JobControl) -> Estimate:
+def measure(plan: TrainingPlan, engine: Engine, control: JobControl) -> Estimate:
     """Time and memory of a run, from a step that is timed now.
 
     Raises:
@@ -164,10 +165,11 @@ def measure(plan: TrainingPlan, model: LanguageModel, control: JobControl) -> Es
 
     to_write = 0
     if plan.data == SELF:
+        model = engine.model
         written = SelfPlan(plan.sequences, plan.held_out, plan.config.length)
         to_write = unwritten(model, written, own_text(model, written, cache_folder() / "training"))
     return preview(
-        model, plan.config, sequences=plan.sequences, memory=MEMORY_BYTES, to_write=to_write, cancel=control.cancel
+        engine, plan.config, sequences=plan.sequences, memory=MEMORY_BYTES, to_write=to_write, cancel=control.cancel
     )
 
 

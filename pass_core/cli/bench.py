@@ -23,11 +23,12 @@ from pass_core.progress import CancelToken, Progress
 from pass_core.settings import Strategy, Verification
 
 if TYPE_CHECKING:
+    from pass_core.engine import Engine
     from pass_core.evaluation.prompts import Prompt
     from pass_core.evaluation.report import Report, Result
     from pass_core.evaluation.speed import Benchmark, BenchmarkPlan
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
-    from pass_core.models.language_model import LanguageModel
+    from pass_core.models.engine.model import LanguageModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +116,13 @@ def bench(
     outputs = {".json": json, ".csv": csv, ".md": markdown, ".svg": figure}
     cancel = CancelToken()
     with interrupt_cancels(cancel, KEPT):
-        language_model = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
-        can_draft = language_model.capabilities.supports_pass
+        engine = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
+        can_draft = engine.model.capabilities.supports_pass
         if not can_draft and not quiet:
-            note(f"{language_model.name} decodes plainly: {language_model.capabilities.reason}")
-        lookaheads = _lookaheads(embeddings or ["best"], language_model, cancel, quiet) if can_draft else {}
+            note(f"{engine.model.name} decodes plainly: {engine.model.capabilities.reason}")
+        lookaheads = _lookaheads(embeddings or ["best"], engine, cancel, quiet) if can_draft else {}
         plan = _plan(
-            language_model,
+            engine.model,
             lookaheads,
             chosen_strategies if can_draft else (Strategy.AUTOREGRESSIVE,),
             ks,
@@ -142,7 +143,7 @@ def bench(
         )
         from pass_core.evaluation.speed import Benchmark
 
-        benchmark = Benchmark(language_model, plan, lookaheads, state=state, gguf=gguf)
+        benchmark = Benchmark(engine, plan, lookaheads, state=state, gguf=gguf)
         report = _run(benchmark, lookaheads, cancel, quiet)
     _write(report, outputs)
     _show(report)
@@ -160,9 +161,9 @@ def _prompts(file: Path | None, sets: str, count: int) -> tuple[Prompt, ...]:
 
 
 def _lookaheads(
-    choices: Sequence[str], model: LanguageModel, cancel: CancelToken, quiet: bool
+    choices: Sequence[str], engine: Engine, cancel: CancelToken, quiet: bool
 ) -> dict[str, LookaheadEmbeddings]:
-    return dict(load_embeddings(choice, model, cancel, quiet) for choice in choices)
+    return dict(load_embeddings(choice, engine, cancel, quiet) for choice in choices)
 
 
 def _plan(
@@ -228,7 +229,7 @@ def _run(
                 progress(event)
             elif isinstance(event, BenchmarkEnded):
                 complete = event.complete
-    environment = environment_of(benchmark.model, lookaheads, command_line())
+    environment = environment_of(benchmark.engine, lookaheads, command_line())
     return make_report(environment, benchmark.plan, benchmark.samples, benchmark.roofline, complete=complete)
 
 

@@ -15,6 +15,7 @@ from pass_core.cli.interrupt import interrupt_cancels
 from pass_core.cli.measuring import EMBEDDING_HELP, load_embeddings, load_with_progress
 from pass_core.cli.token_text import PlainText, StyledText
 from pass_core.progress import CancelToken
+from pass_core.prompt import Prompt
 from pass_core.settings import (
     MAX_TEMPERATURE,
     MAX_TOP_K,
@@ -30,6 +31,7 @@ from pass_core.settings import (
 if TYPE_CHECKING:
     from pass_core.decoding.events import StepEvent
     from pass_core.decoding.summary import Summary
+    from pass_core.engine import Engine
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
@@ -104,10 +106,10 @@ def generate(
     typed = _prompt_text(prompt)
     cancel = CancelToken()
     with interrupt_cancels(cancel):
-        language_model = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
-        settings = _possible(settings, strategy is not None, language_model, quiet)
-        lookahead = _lookahead(embeddings, language_model, settings, quiet, cancel)
-        _Run(language_model, lookahead, settings, conditions, seed, chat, typed).show(cancel, as_json, quiet)
+        engine = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
+        settings = _possible(settings, strategy is not None, engine.model, quiet)
+        lookahead = _lookahead(embeddings, engine, settings, quiet, cancel)
+        _Run(engine, lookahead, settings, conditions, seed, Prompt(typed, chat=chat)).show(cancel, as_json, quiet)
     if cancel.cancelled:
         raise typer.Exit(INTERRUPTED)
 
@@ -117,27 +119,22 @@ class _Run:
 
     def __init__(
         self,
-        model: LanguageModel,
+        engine: Engine,
         lookahead: LookaheadEmbeddings | None,
         settings: DecodingSettings,
         conditions: StopConditions,
         seed: int,
-        chat: bool,
-        typed: str,
+        prompt: Prompt,
     ) -> None:
-        from pass_core.models.chat import chat_ids, chat_text
+        from pass_core.models.prompts import rendered
 
-        self.model, self.lookahead, self.settings = model, lookahead, settings
-        self.conditions, self.seed = conditions, seed
-        self.typed = typed if chat else None
-        self.text = chat_text(model, typed) if chat else typed
-        self.prompt: str | list[int] = chat_ids(model, typed) if chat else typed
+        self.engine, self.model, self.lookahead, self.settings = engine, engine.model, lookahead, settings
+        self.conditions, self.seed, self.prompt = conditions, seed, prompt
+        self.typed = prompt.text if prompt.chat else None
+        self.text = rendered(engine.model, prompt)
 
     def events(self, cancel: CancelToken) -> Iterator[StepEvent]:
-        from pass_core.decoding.loop import decode
-
-        return decode(
-            self.model,
+        return self.engine.decode(
             self.prompt,
             self.settings,
             lookahead=self.lookahead,
@@ -234,11 +231,11 @@ def _possible(settings: DecodingSettings, chosen: bool, model: LanguageModel, qu
 
 
 def _lookahead(
-    choice: str, model: LanguageModel, settings: DecodingSettings, quiet: bool, cancel: CancelToken
+    choice: str, engine: Engine, settings: DecodingSettings, quiet: bool, cancel: CancelToken
 ) -> LookaheadEmbeddings | None:
-    if not settings.strategy.uses_lookahead or settings.k == 0 or not model.capabilities.supports_pass:
+    if not settings.strategy.uses_lookahead or settings.k == 0 or not engine.model.capabilities.supports_pass:
         return None
-    _, lookahead = load_embeddings(choice, model, cancel, quiet, settings.disabled_parts)
+    _, lookahead = load_embeddings(choice, engine, cancel, quiet, settings.disabled_parts)
     if settings.k > lookahead.count and not settings.prompt_lookup and not quiet:
         note(f"k = {settings.k} is more than the embeddings have (L = {lookahead.count}): using {lookahead.count}.")
     return lookahead

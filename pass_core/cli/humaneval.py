@@ -84,15 +84,15 @@ def humaneval(
     agreed = yes_run_generated_code or _ask()
     cancel = CancelToken()
     with interrupt_cancels(cancel, KEPT):
-        language_model = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
-        if not language_model.capabilities.supports_pass:
+        engine = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
+        if not engine.model.capabilities.supports_pass:
             raise typer.BadParameter(
-                f"{language_model.name} cannot run PASS: {language_model.capabilities.reason}", param_hint="--model"
+                f"{engine.model.name} cannot run PASS: {engine.model.capabilities.reason}", param_hint="--model"
             )
-        label, lookahead = load_embeddings(embeddings, language_model, cancel, quiet)
-        evaluation = HumanEval(language_model, lookahead, plan, state=state, run_code=agreed)
+        label, lookahead = load_embeddings(embeddings, engine, cancel, quiet)
+        evaluation = HumanEval(engine, lookahead, plan, state=state, run_code=agreed)
         _run(evaluation, cancel, quiet, jobs)
-        report = evaluation.report(environment_of(language_model, {label: lookahead}, command_line()))
+        report = evaluation.report(environment_of(engine, {label: lookahead}, command_line()))
     for kind, path in ((".json", json), (".csv", csv), (".md", markdown)):
         if path is not None:
             write_atomically(path, WRITERS[kind](report))

@@ -14,6 +14,7 @@ from pass_core.cli.console import note, progress_display
 from pass_core.progress import CancelToken
 
 if TYPE_CHECKING:
+    from pass_core.engine import Engine
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
     from pass_core.settings import LookaheadPart
@@ -24,31 +25,31 @@ EMBEDDING_HELP = "Look-ahead file; or “best” (shipped), “plain” (shipped
 
 def load_with_progress(
     model: str | None, device: str, dtype: str, cancel: CancelToken, quiet: bool = False, quantize: str = "none"
-) -> LanguageModel:
-    """Load a model with progress on stderr."""
+) -> Engine:
+    """Load a model and make its engine ready, with progress on stderr."""
+    from pass_core.engine import Engine
     from pass_core.models.loading import load_model
     from pass_core.models.memory import settle_memory
 
     with progress_display(quiet) as progress:
         options: Any = {"device": device, "dtype": dtype, "quantize": quantize}
-        loaded = load_model(model, progress=progress, cancel=cancel, **options)
+        engine = Engine(load_model(model, progress=progress, cancel=cancel, **options))
+        engine.prepare(progress=progress, cancel=cancel)
     settle_memory()
-    return loaded
+    return engine
 
 
 def load_embeddings(
     choice: str,
-    model: LanguageModel,
+    engine: Engine,
     cancel: CancelToken,
     quiet: bool = False,
     disabled: frozenset[LookaheadPart] = frozenset(),
 ) -> tuple[str, LookaheadEmbeddings]:
     """Look-ahead embeddings, ready for drafting without the `disabled` parts, and the label they get in tables."""
-    from pass_core.decoding.loop import prepare_drafts
-
-    label, lookahead = _find_embeddings(choice, model, quiet)
+    label, lookahead = _find_embeddings(choice, engine.model, quiet)
     with progress_display(quiet) as progress:
-        prepare_drafts(model, lookahead, progress, cancel, disabled=disabled)
+        engine.prepare(lookahead, disabled=disabled, progress=progress, cancel=cancel)
     return label, lookahead
 
 

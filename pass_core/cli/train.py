@@ -18,7 +18,7 @@ from pass_core.training.config import TrainingConfig, TrainingError, TrainingKin
 from pass_core.training.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
-    from pass_core.models.language_model import LanguageModel
+    from pass_core.engine import Engine
     from pass_core.training.acceptance import Acceptance
     from pass_core.training.events import TrainingEvent
 
@@ -151,6 +151,7 @@ def train(
         config = replace(ingredients.config, **{k: v for k, v in given.items() if k in typed})
         sequences = sequences if "sequences" in typed else ingredients.sequences
         held_out = held_out if "held_out" in typed else ingredients.held_out
+    from pass_core.engine import Engine
     from pass_core.files import cache_folder
     from pass_core.lookahead.format import load_lookahead
     from pass_core.models.loading import load_model
@@ -166,12 +167,13 @@ def train(
         chosen: Any = dtype
         measured = None if evaluate is None else load_lookahead(evaluate)
         start = None if init is None else load_lookahead(init)
-        language_model = load_model(model, device=device, dtype=chosen, progress=progress, cancel=cancel)
+        engine = Engine(load_model(model, device=device, dtype=chosen, progress=progress, cancel=cancel))
+        language_model = engine.model
         for file in (measured, start):
             if file is not None:
                 check_file(language_model, file)
         if recipes:
-            lines.recipes(language_model, cache_folder() / "training", memory=round(memory * 1e9))
+            lines.recipes(engine, cache_folder() / "training", memory=round(memory * 1e9))
             return
         plan = SelfPlan(
             sequences=sequences,
@@ -198,30 +200,28 @@ def train(
             corpus = replace(corpus, held_out=corpus.held_out[unseen:])
         if measured is None:
             wanted = config.uses_bigrams
-            config = prepare(language_model, config, progress, cancel, budget)
+            config = prepare(engine, config, progress, cancel, budget)
             if wanted and not config.uses_bigrams:
                 note("The time does not suffice to read the model's own bigrams: trained without them.")
         elif report is not None:
             from pass_core.training.report import draft_report
 
-            draft_report(language_model, measured, corpus.held_out, config, progress=progress, cancel=cancel).save(
-                report
-            )
+            draft_report(engine, measured, corpus.held_out, config, progress=progress, cancel=cancel).save(report)
         elif bigrams and measured.sampler is None:
-            prepare(language_model, replace(config, with_sampler=False), progress, cancel)
+            prepare(engine, replace(config, with_sampler=False), progress, cancel)
     if measured is not None:
         if report is not None:
             note(f"The report is {report}.")
             return
         with interrupt_cancels(cancel):
             for walk, title in ((False, "At evenly spread places"), (True, "At the places that decoding meets")):
-                acceptance = measure_file(language_model, measured, corpus, config, walk=walk)
+                acceptance = measure_file(engine, measured, corpus, config, walk=walk)
                 lines.result(acceptance, title)
         return
     assert out is not None
     options = TrainingOptions(out=out, resume=resume, memory=round(memory * 1e9), command=_command(), init=start)
     with interrupt_cancels(cancel):
-        finished = run(language_model, corpus, config, options, on_event=lines, cancel=cancel, budget=budget)
+        finished = run(engine, corpus, config, options, on_event=lines, cancel=cancel, budget=budget)
     if cancel.cancelled:
         note(f"Cancelled at step {finished.step}; the same command with --resume goes on.")
         raise typer.Exit(INTERRUPTED)
@@ -272,16 +272,17 @@ class _Lines:
                 f"chain{mark}; by position {places}"
             )
 
-    def recipes(self, model: LanguageModel, folder: Path, memory: int) -> None:
+    def recipes(self, engine: Engine, folder: Path, memory: int) -> None:
         """What each recipe takes with this model on this machine."""
         from pass_core.training.preview import preview
         from pass_core.training.selfwritten import SelfPlan, own_text, unwritten
 
+        model = engine.model
         for name, recipe in RECIPES.items():
             config = recipe.config
             plan = SelfPlan(recipe.sequences, recipe.held_out, config.length)
             missing = unwritten(model, plan, own_text(model, plan, folder))
-            told = preview(model, config, sequences=recipe.sequences, memory=memory, to_write=missing)
+            told = preview(engine, config, sequences=recipe.sequences, memory=memory, to_write=missing)
             steps = told.seconds - told.writing_seconds - told.bigrams_seconds
             self._print(
                 f"{name}: {recipe.summary}. {recipe.rows:,} rows in {config.steps} steps on {recipe.sequences:,} "

@@ -66,15 +66,15 @@ def verify(
     )
     cancel = CancelToken()
     with interrupt_cancels(cancel, KEPT):
-        language_model = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
-        if not language_model.capabilities.supports_pass:
+        engine = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
+        if not engine.model.capabilities.supports_pass:
             raise typer.BadParameter(
-                f"{language_model.name} decodes plainly, so there is nothing to check: "
-                f"{language_model.capabilities.reason}",
+                f"{engine.model.name} decodes plainly, so there is nothing to check: "
+                f"{engine.model.capabilities.reason}",
                 param_hint="--model",
             )
-        label, lookahead = load_embeddings(embeddings, language_model, cancel, quiet)
-        lab = LosslessnessLab(language_model, lookahead, plan)
+        label, lookahead = load_embeddings(embeddings, engine, cancel, quiet)
+        lab = LosslessnessLab(engine, lookahead, plan)
         checks, end = _run(lab, cancel, quiet)
     if json is not None:
         _write(json, lab, label, checks, end)
@@ -118,7 +118,7 @@ def _write(path: Path, lab: LosslessnessLab, label: str, checks: list[Check], en
     report: dict[str, Any] = {
         "format": "pass-losslessness",
         "version": 1,
-        "environment": environment_of(lab.model, {label: lab.lookahead}, command_line()),
+        "environment": environment_of(lab.engine, {label: lab.lookahead}, command_line()),
         "plan": asdict(lab.plan),
         "checks": [_finite(asdict(c)) for c in checks],
         "passed": end.passed,

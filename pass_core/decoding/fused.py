@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 
@@ -21,8 +20,7 @@ from pass_core.decoding.propose_tree import Proposals, best_first, grow_tree
 from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
 from pass_core.decoding.tree import ROOT, Draft, DraftTree, Walk, verify_tree
 from pass_core.decoding.two_call import draft_chain
-from pass_core.models.language_model import LanguageModel
-from pass_core.runtime.cost import CostModel, cost_for
+from pass_core.runtime.cost import CostModel
 from pass_core.runtime.rows import RowsBuilder
 from pass_core.sampling.distribution import Distribution, RowDistributions
 from pass_core.sampling.rules import VerificationRule
@@ -50,8 +48,8 @@ class _Pending:
 class FusedStepper(Stepper):
     """One call a step."""
 
-    def __init__(self, model: LanguageModel) -> None:
-        self._model = model
+    def __init__(self, cost: CostModel | None) -> None:
+        self._cost = cost
         self._pending: _Pending | None = None
         self._acceptance = AcceptanceModel()
         self._lookup = NgramLookup()
@@ -174,7 +172,7 @@ class FusedStepper(Stepper):
         full = Plan(len(reaches), (steps,) * (len(reaches) + 1))
         if settings.row_budget is None and not settings.auto and full.rows <= MAX_ROWS:
             return full, ""
-        cost = cost_for(self._model) if settings.auto else None
+        cost = self._cost if settings.auto else None
         trial = cost.stale(TRIED_SIZES) if cost is not None and reaches else None
         limit = min(_row_limit(settings), trial or MAX_ROWS)
         # After many plain calls, draft once all the same: the text may have become easier to guess.
@@ -202,7 +200,7 @@ class FusedStepper(Stepper):
 
     def _learn_cost(self, rows: int, call_seconds: float, emitted: int, other_seconds: float) -> None:
         """Follow what calls cost, and the tokens per second that this text gives: what further rows compete with."""
-        cost = cast(CostModel | None, self._model.cost)
+        cost = self._cost
         if cost is not None:
             cost.observe(rows, call_seconds)
             rate = emitted / (cost(rows) + other_seconds)

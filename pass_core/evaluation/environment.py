@@ -6,24 +6,24 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from pass_core.engine import Engine
 from pass_core.evaluation.state import JsonDict
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
-from pass_core.models.language_model import LanguageModel
 from pass_core.records.runs import describe_environment, describe_lookahead
-from pass_core.runtime.factory import runtime_for
 
 
 def environment_of(
-    model: LanguageModel, lookaheads: Mapping[str, LookaheadEmbeddings] | None = None, command: str = ""
+    engine: Engine, lookaheads: Mapping[str, LookaheadEmbeddings] | None = None, command: str = ""
 ) -> JsonDict:
     """Versions, machine, model and embeddings as JSON-like values; `command` repeats the measurement."""
     import psutil
 
+    model = engine.model
     return {
         **asdict(describe_environment(model)),
         "cpu_count": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
-        "runtime": runtime_for(model).description,
+        "runtime": engine.runtime.description,
         "model": model.name,
         "model_fingerprint": model.fingerprint,
         "parameters": model.parameter_count,

@@ -11,14 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pass_core.decoding.events import StopReason, TokenEvent
-from pass_core.decoding.loop import decode
+from pass_core.engine import Engine
 from pass_core.evaluation.baselines.contestants import Job, hf_generate
 from pass_core.evaluation.prompts import Prompt, built_in, prompt_ids
 from pass_core.evaluation.reference import Tie, distributions_along, exact_tree, examine_tie, is_exact
 from pass_core.evaluation.statistics import ChiSquare, chi_square
 from pass_core.evaluation.wrong_rule import PlausibleRule
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
-from pass_core.models.language_model import LanguageModel
 from pass_core.progress import Cancelled, CancelToken, Progress
 from pass_core.sampling.distribution import Distribution
 from pass_core.sampling.rules import VerificationRule
@@ -217,17 +216,18 @@ class LosslessnessLab:
     """Runs the proofs.
 
     Args:
-        model: not in use by anything else meanwhile; float32 for exact identity with transformers.
+        engine: not in use by anything else meanwhile; float32 for exact identity with transformers.
         lookahead: the embeddings under test; None for the untrained mean embedding.
         plan: how much is checked.
     """
 
     def __init__(
-        self, model: LanguageModel, lookahead: LookaheadEmbeddings | None, plan: VerificationPlan | None = None
+        self, engine: Engine, lookahead: LookaheadEmbeddings | None, plan: VerificationPlan | None = None
     ) -> None:
         from pass_core.models.shipped import untrained_lookahead
 
-        self.model, self.plan = model, plan or VerificationPlan()
+        model = engine.model
+        self.engine, self.model, self.plan = engine, model, plan or VerificationPlan()
         self.lookahead = lookahead or untrained_lookahead(model)
         self._cancel = CancelToken()
         self._started = 0.0
@@ -299,8 +299,7 @@ class LosslessnessLab:
         out: list[int] = []
         drafts: list[Mapping[int, float] | None] = []
         accepted = 0
-        for step in decode(
-            self.model,
+        for step in self.engine.decode(
             ids,
             variant.at(sampling),
             lookahead=self.lookahead,
@@ -432,7 +431,7 @@ class LosslessnessLab:
         level = FALSE_ALARM / (2 * len(variants) + len(along))
         ids = tuple(prompt_ids(SHORT_PROMPT, self.model))
         depth = plan.first_tokens if 0 < plan.top_k <= 16 else 1
-        tree = exact_tree(self.model, ids, depth, sampling)
+        tree = exact_tree(self.engine, ids, depth, sampling)
         for number, variant in enumerate(variants):
             texts: list[_Text] = []
             for draw in range(plan.draws):
@@ -490,7 +489,7 @@ class LosslessnessLab:
     ) -> Iterator[Check]:
         draws: list[_Draw] = []
         for prompt, text in zip(prompts, texts, strict=True):
-            exact = distributions_along(self.model, prompt, text.ids, sampling)
+            exact = distributions_along(self.engine, prompt, text.ids, sampling)
             draws += list(zip(exact, text.ids, text.drafts, strict=True))
         subject = f"{variant.name}: every token of {len(texts)} texts"
         yield from self._one_by_one(subject, draws, level, sum(t.accepted for t in texts))

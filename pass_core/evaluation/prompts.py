@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pass_core import prompt as value
 from pass_core.models.catalog import resource_folder
 
 if TYPE_CHECKING:
@@ -77,11 +78,9 @@ def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
 
 def prompt_ids(prompt: Prompt, model: LanguageModel) -> list[int]:
     """Token ids of a prompt; the chat template is applied to a chat prompt where the model has one."""
-    from pass_core.models.chat import chat_ids, has_chat_template
+    from pass_core.models.prompts import encode, has_chat_template
 
-    if prompt.chat and has_chat_template(model):
-        return chat_ids(model, prompt.text)
-    return [int(i) for i in model.tokenizer(prompt.text)["input_ids"]]
+    return encode(model, value.Prompt(prompt.text, chat=prompt.chat and has_chat_template(model)))
 
 
 def _from_toml(name: str, text: str, file: str) -> tuple[Prompt, ...]:

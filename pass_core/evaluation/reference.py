@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from pass_core.engine import Engine
 from pass_core.models.cache_argument import cache_argument
 from pass_core.models.language_model import LanguageModel
-from pass_core.runtime.factory import runtime_for
 from pass_core.runtime.rows import chain_rows
 from pass_core.sampling.distribution import Distribution, distributions
 from pass_core.sampling.noise import gumbel
@@ -35,24 +35,25 @@ def is_exact(model: LanguageModel) -> bool:
 
 
 def distributions_along(
-    model: LanguageModel, prompt: Sequence[int], text: Sequence[int], sampling: SamplingSettings
+    engine: Engine, prompt: Sequence[int], text: Sequence[int], sampling: SamplingSettings
 ) -> list[Distribution]:
     """The exact distribution of every token of `text`, each given the prompt and the text before it.
 
     In low precision transformers rounds differently from our runtime, by a tenth of a probability here and there; the
     yardstick is then a plain forward of our runtime, without drafts.
     """
+    model = engine.model
     ids = [*prompt, *text[:-1]]
     if not is_exact(model):
-        return distributions(_runtime_logits(model, ids, len(text)), sampling)
+        return distributions(_runtime_logits(engine, ids, len(text)), sampling)
     with torch.inference_mode():
         result: Any = model.model(torch.tensor([ids], device=model.device), use_cache=False, logits_to_keep=len(text))
         return distributions(result.logits[0].float(), sampling)
 
 
-def _runtime_logits(model: LanguageModel, ids: Sequence[int], count: int, chunk: int = 128) -> torch.Tensor:
+def _runtime_logits(engine: Engine, ids: Sequence[int], count: int, chunk: int = 128) -> torch.Tensor:
     """Logits [count, vocabulary] of the last `count` rows of a plain forward of our runtime."""
-    runtime = runtime_for(model)
+    runtime = engine.runtime
     cache = runtime.new_cache(len(ids) + chunk)
     hidden: list[torch.Tensor] = []
     for begin in range(0, len(ids), chunk):
@@ -64,12 +65,13 @@ def _runtime_logits(model: LanguageModel, ids: Sequence[int], count: int, chunk:
 
 
 def exact_tree(
-    model: LanguageModel, prompt: Sequence[int], depth: int, sampling: SamplingSettings
+    engine: Engine, prompt: Sequence[int], depth: int, sampling: SamplingSettings
 ) -> dict[tuple[int, ...], Distribution]:
     """The exact next-token distribution after the prompt and after every possible continuation shorter than `depth`.
 
     Nothing follows an end-of-sequence token. For low precision see `distributions_along`.
     """
+    model = engine.model
     tree: dict[tuple[int, ...], Distribution] = {}
     paths: list[tuple[int, ...]] = [()]
     for _ in range(depth):
@@ -77,7 +79,7 @@ def exact_tree(
         if is_exact(model):
             rows = logits_after(model, contexts)
         else:
-            rows = torch.cat([_runtime_logits(model, context, 1) for context in contexts])
+            rows = torch.cat([_runtime_logits(engine, context, 1) for context in contexts])
         level = distributions(rows, sampling)
         tree.update(zip(paths, level, strict=True))
         paths = [(*path, int(token)) for path, d in zip(paths, level, strict=True) for token in d.ids]

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
+from pass_core.engine import Engine
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken
 from pass_core.runtime.cost import measure
-from pass_core.runtime.factory import runtime_for
 from pass_core.runtime.native.runtime import NativeRuntime
 
 ROWS = (1, 2, 4, 8, 16, 24, 32, 48)
@@ -105,14 +105,14 @@ def memory_bandwidth(
 
 
 def measure_roofline(
-    model: LanguageModel, *, rows: Sequence[int] = ROWS, repeats: int = 5, cancel: CancelToken | None = None
+    engine: Engine, *, rows: Sequence[int] = ROWS, repeats: int = 5, cancel: CancelToken | None = None
 ) -> Roofline:
     """Measure bandwidth and the cost of calls (a few seconds; the model must not be in use).
 
     Raises:
         Cancelled: between the two parts.
     """
-    runtime = runtime_for(model)
+    model, runtime = engine.model, engine.runtime
     read = runtime.read if isinstance(runtime, NativeRuntime) else None
     bandwidth = memory_bandwidth(model.device, read=read)
     if cancel is not None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pass_core.engine import Engine
 from pass_core.evaluation.baselines.contestants import (
     BASELINE,
     GENERATE,
@@ -27,7 +28,6 @@ from pass_core.evaluation.prompts import Prompt, prompt_ids
 from pass_core.evaluation.roofline import Roofline, measure_roofline
 from pass_core.evaluation.state import JsonDict, StateFile
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
-from pass_core.models.language_model import LanguageModel
 from pass_core.progress import Cancelled, CancelToken, Progress
 from pass_core.settings import SamplingSettings, Strategy, Verification
 
@@ -232,7 +232,7 @@ class Benchmark:
     """Runs a plan on a loaded model.
 
     Args:
-        model: not in use by anything else while it runs.
+        engine: not in use by anything else while it runs.
         plan: what to measure.
         lookaheads: look-ahead embeddings by the contestants' labels.
         state: file that keeps finished runs; an existing one is gone on with.
@@ -246,7 +246,7 @@ class Benchmark:
 
     def __init__(
         self,
-        model: LanguageModel,
+        engine: Engine,
         plan: BenchmarkPlan,
         lookaheads: Mapping[str, LookaheadEmbeddings],
         *,
@@ -256,7 +256,8 @@ class Benchmark:
         missing = {c.embeddings for c in plan.contestants if c.embeddings} - set(lookaheads)
         if missing:
             raise PlanError(f"No look-ahead embeddings are loaded for {', '.join(sorted(missing))}.")
-        self.model, self.plan = model, plan
+        model = engine.model
+        self.engine, self.model, self.plan = engine, model, plan
         self.samples: list[Sample] = []
         self.roofline: Roofline | None = None
         self._ids = {(p.set, p.title): tuple(prompt_ids(p, model)) for p in plan.prompts}
@@ -266,7 +267,7 @@ class Benchmark:
                 f"The longest prompt has {longest} tokens and {plan.new_tokens} new ones are asked for, but "
                 f"{model.name} has room for {model.capabilities.context_length}. Ask for fewer tokens."
             )
-        self._runners: dict[Source, Runner] = {Source.OURS: OurRunner(model, lookaheads)}
+        self._runners: dict[Source, Runner] = {Source.OURS: OurRunner(engine, lookaheads)}
         sources = {c.source for c in plan.contestants}
         if Source.TRANSFORMERS in sources:
             self._runners[Source.TRANSFORMERS] = TransformersRunner(model)
@@ -312,7 +313,7 @@ class Benchmark:
             yield from self._warm_up(cancel)
         if self.plan.roofline:
             yield Progress("Measuring memory bandwidth and call costs", 0)
-            self.roofline = measure_roofline(self.model, cancel=cancel)
+            self.roofline = measure_roofline(self.engine, cancel=cancel)
             yield RooflineMeasured(self.roofline)
         started = time.monotonic()
         measured = 0

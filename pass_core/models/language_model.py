@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import nn
 
-from pass_core.models.placement import execution_device
+from pass_core.models.placement import execution_device, stored_parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,6 @@ class LanguageModel:
         source: where it was loaded from (catalog id, hub id or path), enough to load it again.
         model: a transformers causal LM in eval mode on `device`, all parameters frozen.
         tokenizer: its transformers tokenizer; None only in engine tests with raw ids.
-        runtime, detokenizer, cost, bigrams: made on first use by `runtime.factory`, `decoding.emission`, `runtime.cost`
-            and `runtime.bigram_reader`, and kept with the model.
         fingerprint: 16 hex digits that identify the weights, the same for every dtype, device and quantisation.
         gguf: the GGUF file that the weights were converted from, where it is on this machine.
         quantization: "int8" or "int4" where the layers' weights were quantised while loading, else "".
@@ -56,10 +54,6 @@ class LanguageModel:
     eos_token_ids: frozenset[int] = frozenset()
     quantization: str = ""
     gguf: Path | None = None
-    runtime: Any = field(default=None, repr=False)
-    detokenizer: Any = field(default=None, repr=False)
-    cost: Any = field(default=None, repr=False)
-    bigrams: Any = field(default=None, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -97,6 +91,32 @@ class LanguageModel:
     def head(self) -> nn.Linear:
         """The vocabulary head, weight [vocabulary, hidden]."""
         return cast(nn.Linear, self.model.get_output_embeddings())
+
+    def logits(self, hidden: torch.Tensor, ids: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits as the whole model computes them, lm_head, logit scale and soft cap included.
+
+        Gradients pass through to `hidden`.
+
+        Args:
+            hidden: states after the final norm [rows, hidden].
+            ids: the tokens to score [n]; all of the vocabulary by default.
+
+        Returns:
+            float32 [rows, vocabulary], or [rows, n].
+        """
+        if ids is None:
+            raw = self.head(hidden.to(execution_device(self.head))).float()
+        else:
+            weight, bias = (stored_parameter(self.head, name) for name in ("weight", "bias"))
+            assert weight is not None
+            at = ids.to(weight.device)
+            chosen = None if bias is None else bias[at].to(hidden)
+            raw = nn.functional.linear(hidden, weight[at].to(hidden), chosen).float()
+        divisor = getattr(self.config, "logits_scaling", None)  # Granite
+        if divisor:
+            raw = raw / divisor
+        cap = getattr(self.config, "final_logit_softcapping", None)  # Gemma 2
+        return torch.tanh(raw / cap) * cap if cap else raw
 
     @property
     def layers(self) -> Sequence[nn.Module]:

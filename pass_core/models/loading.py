@@ -66,7 +66,6 @@ def unload(model: LanguageModel) -> None:
     The storage is freed even where another object still holds the modules.
     """
     module, model.model, model.tokenizer = model.model, None, None
-    model.runtime = model.detokenizer = model.bigrams = None
     if module is not None:
         empty = torch.empty(0)
         for tensor in (*module.parameters(), *module.buffers()):

@@ -9,6 +9,7 @@ import torch
 
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import LookaheadEmbeddings, SamplerWeights
+from pass_core.progress import CancelToken, ProgressCallback
 from pass_core.runtime.draft_heads import DraftHead
 from pass_core.runtime.rows import Rows
 
@@ -37,6 +38,19 @@ class Runtime(Protocol):
     @property
     def description(self) -> str:
         """What makes the calls fast here, for the window and reports ("native bf16, 2 threads")."""
+        ...
+
+    @property
+    def row_buckets(self) -> tuple[int, ...]:
+        """The numbers of rows that calls are padded to; () where each call has the rows it asks for."""
+        ...
+
+    def warm_up(self, on_progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> None:
+        """Do now what first calls would wait for (capturing graphs), unless it is done.
+
+        Raises:
+            Cancelled: between two calls.
+        """
         ...
 
     def new_cache(self, capacity: int) -> Cache:

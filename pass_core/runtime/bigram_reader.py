@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pass_core.files import cache_folder
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
-from pass_core.runtime.factory import runtime_for
+from pass_core.runtime.base import Runtime
 from pass_core.runtime.rows import Rows, chain_rows
 
 MOST_BYTES = 32 * 1024 * 1024
@@ -20,34 +19,32 @@ ROWS = 240  # of one call
 _FORMAT = "1"  # of kept files, in which the weights of `pass_core.lookahead.bigrams` are contained
 
 
-def ready_bigrams(model: LanguageModel) -> Bigrams | None:
-    """The model's bigrams if they were read before, in this process or an earlier one."""
-    if model.bigrams is None and model.capabilities.supports_pass:
-        model.bigrams = _kept(model)
-    return model.bigrams
+def kept_bigrams(model: LanguageModel, cache: Path) -> Bigrams | None:
+    """The model's bigrams if they were read before and kept in the folder `cache`."""
+    return Bigrams.load(_path(model, cache), hidden_size=model.hidden_size, vocabulary_size=model.vocabulary_size)
 
 
-def bigrams_for(
-    model: LanguageModel, progress: ProgressCallback | None = None, cancel: CancelToken | None = None
+def read_bigrams(
+    model: LanguageModel,
+    runtime: Runtime,
+    cache: Path,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
 ) -> Bigrams:
-    """The model's bigrams, read from the model now unless they are kept (some seconds for a small model, once).
+    """Read the model's bigrams from the model now (some seconds for a small one) and keep them in the folder `cache`.
 
     The lowest token ids, as many as `MOST_BYTES` holds. Nothing else may use the model meanwhile.
 
     Raises:
         Cancelled: between two calls; nothing is kept.
     """
-    kept = ready_bigrams(model)
-    if kept is None:
-        read = Bigrams.of_states(_states(model, progress, cancel))
-        read.save(_path(model))
-        kept = model.bigrams = _kept(model) or read
-    return kept
+    read = Bigrams.of_states(_states(model, runtime, progress, cancel))
+    read.save(_path(model, cache))
+    return kept_bigrams(model, cache) or read
 
 
-def reading_seconds(model: LanguageModel) -> float:
-    """How long `bigrams_for` would take, from one call that is timed now."""
-    runtime = runtime_for(model)
+def reading_seconds(model: LanguageModel, runtime: Runtime) -> float:
+    """How long `read_bigrams` would take, from one call that is timed now."""
     count = _count(model)
     rows = min(ROWS, count)
     cache = runtime.new_cache(1 + rows)
@@ -65,9 +62,10 @@ def _count(model: LanguageModel) -> int:
     return min(model.vocabulary_size, max(1, MOST_BYTES // (2 * model.hidden_size)))
 
 
-def _states(model: LanguageModel, progress: ProgressCallback | None, cancel: CancelToken | None) -> torch.Tensor:
+def _states(
+    model: LanguageModel, runtime: Runtime, progress: ProgressCallback | None, cancel: CancelToken | None
+) -> torch.Tensor:
     """The model's final states [tokens, hidden] bfloat16 after the start token and each token."""
-    runtime = runtime_for(model)
     count = _count(model)
     cache = runtime.new_cache(1 + ROWS)
     start = _start(model)
@@ -95,9 +93,5 @@ def _start(model: LanguageModel) -> int | None:
     return None
 
 
-def _kept(model: LanguageModel) -> Bigrams | None:
-    return Bigrams.load(_path(model), hidden_size=model.hidden_size, vocabulary_size=model.vocabulary_size)
-
-
-def _path(model: LanguageModel) -> Path:
-    return cache_folder() / "bigrams" / f"{_FORMAT}-{model.fingerprint}.safetensors"
+def _path(model: LanguageModel, cache: Path) -> Path:
+    return cache / "bigrams" / f"{_FORMAT}-{model.fingerprint}.safetensors"

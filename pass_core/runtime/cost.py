@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pass_core.files import cache_folder, keep
+from pass_core.files import keep
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Runtime
-from pass_core.runtime.factory import runtime_for
 from pass_core.runtime.rows import Rows, RowsBuilder, chain_rows
 
 ROWS = (1, 2, 4, 8, 12, 14, 16, 24, 32, 48)
@@ -103,7 +102,7 @@ def measure(
         rows: sizes to measure; by default those that the runtime pads calls to (the table is then a staircase), else
             `ROWS`.
     """
-    buckets: tuple[int, ...] = getattr(runtime, "row_buckets", ()) if rows is None else ()
+    buckets = runtime.row_buckets if rows is None else ()
     rows = rows or buckets or ROWS
     cache = runtime.new_cache(context + max(rows) + 1)
     runtime.forward(cache, chain_rows(np.arange(context) % vocabulary))
@@ -147,17 +146,21 @@ def _star(count: int, vocabulary: int) -> Rows:
     return rows.build()
 
 
-def cost_for(model: LanguageModel) -> CostModel:
-    """The model's cost table: kept with it, else read from the user's cache, else measured now (about a second)."""
-    if model.cost is None:
-        runtime = runtime_for(model)
-        path = cache_folder() / "cost" / f"{_key(model, runtime)}.json"
-        model.cost = _read(path)
-        if model.cost is None:
-            model.cost = measure(runtime, vocabulary=min(256, model.vocabulary_size), context=_context(model))
-            # Under the runtime's description of now: captured calls may have turned out to be impossible.
-            keep(cache_folder() / "cost" / f"{_key(model, runtime)}.json", _as_bytes(model.cost))
-    return model.cost
+def kept_or_measured(model: LanguageModel, runtime: Runtime, cache: Path) -> CostModel:
+    """The cost table of a model on this machine: read from `cache` if it was kept there, else measured now and kept.
+
+    A measurement takes about a second.
+    """
+    cost = _read(_path(model, runtime, cache))
+    if cost is None:
+        cost = measure(runtime, vocabulary=min(256, model.vocabulary_size), context=_context(model))
+        # Under the runtime's description of now: captured calls may have turned out to be impossible.
+        keep(_path(model, runtime, cache), _as_bytes(cost))
+    return cost
+
+
+def _path(model: LanguageModel, runtime: Runtime, cache: Path) -> Path:
+    return cache / "cost" / f"{_key(model, runtime)}.json"
 
 
 def _context(model: LanguageModel) -> int:

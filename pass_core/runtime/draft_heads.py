@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +11,8 @@ from torch import nn
 
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import SamplerWeights
-from pass_core.models.placement import stored_parameter
+
+Logits = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class DraftHead(Protocol):
@@ -34,12 +35,13 @@ class TorchSamplerHead:
     z = silu(W_in [rms(h); rms(e)] + step_j), h' = h + W_out z; e is the embedding of the token before.
 
     Args:
-        table: input embeddings [vocabulary, hidden]; head: the vocabulary head.
+        table: input embeddings [vocabulary, hidden].
+        logits: the model's own, of states [m, hidden] and candidate ids [C].
     """
 
-    def __init__(self, weights: SamplerWeights, table: torch.Tensor, head: nn.Linear) -> None:
+    def __init__(self, weights: SamplerWeights, table: torch.Tensor, logits: Logits) -> None:
         hidden = weights.w_out.shape[0]
-        self._table, self._head = table, head
+        self._table, self._logits = table, logits
         self._from_hidden = weights.w_in[:, :hidden].to(table).T.contiguous()
         self._from_token = weights.w_in[:, hidden:].to(table).T.contiguous()
         self._step = weights.step.to(table)
@@ -56,14 +58,15 @@ class TorchSamplerHead:
             tokens = self._table[torch.from_numpy(before).to(self._table.device)]
             inner = nn.functional.silu(prepared + rms(tokens) @ self._from_token)
             # Where layers are spread over devices, states come from the last one, and the head may wait on another.
-            return _logits(self._head, state.to(self._table.device) + inner @ self._out, candidates)
+            corrected = state.to(self._table.device) + inner @ self._out
+            return self._logits(corrected, torch.from_numpy(candidates)).cpu().numpy()
 
 
 class TorchBigramHead:
     """The model's own bigrams as a head, in PyTorch, on any device: h' = h + the vector of the token before."""
 
-    def __init__(self, bigrams: Bigrams, device: torch.device, head: nn.Linear) -> None:
-        self._bigrams, self._head = bigrams.to(device), head
+    def __init__(self, bigrams: Bigrams, device: torch.device, logits: Logits) -> None:
+        self._bigrams, self._logits = bigrams.to(device), logits
 
     def prepare(self, states: torch.Tensor, steps: Sequence[int]) -> torch.Tensor:
         return states[:, :0]
@@ -73,16 +76,8 @@ class TorchBigramHead:
     ) -> np.ndarray:
         with torch.inference_mode():
             shifts = self._bigrams.after(torch.from_numpy(before))
-            return _logits(self._head, state.to(shifts.device) + shifts.to(state.dtype), candidates)
-
-
-def _logits(head: nn.Linear, states: torch.Tensor, candidates: np.ndarray) -> np.ndarray:
-    """Float32 logits [m, C] of candidate ids [C] for states [m, hidden]."""
-    weight, bias = (stored_parameter(head, name) for name in ("weight", "bias"))
-    assert weight is not None
-    at = torch.from_numpy(candidates).to(weight.device)
-    chosen = weight[at].to(states)
-    return nn.functional.linear(states, chosen, None if bias is None else bias[at].to(states)).float().cpu().numpy()
+            corrected = state.to(shifts.device) + shifts.to(state.dtype)
+            return self._logits(corrected, torch.from_numpy(candidates)).cpu().numpy()
 
 
 def rms(x: torch.Tensor) -> torch.Tensor:

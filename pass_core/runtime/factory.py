@@ -12,14 +12,8 @@ from pass_core.runtime.plain_runtime import PlainRuntime
 from pass_core.runtime.torch_runtime import TorchRuntime
 
 
-def runtime_for(model: LanguageModel) -> Runtime:
-    """The runtime of a loaded model, made once and kept with it."""
-    if model.runtime is None:
-        model.runtime = _fastest(model)
-    return model.runtime
-
-
-def _fastest(model: LanguageModel) -> Runtime:
+def make_runtime(model: LanguageModel) -> Runtime:
+    """A runtime of a loaded model; its weights are packed now. `Engine` makes one for each model."""
     if not model.capabilities.supports_pass:
         return PlainRuntime(model)
     if model.device.type == "cuda" and not why_not_captured(model):

@@ -15,6 +15,7 @@ from pass_core.lookahead.embeddings import LookaheadEmbeddings, SamplerWeights
 from pass_core.models.cache_argument import cache_argument
 from pass_core.models.capabilities import recurrent_parts
 from pass_core.models.language_model import LanguageModel
+from pass_core.progress import CancelToken, ProgressCallback
 from pass_core.runtime.base import Cache
 from pass_core.runtime.draft_heads import TorchBigramHead, TorchSamplerHead
 from pass_core.runtime.rows import Rows
@@ -76,6 +77,13 @@ class PlainRuntime:
     def description(self) -> str:
         return f"transformers modules, plain decoding only, {str(self.model.dtype).removeprefix('torch.')}"
 
+    @property
+    def row_buckets(self) -> tuple[int, ...]:
+        return ()
+
+    def warm_up(self, on_progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> None:
+        """Nothing to make ready."""
+
     def new_cache(self, capacity: int) -> GrowingCache:
         return GrowingCache(self.model, capacity)
 
@@ -110,10 +118,10 @@ class PlainRuntime:
         return hidden.float()
 
     def sampler_head(self, weights: SamplerWeights) -> TorchSamplerHead:
-        return TorchSamplerHead(weights, self.model.input_embedding.weight, self.model.head)
+        return TorchSamplerHead(weights, self.model.input_embedding.weight, self.model.logits)
 
     def bigram_head(self, bigrams: Bigrams) -> TorchBigramHead:
-        return TorchBigramHead(bigrams, self._device, self.model.head)
+        return TorchBigramHead(bigrams, self._device, self.model.logits)
 
     def synchronize(self) -> None:
         if self._device.type == "cuda":

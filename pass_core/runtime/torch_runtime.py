@@ -12,7 +12,8 @@ from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import LookaheadEmbeddings, SamplerWeights
 from pass_core.models.cache_argument import cache_argument
 from pass_core.models.language_model import LanguageModel
-from pass_core.models.placement import devices_of, execution_device, is_spread
+from pass_core.models.placement import devices_of, is_spread
+from pass_core.progress import CancelToken, ProgressCallback
 from pass_core.runtime.base import Cache
 from pass_core.runtime.cache import KVCache
 from pass_core.runtime.draft_heads import TorchBigramHead, TorchSamplerHead
@@ -30,12 +31,9 @@ class TorchRuntime:
         self._cache_name = cache_argument(model.base.forward)
         self._device = model.device
         self._devices = devices_of(model.model)
-        self._head_device = execution_device(model.head)
         self._dtype = model.dtype
         self._layers = list(model.layers)
         self._eager = getattr(model.model.config, "_attn_implementation", "sdpa") == "eager"
-        self._softcap = getattr(model.config, "final_logit_softcapping", None)
-        self._logits_scaling = getattr(model.config, "logits_scaling", None)  # Granite
         self._lookahead: LookaheadEmbeddings | None = None
         self._parts: LookaheadParts | None = None
         self._packed = pack_linears(model)
@@ -50,6 +48,13 @@ class TorchRuntime:
         spread = f", spread over {', '.join(map(str, self._devices))}" if is_spread(self.model.model) else ""
         weights = f", {self.model.quantization} weights" if self.model.quantization else ""
         return f"{dtype}{weights}{spread}" + (", packed linear layers" if self._packed else "")
+
+    @property
+    def row_buckets(self) -> tuple[int, ...]:
+        return ()
+
+    def warm_up(self, on_progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> None:
+        """Nothing to make ready."""
 
     def new_cache(self, capacity: int) -> KVCache:
         return KVCache(len(self._layers), capacity)
@@ -108,20 +113,13 @@ class TorchRuntime:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
-            return self._cap(self.model.head(hidden.to(self._head_device)).float())
+            return self.model.logits(hidden)
 
     def sampler_head(self, weights: SamplerWeights) -> TorchSamplerHead:
-        return TorchSamplerHead(weights, self.model.input_embedding.weight, self.model.head)
+        return TorchSamplerHead(weights, self.model.input_embedding.weight, self.model.logits)
 
     def bigram_head(self, bigrams: Bigrams) -> TorchBigramHead:
-        return TorchBigramHead(bigrams, self._device, self.model.head)
-
-    def _cap(self, logits: torch.Tensor) -> torch.Tensor:
-        if self._logits_scaling:
-            logits = logits / self._logits_scaling
-        if self._softcap:
-            return torch.tanh(logits / self._softcap) * self._softcap
-        return logits
+        return TorchBigramHead(bigrams, self._device, self.model.logits)
 
     def synchronize(self) -> None:
         if self._device.type == "cuda":

@@ -20,7 +20,6 @@ from pass_core.models.language_model import LanguageModel
 from pass_core.training.chains import Chains
 from pass_core.training.coupled import among_best, on_drafts
 from pass_core.training.forward import lookahead_forward
-from pass_core.training.head import scores
 from pass_core.training.parts import LookaheadParts
 from pass_core.training.store import Batch, PrefixStore
 
@@ -171,10 +170,10 @@ def try_chains(
         p_log = data.targets.log_probs[b, at][:, : settings.top_k] / settings.temperature
         p_log = p_log - p_log.logsumexp(-1, keepdim=True)
         p_ids = data.targets.ids[b, at][:, : settings.top_k]
-        logits = scores(model, hidden[b])
+        logits = model.logits(hidden[b])
         fitted = parts.fitted(model, hidden[b], data.prefix.ids[b, at], chains.depth[b])
         if fitted is not None:
-            coherent = scores(model, fitted)
+            coherent = model.logits(fitted)
             candidates = logits.topk(min(HEAD_CANDIDATES, logits.shape[-1]), -1).indices
             logits = torch.full_like(logits, float("-inf")).scatter_(1, candidates, coherent.gather(1, candidates))
         q_ids, q_log = process(logits, settings.temperature, settings.top_k)

@@ -27,7 +27,6 @@ from pass_core.models.language_model import LanguageModel
 from pass_core.training.acceptance import ChainSettings, process
 from pass_core.training.coupled import among_best, on_drafts
 from pass_core.training.forward import Prefix
-from pass_core.training.head import scores
 from pass_core.training.store import Batch
 
 WIDEST = 64  # tokens of a mixture that are compared
@@ -151,7 +150,7 @@ def ideal_matches(
 def _processed(
     model: LanguageModel, states: torch.Tensor, settings: ChainSettings
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    found = [process(scores(model, part), settings.temperature, settings.top_k) for part in states.split(256)]
+    found = [process(model.logits(part), settings.temperature, settings.top_k) for part in states.split(256)]
     return torch.cat([i for i, _ in found]), torch.cat([p for _, p in found])
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
+from pass_core.engine import Engine
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
-from pass_core.models.language_model import LanguageModel
 from pass_core.progress import Cancelled, CancelToken, ProgressCallback
-from pass_core.runtime.bigram_reader import bigrams_for, reading_seconds, ready_bigrams
+from pass_core.runtime.bigram_reader import reading_seconds
 from pass_core.training.acceptance import Acceptance, HeldOut, measure, measure_decoding
 from pass_core.training.budget import BIGRAMS_SHARE, WRITING_SHARE, Budget
 from pass_core.training.config import TrainingConfig
@@ -28,7 +28,7 @@ from pass_core.training.writing import continue_text
 
 
 def prepare(
-    model: LanguageModel,
+    engine: Engine,
     config: TrainingConfig,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
@@ -42,12 +42,12 @@ def prepare(
     Raises:
         TrainingError: the model cannot be trained for. Cancelled.
     """
-    refuse_untrainable(model)
-    if not config.uses_bigrams or ready_bigrams(model) is not None:
+    refuse_untrainable(engine.model)
+    if not config.uses_bigrams or engine.bigrams is not None:
         return config
     until = cancel if budget is None else budget.share(BIGRAMS_SHARE, cancel)
     try:
-        bigrams_for(model, progress, until)
+        engine.read_bigrams(progress, until)
     except Cancelled:
         if cancel is not None and cancel.cancelled:
             raise
@@ -55,11 +55,12 @@ def prepare(
     return config
 
 
-def preparation(model: LanguageModel, config: TrainingConfig, *, to_write: int) -> Preparation:
+def preparation(engine: Engine, config: TrainingConfig, *, to_write: int) -> Preparation:
     """How long it takes to write `to_write` texts and to read the bigrams, from a few timed calls.
 
     With a time limit neither takes more than its share of it.
     """
+    model = engine.model
     most = config.minutes * 60 if config.minutes else float("inf")
     writing = bigrams = 0.0
     if to_write:
@@ -70,13 +71,13 @@ def preparation(model: LanguageModel, config: TrainingConfig, *, to_write: int) 
         continue_text(model, prefixes, 8 + tokens, torch.ones(batch), torch.zeros(batch, dtype=torch.long), generator)
         a_token = (time.perf_counter() - started) / tokens
         writing = min(WRITING_SHARE * most, a_token * config.length * -(-to_write // batch))
-    if config.uses_bigrams and ready_bigrams(model) is None:
-        bigrams = min(BIGRAMS_SHARE * most, reading_seconds(model))
+    if config.uses_bigrams and engine.bigrams is None:
+        bigrams = min(BIGRAMS_SHARE * most, reading_seconds(model, engine.runtime))
     return Preparation(writing, bigrams)
 
 
 def preview(
-    model: LanguageModel,
+    engine: Engine,
     config: TrainingConfig,
     *,
     sequences: int,
@@ -92,19 +93,20 @@ def preview(
     Raises:
         TrainingError: the model cannot be trained for. Cancelled: looked at between the things that are timed.
     """
+    model = engine.model
     cancel = cancel or CancelToken()
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, model.vocabulary_size, (config.length,), generator=generator)
     probe = Corpus([ids], [HeldOut(ids, 1, "prose")], "probe")
     one = replace(config, batch=1, minutes=0.0, bigrams=False)  # which take a moment to read, and no time in a step
-    trainer = Trainer(model, probe, one, TrainingOptions(out=Path("unused.safetensors"), memory=memory))
+    trainer = Trainer(engine, probe, one, TrainingOptions(out=Path("unused.safetensors"), memory=memory))
     with frozen(model):
         trainer.gradient_step()  # warms up
         cancel.raise_if_cancelled()
         trainer.store.forget()
         trainer.settle_steps()
         cancel.raise_if_cancelled()
-        before = preparation(model, config, to_write=to_write)
+        before = preparation(engine, config, to_write=to_write)
     measured = trainer.pace.times(config.batch, sequences // config.batch)
     left = config.minutes * 60 - before.seconds
     steps = measured.steps_in(left, config) if config.minutes else config.steps
@@ -112,16 +114,17 @@ def preview(
 
 
 def measure_file(
-    model: LanguageModel, lookahead: LookaheadEmbeddings, corpus: Corpus, config: TrainingConfig, *, walk: bool = False
+    engine: Engine, lookahead: LookaheadEmbeddings, corpus: Corpus, config: TrainingConfig, *, walk: bool = False
 ) -> Acceptance:
     """Held-out acceptance of a file, at the places the trainer measures, or (`walk`) at those that decoding meets.
 
     Raises:
         LookaheadError: the file is for another model.
     """
+    model = engine.model
     check_file(model, lookahead)
     held = corpus.held_out
-    bigrams = bigrams_for(model) if config.bigrams and lookahead.sampler is None else None
+    bigrams = engine.read_bigrams() if config.bigrams and lookahead.sampler is None else None
     parts, settings = parts_of(model, lookahead, bigrams), chain_settings(config, lookahead.count)
     store = PrefixStore(model, [h.ids for h in held], 0)
     with frozen(model):

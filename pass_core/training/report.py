@@ -9,11 +9,10 @@ from pathlib import Path
 
 import torch
 
+from pass_core.engine import Engine
 from pass_core.files import write_atomically
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
-from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
-from pass_core.runtime.bigram_reader import bigrams_for
 from pass_core.training.acceptance import HeldOut, even_places, try_chains
 from pass_core.training.config import TrainingConfig
 from pass_core.training.floor import Floor, ideal_matches
@@ -105,7 +104,7 @@ class DraftReport:
 
 
 def draft_report(
-    model: LanguageModel,
+    engine: Engine,
     lookahead: LookaheadEmbeddings,
     held: Sequence[HeldOut],
     config: TrainingConfig,
@@ -120,9 +119,10 @@ def draft_report(
     Raises:
         LookaheadError: the file is for another model. Cancelled.
     """
+    model = engine.model
     check_file(model, lookahead)
     settings = chain_settings(config, lookahead.count)
-    bigrams = bigrams_for(model, progress, cancel) if config.bigrams and lookahead.sampler is None else None
+    bigrams = engine.read_bigrams(progress, cancel) if config.bigrams and lookahead.sampler is None else None
     parts = parts_of(model, lookahead, bigrams)
     store = PrefixStore(model, [h.ids for h in held], 0)
     reporter = ProgressReporter("Measuring drafts", len(held), "texts", progress, cancel)

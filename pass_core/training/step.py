@@ -16,7 +16,6 @@ from pass_core.training.acceptance import coupled_ranking
 from pass_core.training.chains import Chains, place_chains
 from pass_core.training.config import TrainingConfig
 from pass_core.training.forward import lookahead_forward
-from pass_core.training.head import part_scores
 from pass_core.training.objective import (
     LISTED,
     Match,
@@ -181,11 +180,11 @@ def batch_loss(
     before = batch.prefix.ids.gather(1, at)
     fitted = parts.fitted(model, hidden.flatten(0, 1), before.flatten(), chains.depth.flatten())
     drafted = hidden if fitted is None else fitted.view_as(hidden)
-    logits = part_scores(model, drafted, vocabulary.ids)
+    logits = _part_logits(model, drafted, vocabulary.ids)
     diverged = (divergence(logits, listed, vocabulary) * weight).sum(1)
     loss, plain, coherent = diverged, diverged, torch.zeros_like(diverged)
     if parts.sampler is not None:
-        plain = (divergence(part_scores(model, hidden, vocabulary.ids), listed, vocabulary) * weight).sum(1)
+        plain = (divergence(_part_logits(model, hidden, vocabulary.ids), listed, vocabulary) * weight).sum(1)
         coherent = diverged
         loss = config.plain_weight * plain + coherent
     matched = match(logits, targets, vocabulary, chains.depth, config.temperature, config.top_k)
@@ -197,3 +196,8 @@ def batch_loss(
     total = ((1 - acceptance) * loss - acceptance * gained).sum()
     shown = torch.stack((total, plain.sum(), coherent.sum(), chain[0].sum())).detach()
     return BatchLoss(total, shown, matched, targets)
+
+
+def _part_logits(model: LanguageModel, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Logits [batch, rows, size] of final hidden states [batch, rows, hidden], over `ids` [batch, size]."""
+    return torch.stack([model.logits(states, part) for states, part in zip(hidden, ids, strict=True)])

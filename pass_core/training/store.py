@@ -13,7 +13,6 @@ import torch
 
 from pass_core.models.language_model import LanguageModel
 from pass_core.training.forward import Prefix, prefix_forward
-from pass_core.training.head import scores
 from pass_core.training.objective import TEACHER_TOP, Targets
 
 
@@ -96,7 +95,7 @@ def teacher(model: LanguageModel, hidden: torch.Tensor) -> Targets:
     ids: list[torch.Tensor] = []
     log_probs: list[torch.Tensor] = []
     for chunk in hidden.split(64):
-        logits = scores(model, chunk)
+        logits = model.logits(chunk)
         best = logits.topk(min(TEACHER_TOP, logits.shape[-1]), -1)
         ids.append(best.indices)
         log_probs.append(best.values - logits.logsumexp(-1, keepdim=True))

@@ -5,7 +5,7 @@ How a consumer uses it::
     corpus = ...                                  # pass_core.training.corpus
     config = TrainingConfig(kind=TrainingKind.ADAPTER, with_sampler=True, steps=600)
     options = TrainingOptions(out=Path("mine.safetensors"))
-    finished = train(model, corpus, config, options, on_event=show, cancel=token, pause=pause)
+    finished = train(engine, corpus, config, options, on_event=show, cancel=token, pause=pause)
 
 `on_event` receives the frozen dataclasses of `pass_core.training.events` in the training thread: `Started` (with the
 estimate), `Evaluated` at step 0 (the starting point), then `StepDone`, `Evaluated` and `CheckpointSaved`, at last
@@ -28,10 +28,9 @@ from typing import Any
 
 import torch
 
+from pass_core.engine import Engine
 from pass_core.lookahead.embeddings import LookaheadEmbeddings, TrainingSummary
-from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken
-from pass_core.runtime.bigram_reader import bigrams_for
 from pass_core.training.acceptance import Acceptance, ChainSettings, measure
 from pass_core.training.budget import Budget, StepPlan, fewer_places, rarer_evaluations
 from pass_core.training.chains import join
@@ -70,7 +69,7 @@ CLIP = 1.0
 
 
 def train(
-    model: LanguageModel,
+    engine: Engine,
     corpus: Corpus,
     config: TrainingConfig,
     options: TrainingOptions,
@@ -89,7 +88,7 @@ def train(
         TrainingError: the model cannot be trained for, the corpus is too small, or the checkpoint belongs to
             another run.
     """
-    trainer = Trainer(model, corpus, config, options, budget)
+    trainer = Trainer(engine, corpus, config, options, budget)
     return trainer.run(on_event, cancel or CancelToken(), pause or PauseSwitch())
 
 
@@ -109,12 +108,13 @@ class Trainer:
 
     def __init__(
         self,
-        model: LanguageModel,
+        engine: Engine,
         corpus: Corpus,
         config: TrainingConfig,
         options: TrainingOptions,
         budget: Budget | None = None,
     ) -> None:
+        model = engine.model
         refuse_untrainable(model)
         corpus.check(config)
         self.model, self.corpus, self.config, self.options = model, corpus, config, options
@@ -127,7 +127,7 @@ class Trainer:
         self._recent: deque[float] = deque(maxlen=20)
         self.parts = new_parts(model, config, options.init)
         if config.uses_bigrams:
-            self.parts.bigrams = bigrams_for(model).to(model.device)
+            self.parts.bigrams = engine.read_bigrams().to(model.device)
         self.mean = RunningMean(self.parts, config.ema)
         count = Walkers.count_for(config.decode_share, config.rows, config.lookahead, config.survival)
         self.walkers = Walkers([len(s) for s in self.sequences], count, config.seed)

@@ -16,7 +16,6 @@ from transformers.masking_utils import sdpa_mask
 from pass_core.models.cache_argument import cache_argument
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken
-from pass_core.training.head import scores
 
 
 class _RoomLayer(DynamicLayer):
@@ -62,7 +61,7 @@ def _next_logits(model: LanguageModel, rows: torch.Tensor, end: int, cache: Cach
         **{cache_argument(model.base.forward): cache},
         use_cache=True,
     )
-    return scores(model, out.last_hidden_state[:, -1])
+    return model.logits(out.last_hidden_state[:, -1])
 
 
 _GROUPED = "pass_grouped"

@@ -28,7 +28,7 @@ from pass_core.models.device import choose_device, choose_dtype
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Runtime
 from pass_core.runtime.cuda_graphs.runtime import StaticRuntime
-from pass_core.runtime.factory import runtime_for
+from pass_core.runtime.factory import make_runtime
 from pass_core.runtime.rows import Rows, RowsBuilder, chain_rows
 from pass_core.runtime.torch_runtime import TorchRuntime
 
@@ -122,9 +122,7 @@ def main() -> None:
     rows = [int(n) for n in options.rows.split(",")]
     device, dtype = choose_device(options.device), choose_dtype(options.dtype, options.device)
     model = random_model(shape, device, dtype, context=max(2048, options.context + max(rows) + 1))
-    if options.eager:
-        model.runtime = TorchRuntime(model)
-    runtime = runtime_for(model)
+    runtime = TorchRuntime(model) if options.eager else make_runtime(model)
     seconds = measure(
         runtime, {n: tree(n, shape["vocabulary"]) for n in rows}, options.context, options.rounds, shape["vocabulary"]
     )

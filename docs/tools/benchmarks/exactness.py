@@ -26,13 +26,11 @@ import torch
 import transformers
 
 from pass_core.decoding.events import TokenEvent
-from pass_core.decoding.loop import decode, prepare_drafts
+from pass_core.engine import Engine
 from pass_core.evaluation.prompts import BUILT_IN, built_in, prompt_ids
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
-from pass_core.models.language_model import LanguageModel
 from pass_core.models.loading import load_model
 from pass_core.models.shipped import default_lookahead, untrained_lookahead
-from pass_core.runtime.factory import runtime_for
 from pass_core.settings import (
     DecodingSettings,
     LookaheadPart,
@@ -107,7 +105,7 @@ class Tally:
 
 
 def write(
-    model: LanguageModel,
+    engine: Engine,
     ids: list[int],
     settings: DecodingSettings,
     count: int,
@@ -118,7 +116,7 @@ def write(
     tokens: list[TokenEvent] = []
     accepted = calls = 0
     stop = StopConditions(count, ignore_eos=True)
-    for step in decode(model, ids, settings, lookahead=lookahead, stop=stop, seed=seed):
+    for step in engine.decode(ids, settings, lookahead=lookahead, stop=stop, seed=seed):
         tokens += step.tokens
         accepted += step.accepted
         calls += step.calls
@@ -134,8 +132,9 @@ def difference(plain: list[TokenEvent], other: list[TokenEvent]) -> str:
     return "" if len(plain) == len(other) else f"{len(plain)} tokens became {len(other)}"
 
 
-def greedy_against_transformers(model: LanguageModel, prompts: list[list[int]], count: int) -> Tally:
+def greedy_against_transformers(engine: Engine, prompts: list[list[int]], count: int) -> Tally:
     """Part 1."""
+    model = engine.model
     tally = Tally()
     settings = DecodingSettings(Strategy.AUTOREGRESSIVE, sampling=SamplingSettings(0.0))
     for number, ids in enumerate(prompts):
@@ -150,7 +149,7 @@ def greedy_against_transformers(model: LanguageModel, prompts: list[list[int]], 
                 # The end token is ignored, so that all texts have full length.
                 eos_token_id=None,
             )[0, len(ids) :].tolist()
-        tokens, _, _ = write(model, ids, settings, count, 0)
+        tokens, _, _ = write(engine, ids, settings, count, 0)
         ours = [t.id for t in tokens]
         tally.texts += 1
         tally.tokens += len(ours)
@@ -161,12 +160,11 @@ def greedy_against_transformers(model: LanguageModel, prompts: list[list[int]], 
     return tally
 
 
-def pass_against_plain(
-    model: LanguageModel, prompts: list[list[int]], count: int, variants: int | None
-) -> dict[str, Tally]:
+def pass_against_plain(engine: Engine, prompts: list[list[int]], count: int, variants: int | None) -> dict[str, Tally]:
     """Part 2."""
+    model = engine.model
     trained, untrained = default_lookahead(model), untrained_lookahead(model)
-    prepare_drafts(model, untrained)
+    engine.prepare(untrained)
     tallies = {v.name: Tally() for v in (*VARIANTS, *GREEDY_ONLY)}
     turns: dict[float, Iterator[Variant]] = {
         t: itertools.cycle(VARIANTS if t else (*VARIANTS, *GREEDY_ONLY)) for t in TEMPERATURES
@@ -176,11 +174,11 @@ def pass_against_plain(
     for done, (number, temperature, seed) in enumerate(jobs):
         ids, sampling = prompts[number], SamplingSettings(temperature, TOP_K)
         if temperature > 0 or seed == SEEDS[0]:  # the greedy text is the same for every seed
-            plain, _, _ = write(model, ids, DecodingSettings(Strategy.AUTOREGRESSIVE, sampling=sampling), count, seed)
+            plain, _, _ = write(engine, ids, DecodingSettings(Strategy.AUTOREGRESSIVE, sampling=sampling), count, seed)
         available = len(VARIANTS) + (0 if temperature else len(GREEDY_ONLY))
         for variant in itertools.islice(turns[temperature], variants or available):
             lookahead = trained if variant.trained else untrained
-            tokens, accepted, calls = write(model, ids, variant.settings(sampling), count, seed, lookahead)
+            tokens, accepted, calls = write(engine, ids, variant.settings(sampling), count, seed, lookahead)
             tally = tallies[variant.name]
             tally.texts += 1
             tally.tokens += len(tokens)
@@ -208,22 +206,23 @@ def main() -> int:
     variants = None if options.variants == "all" else int(options.variants)
 
     model = load_model(options.model, device="cpu", dtype=options.dtype)
+    engine = Engine(model)
     sets = [built_in(name) for name in BUILT_IN]
     mixed = [prompt for group in zip(*sets) for prompt in group][: options.prompts]
     prompts = [prompt_ids(p, model) for p in mixed]
     print(f"command: python docs/tools/benchmarks/exactness.py {' '.join(sys.argv[1:])}".rstrip())
-    print(f"model: {model.name}, {options.dtype}, {runtime_for(model).description}")
+    print(f"model: {model.name}, {options.dtype}, {engine.runtime.description}")
     print(f"python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}")
     print(f"{len(prompts)} prompts of prose, code and chat in turns, top-k {TOP_K}\n")
 
     started = time.monotonic()
     bad: list[str] = []
     if options.dtype == "float32":
-        tally = greedy_against_transformers(model, prompts, options.tokens)
+        tally = greedy_against_transformers(engine, prompts, options.tokens)
         print("1. greedy: autoregressive against transformers generate")
         print(tally.line("autoregressive"))
         bad += tally.differences
-    tallies = pass_against_plain(model, prompts, options.pass_tokens, variants)
+    tallies = pass_against_plain(engine, prompts, options.pass_tokens, variants)
     print(f"\n2. same seed, same text as autoregressive: temperatures {TEMPERATURES}, seeds {SEEDS}")
     for name, tally in tallies.items():
         print(tally.line(name))

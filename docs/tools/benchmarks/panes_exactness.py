@@ -28,6 +28,7 @@ from app.prompts import ready_prompts
 from app.state.context import AppContext
 from app.state.preferences import Preferences
 from app.theme.apply import ThemeManager
+from pass_core.engine import Engine
 from pass_core.models.loading import load_model
 from pass_core.models.shipped import default_lookahead
 from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy
@@ -73,7 +74,7 @@ def main() -> None:
     app = QApplication(sys.argv[:1])
     context = AppContext(Preferences(None), ThemeManager(app))
     model = load_model(a.model, device="cpu", dtype="float32")
-    context.set_model(model)
+    context.set_engine(Engine(model))
     lookahead = default_lookahead(model)
     runner = ComparisonRunner(context)
     loop = QEventLoop()

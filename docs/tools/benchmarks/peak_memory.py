@@ -24,20 +24,21 @@ def child(strategy: str, tokens: int, dtype: str) -> None:
     import psutil
     import torch
 
-    from pass_core.decoding.loop import decode, prepare
+    from pass_core.engine import Engine
     from pass_core.models.loading import load_model
     from pass_core.models.shipped import default_lookahead
     from pass_core.settings import DecodingSettings, StopConditions, Strategy
 
     model = load_model(dtype=dtype)  # pyright: ignore[reportArgumentType]
-    prepare(model)
+    engine = Engine(model)
+    engine.prepare()
     settings = DecodingSettings(strategy=Strategy(strategy), k=6)
     lookahead = None if settings.strategy is Strategy.AUTOREGRESSIVE else default_lookahead(model)
     reset = Path("/proc/self/clear_refs")
     if reset.exists():
         reset.write_text("5")  # the peak of the resident set starts afresh
     for prompt in PROMPTS:
-        for _ in decode(model, prompt, settings, lookahead=lookahead, stop=StopConditions(tokens, ignore_eos=True)):
+        for _ in engine.decode(prompt, settings, lookahead=lookahead, stop=StopConditions(tokens, ignore_eos=True)):
             pass
     figures = {"resident_now": psutil.Process().memory_info().rss, "peak": _peak()}
     if model.device.type == "cuda":

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import torch
 
-from pass_core.decoding.loop import decode
 from pass_core.decoding.summary import SummaryBuilder
+from pass_core.engine import Engine
 from pass_core.evaluation.baselines.transformers_generate import as_transformers_made_it, generation_config
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models.language_model import LanguageModel
@@ -173,15 +173,14 @@ def decoding_settings(contestant: Contestant, sampling: SamplingSettings) -> Dec
 class OurRunner:
     """Our engine; every figure comes from its step events."""
 
-    def __init__(self, model: LanguageModel, lookaheads: Mapping[str, LookaheadEmbeddings]) -> None:
-        self._model, self._lookaheads = model, lookaheads
+    def __init__(self, engine: Engine, lookaheads: Mapping[str, LookaheadEmbeddings]) -> None:
+        self._engine, self._lookaheads = engine, lookaheads
 
     def __call__(self, contestant: Contestant, job: Job, cancelled: Callable[[], bool]) -> Measurement:
         builder = SummaryBuilder()
         ids: list[int] = []
         was_cancelled = False
-        for step in decode(
-            self._model,
+        for step in self._engine.decode(
             job.ids,
             decoding_settings(contestant, job.sampling),
             lookahead=self._lookaheads.get(contestant.embeddings),

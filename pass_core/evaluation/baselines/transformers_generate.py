@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from pass_core.decoding.emission import Emission
 from pass_core.decoding.events import DraftSource, DraftStatus, PrefillInfo, Provenance, StepEvent, StopReason
 from pass_core.decoding.state import StepOutcome
+from pass_core.decoding.step_recorder import StepCost, StepRecorder
 from pass_core.decoding.tree import ROOT, Draft, DraftTree, Emitted
+from pass_core.models.detokenizer import TokenBytes
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.packed import plain_linears
 from pass_core.sampling.distribution import Distribution
@@ -107,7 +108,7 @@ class _Watcher:
     """Looks on while transformers generates.
 
     Attributes:
-        length: prompt and text so far.
+        recorder: makes the events.
         cached: how many of them the next call finds in the cache.
     """
 
@@ -122,12 +123,11 @@ class _Watcher:
     ) -> None:
         self.model, self.ids, self.settings, self.stop = model, list(ids), settings, stop
         self.cancelled, self.emit = cancelled, emit
-        self.limit = model.capabilities.context_length
-        self.end = min(self.limit, len(ids) + stop.max_new_tokens)
-        self.emission = Emission(model, stop)
-        self.length, self.cached = len(ids), 0
-        self.index = 0
-        self.prefill: PrefillInfo | None = PrefillInfo(len(ids), 0.0, 0)
+        limit = model.capabilities.context_length
+        self.recorder = StepRecorder(TokenBytes(model.tokenizer), model.eos_token_ids, stop, len(ids), limit)
+        self.limit = limit
+        self.cached = 0
+        self.begun = False
         self.ended = False
         self._begun = self._called = 0.0
         self._watched = 0.0  # seconds of the present step that were ours
@@ -135,6 +135,10 @@ class _Watcher:
         self._rows: list[int] = []
         self._drafted: list[int] = []
         self._logits = torch.empty(0)
+
+    @property
+    def length(self) -> int:
+        return self.recorder.length
 
     def generate(self, seed: int) -> None:
         """Run it to its end; every step is emitted."""
@@ -156,7 +160,7 @@ class _Watcher:
         model, device = self.model, self.model.device
         config = generation_config(
             self.settings.sampling,
-            new_tokens=self.end - self.length,
+            new_tokens=self.recorder.remaining,
             eos=[] if self.stop.ignore_eos else sorted(model.eos_token_ids),
             lookup=self.settings.k,
         )
@@ -185,32 +189,12 @@ class _Watcher:
         now = self._now()
         new: list[int] = input_ids[0, self.length :].tolist()
         outcome = self._outcome(new)
-        kept, reason, overlap = self.emission.cut(outcome.emitted)
-        position = self.length
-        self.length += kept
-        if reason is None and self.length >= self.end:
-            reached = self.emission.count + kept >= self.stop.max_new_tokens
-            reason = StopReason.MAX_NEW_TOKENS if reached else StopReason.CONTEXT_FULL
-        tokens, drafts = self.emission.events(outcome, kept, position, 0, self.settings, last=reason is not None)
-        self.emit(
-            StepEvent(
-                index=self.index,
-                tokens=tokens,
-                drafts=drafts,
-                calls=len(self._rows),
-                rows=tuple(self._rows),
-                lookahead_rows=0,
-                seconds=now - self._begun - self._watched,
-                forward_seconds=self._forward,
-                settings=self.settings,
-                context_length=self.length,
-                prefill=self.prefill,
-                stop_reason=reason,
-                stop_overlap=overlap,
-            )
-        )
-        self.ended = reason is not None
-        self.prefill, self.index, self.cached = None, self.index + 1, self.length - 1
+        cost = StepCost(len(self._rows), tuple(self._rows), 0, self._forward)
+        took = now - self._begun - self._watched
+        event = self.recorder.record(outcome, cost, self.settings, None, lambda: took)
+        self.emit(event)
+        self.ended = event.stop_reason is not None
+        self.begun, self.cached = True, self.length - 1
         if not self.ended and self.cancelled():
             self._stopped(StopReason.CANCELLED)
         self._rows, self._forward, self._watched = [], 0.0, 0.0
@@ -220,7 +204,7 @@ class _Watcher:
     def _call_begins(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """The first call carries the whole prompt. All but its last token become a call of their own, as our strategies
         have it, so that reading the prompt is timed apart (where a model's cache is known to allow that)."""
-        if not self._rows and self.index == 0:
+        if not self._rows and not self.begun:
             kwargs = self._read_prompt(module, kwargs)
         self._called = self._now()
         return args, kwargs
@@ -240,7 +224,7 @@ class _Watcher:
             first["logits_to_keep"] = 1
         module.forward(**first)
         now = self._now()
-        self.prefill = PrefillInfo(self.length, now - self._begun, 1)  # transformers' preparations with it
+        self.recorder.prefill = PrefillInfo(self.length, now - self._begun, 1)  # transformers' preparations with it
         self._begun, self.cached = now, cached
         return rest
 
@@ -280,7 +264,7 @@ class _Watcher:
     def _stopped(self, reason: StopReason) -> None:
         """A last step that emits nothing but the reason."""
         self.ended = True
-        self.emit(StepEvent.stopped(self.index, self.settings, self.length, reason, self.prefill))
+        self.emit(self.recorder.stopped(self.settings, reason))
 
     def _now(self) -> float:
         if self.model.device.type != "cpu":

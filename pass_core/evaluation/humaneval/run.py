@@ -9,14 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pass_core.decoding.events import StopReason
-from pass_core.decoding.loop import decode
 from pass_core.decoding.summary import SummaryBuilder
+from pass_core.engine import Engine
 from pass_core.evaluation.humaneval.plan import ARMS, STOP_STRINGS, HumanEvalPlan, Problem, load_problems
 from pass_core.evaluation.humaneval.report import Completion, HumanEvalReport, make_report
 from pass_core.evaluation.sandbox.run import Outcome, Verdict, run_program
 from pass_core.evaluation.state import JsonDict, StateFile
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
-from pass_core.models.language_model import LanguageModel
 from pass_core.progress import Cancelled, CancelToken, Progress
 from pass_core.settings import StopConditions
 
@@ -43,7 +42,7 @@ class HumanEval:
     """Generates, then judges.
 
     Args:
-        model: not in use by anything else meanwhile.
+        engine: not in use by anything else meanwhile.
         lookahead: embeddings for PASS.
         plan: what to generate.
         state: file that keeps completions and outcomes; an existing one is continued.
@@ -56,7 +55,7 @@ class HumanEval:
 
     def __init__(
         self,
-        model: LanguageModel,
+        engine: Engine,
         lookahead: LookaheadEmbeddings | None,
         plan: HumanEvalPlan,
         *,
@@ -65,7 +64,9 @@ class HumanEval:
     ) -> None:
         from pass_core.records.runs import describe_lookahead
 
-        self.model, self.lookahead, self.plan, self.run_code = model, lookahead, plan, run_code
+        model = engine.model
+        self.engine, self.model = engine, model
+        self.lookahead, self.plan, self.run_code = lookahead, plan, run_code
         self.problems = load_problems()[: plan.problems]
         self._by_task = {p.task: p for p in self.problems}
         self.completions: dict[tuple[str, str, int], Completion] = {}
@@ -128,8 +129,7 @@ class HumanEval:
     def _complete(self, arm: str, problem: Problem, sample: int, cancel: CancelToken, tokens: int) -> Completion:
         builder = SummaryBuilder()
         text, overlap = "", 0
-        for step in decode(
-            self.model,
+        for step in self.engine.decode(
             problem.head,
             self.plan.settings(arm),
             lookahead=self.lookahead,

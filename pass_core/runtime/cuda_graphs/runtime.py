@@ -17,6 +17,7 @@ import torch
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.placement import is_spread
+from pass_core.progress import CancelToken, Progress, ProgressCallback
 from pass_core.runtime.base import Cache
 from pass_core.runtime.cuda_graphs.buckets import ROW_BUCKETS, row_bucket
 from pass_core.runtime.cuda_graphs.cache import SlotCache, StaticCache
@@ -55,11 +56,8 @@ class StaticRuntime(TorchRuntime):
     logged and every call of this runtime is eager from then on.
 
     Attributes:
-        row_buckets: the numbers of rows that calls are padded to.
         on_capture: told what is being captured, before each capture (about a tenth of a second on a GPU).
     """
-
-    row_buckets = ROW_BUCKETS
 
     def __init__(self, model: LanguageModel, graphs: Graphs) -> None:
         super().__init__(model)
@@ -86,14 +84,25 @@ class StaticRuntime(TorchRuntime):
     def new_cache(self, capacity: int) -> StaticCache:
         return StaticCache(self._pool, len(self._layers), capacity)
 
-    def warm_up(self) -> None:
+    @property
+    def row_buckets(self) -> tuple[int, ...]:
+        return ROW_BUCKETS
+
+    def warm_up(self, on_progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> None:
         """Capture the calls that a short text without look-ahead rows makes, unless they are captured already."""
         most = self.model.capabilities.context_length
         cache = self.new_cache(most)
-        self.forward(cache, chain_rows(np.zeros(1, dtype=np.int64)))
-        for size in self.row_buckets:
-            if size <= most:
-                self.forward(cache, chain_rows(np.zeros(size, dtype=np.int64)))
+        self.on_capture = (
+            None if on_progress is None else lambda what: on_progress(Progress(f"Capturing calls ({what})", 0))
+        )
+        try:
+            for size in (1, *self.row_buckets):
+                if cancel is not None:
+                    cancel.raise_if_cancelled()
+                if size <= most:
+                    self.forward(cache, chain_rows(np.zeros(size, dtype=np.int64)))
+        finally:
+            self.on_capture = None
 
     def _place(self, lookahead: LookaheadEmbeddings) -> LookaheadParts:
         # Files of the same structure share tensors, and with them everything captured.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import ctypes
 import os
 from collections.abc import Sequence
@@ -10,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import AdapterWeights, LookaheadEmbeddings, SamplerWeights
 from pass_core.models.language_model import LanguageModel
+from pass_core.progress import CancelToken, ProgressCallback
 from pass_core.runtime.base import Cache
 from pass_core.runtime.draft_heads import DraftHead, TorchBigramHead, TorchSamplerHead
 from pass_core.runtime.native.arrays import floats, halves, pointer
@@ -198,6 +197,13 @@ class NativeRuntime:
             raise MemoryError("There is not enough memory to pack the model's weights. Close other programs.")
         return handle
 
+    @property
+    def row_buckets(self) -> tuple[int, ...]:
+        return ()
+
+    def warm_up(self, on_progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> None:
+        """Nothing to make ready: weights are packed when the runtime is made."""
+
     def new_cache(self, capacity: int) -> NativeCache:
         return NativeCache(self.lib, self.handle, capacity)
 
@@ -278,17 +284,13 @@ class NativeRuntime:
 
     def sampler_head(self, weights: SamplerWeights) -> DraftHead:
         if weights.w_in.shape[0] % 16 or self.model.hidden_size % 32:
-            return TorchSamplerHead(weights, self._embedding.float(), self._wide_head())
+            return TorchSamplerHead(weights, self._embedding.float(), self.model.logits)
         return NativeSamplerHead(self, weights)
 
     def bigram_head(self, bigrams: Bigrams) -> DraftHead:
         if self.model.hidden_size % 32:
-            return TorchBigramHead(bigrams, self.model.device, self._wide_head())
+            return TorchBigramHead(bigrams, self.model.device, self.model.logits)
         return NativeBigramHead(self, bigrams)
-
-    def _wide_head(self) -> nn.Linear:
-        """The vocabulary head in float32; a copy, for Module.float() would change the model's own."""
-        return copy.deepcopy(self.model.head).float()
 
     def read(self, buffer: torch.Tensor) -> float:
         """Read a float32 buffer (a multiple of 512 bytes) once, as weights are read, and return its sum: to measure the

@@ -16,6 +16,7 @@ from app.state.context import AppContext
 from app.state.loader import Loader
 from app.state.preferences import Preferences
 from app.theme.apply import ThemeManager, ThemeMode
+from pass_core.engine import Engine
 from pass_core.models.language_model import LanguageModel
 from tests import tiny
 
@@ -73,7 +74,7 @@ def context(theme: ThemeManager, qtbot: QtBot, no_timer_left: None) -> Iterator[
 def ready(context: AppContext, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> AppContext:
     """A context with the tiny model."""
     monkeypatch.setattr(tiny_model, "bigrams", None)  # the model outlives the test, what the test read should not
-    context.set_model(tiny_model)
+    context.set_engine(Engine(tiny_model))
     return context
 
 

@@ -11,6 +11,7 @@ from pytestqt.qtbot import QtBot
 from app.benchmark.bench_plots import CallCostPlot, TimePlot, calm_end
 from app.benchmark.page import BenchmarkPage
 from app.state.context import AppContext
+from pass_core.engine import Engine
 from pass_core.evaluation.speed import PlanError
 from tests import tiny
 
@@ -135,7 +136,7 @@ def test_axes_end_calmly(value: float, end: float) -> None:
 
 @pytest.mark.parametrize("agreed", [False, True])
 def test_humaneval_runs_code_only_with_consent(context: AppContext, qtbot: QtBot, agreed: bool) -> None:
-    context.set_model(tiny.tiny_llama(tokenizer=True, context=2048))
+    context.set_engine(Engine(tiny.tiny_llama(tokenizer=True, context=2048)))
     page = BenchmarkPage(context)
     qtbot.addWidget(page)
     panel = page.humaneval

@@ -17,6 +17,7 @@ from app.theme.roles import TokenRole
 from app.widgets.log import LogKeeper
 from app.window import MainWindow
 from pass_core.decoding.events import Provenance
+from pass_core.engine import Engine
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.shipped import default_lookahead
 from tests.core.decoding.engine import OURS
@@ -31,7 +32,7 @@ def window(context: AppContext, loader: Loader, qtbot: QtBot) -> MainWindow:
 
 
 def use_tiny(context: AppContext, model: LanguageModel) -> None:
-    context.set_model(model)
+    context.set_engine(Engine(model))
     context.set_lookahead(default_lookahead(model))
 
 

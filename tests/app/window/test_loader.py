@@ -15,11 +15,12 @@ from pytestqt.qtbot import QtBot
 from app.engine.jobs import JobControl
 from app.state.context import AppContext, ErrorReport
 from app.state.loader import BIGRAMS, Loader, ModelChoice
+from pass_core.engine import Engine
+from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import LookaheadEmbeddings, TrainingSummary
 from pass_core.models.language_model import LanguageModel
+from pass_core.models.storage import cache_folder
 from pass_core.progress import CancelToken, Progress, ProgressCallback
-from pass_core.runtime import bigram_reader
-from tests.core.decoding.engine import random_bigrams
 
 
 def load(loader: Loader, context: AppContext, folder: Path, qtbot: QtBot) -> LanguageModel:
@@ -82,7 +83,8 @@ def test_the_models_bigrams_are_read_with_a_file_that_drafts_with_them(
     stages: list[str] = []
     loader.progress.connect(lambda progress: stages.append(progress.stage))
     model = load(loader, context, tiny_folder, qtbot)
-    assert model.bigrams is not None
+    assert context.engine is not None
+    assert context.engine.bigrams is not None
     assert any("bigrams" in stage for stage in stages)
     assert loader.loading == ""
     stages.clear()
@@ -92,12 +94,13 @@ def test_the_models_bigrams_are_read_with_a_file_that_drafts_with_them(
 
 
 @pytest.fixture
-def unread(loader: Loader, context: AppContext, tiny_folder: Path, qtbot: QtBot) -> LanguageModel:
-    """The tiny model, loaded, its bigrams not read."""
-    model = load(loader, context, tiny_folder, qtbot)
-    shutil.rmtree(bigram_reader.cache_folder())
-    model.bigrams = None
-    return model
+def unread(loader: Loader, context: AppContext, tiny_folder: Path, qtbot: QtBot) -> Engine:
+    """The engine of the tiny model, its bigrams not read."""
+    load(loader, context, tiny_folder, qtbot)
+    shutil.rmtree(cache_folder() / "bigrams")
+    assert context.engine is not None
+    context.set_engine(Engine(context.engine.model, runtime=context.engine.runtime))
+    return context.engine
 
 
 @contextmanager
@@ -105,21 +108,21 @@ def endless_reading() -> Iterator[threading.Event]:
     """Inside, bigrams are read until somebody cancels; the event tells that it has begun."""
     started, tick = threading.Event(), threading.Event()
 
-    def endless(model: object, progress: object, cancel: CancelToken) -> None:
+    def endless(engine: Engine, progress: ProgressCallback, cancel: CancelToken) -> None:
         started.set()
         while not tick.wait(0.01):
             cancel.raise_if_cancelled()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pass_core.decoding.loop.bigrams_for", endless)
+        patch.setattr(Engine, "read_bigrams", endless)
         yield started
 
 
 def test_reading_bigrams_can_be_cancelled_and_taken_up_again(
-    loader: Loader, context: AppContext, unread: LanguageModel, tmp_path: Path, qtbot: QtBot
+    loader: Loader, context: AppContext, unread: Engine, tmp_path: Path, qtbot: QtBot
 ) -> None:
     with endless_reading() as started:
-        loader.load_lookahead(bare(unread, tmp_path))
+        loader.load_lookahead(bare(unread.model, tmp_path))
         qtbot.waitUntil(started.is_set, timeout=30_000)
         assert loader.loading == context.busy_with == BIGRAMS
         with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
@@ -133,10 +136,10 @@ def test_reading_bigrams_can_be_cancelled_and_taken_up_again(
 
 
 def test_a_second_choice_leaves_the_reading_that_is_going_on_to_be_cancelled(
-    loader: Loader, context: AppContext, unread: LanguageModel, tmp_path: Path, qtbot: QtBot
+    loader: Loader, context: AppContext, unread: Engine, tmp_path: Path, qtbot: QtBot
 ) -> None:
     with endless_reading() as started:
-        loader.load_lookahead(bare(unread, tmp_path))
+        loader.load_lookahead(bare(unread.model, tmp_path))
         qtbot.waitUntil(started.is_set, timeout=30_000)
         with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
             loader.load_lookahead("")
@@ -149,28 +152,30 @@ def test_a_second_choice_leaves_the_reading_that_is_going_on_to_be_cancelled(
 def test_bigrams_that_would_take_long_wait_until_they_are_asked_for(
     loader: Loader,
     context: AppContext,
-    unread: LanguageModel,
+    unread: Engine,
     tmp_path: Path,
     qtbot: QtBot,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def slow(model: LanguageModel, progress: ProgressCallback, cancel: CancelToken) -> None:
+    read = Engine.read_bigrams
+
+    def slow(engine: Engine, progress: ProgressCallback, cancel: CancelToken) -> Bigrams:
         progress(Progress("Reading", 1, 100, "tokens", seconds_left=31.0))
         cancel.raise_if_cancelled()
-        model.bigrams = random_bigrams(model, 10)
+        return read(engine)
 
-    monkeypatch.setattr("pass_core.decoding.loop.bigrams_for", slow)
+    monkeypatch.setattr(Engine, "read_bigrams", slow)
     monkeypatch.setattr("app.state.loader.SETTLING_SECONDS", 0.0)
     with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
-        loader.load_lookahead(bare(unread, tmp_path))
+        loader.load_lookahead(bare(unread.model, tmp_path))
     assert unread.bigrams is None
     with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
         loader.read_bigrams()
-    assert unread.bigrams.known == 10
+    assert unread.bigrams is not None
 
 
 def test_a_file_chosen_while_the_model_is_busy_waits_for_no_bigrams(
-    loader: Loader, context: AppContext, unread: LanguageModel, tmp_path: Path, qtbot: QtBot
+    loader: Loader, context: AppContext, unread: Engine, tmp_path: Path, qtbot: QtBot
 ) -> None:
     finish = threading.Event()
 
@@ -180,7 +185,7 @@ def test_a_file_chosen_while_the_model_is_busy_waits_for_no_bigrams(
 
     job = context.jobs.start("something long", long, exclusive=True)
     with qtbot.waitSignal(context.lookahead_changed, timeout=30_000):
-        loader.load_lookahead(bare(unread, tmp_path))
+        loader.load_lookahead(bare(unread.model, tmp_path))
     assert context.lookahead is not None
     assert context.lookahead.count == 3
     with qtbot.waitSignal(context.error_raised, timeout=10_000) as raised:

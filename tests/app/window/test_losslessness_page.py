@@ -9,6 +9,7 @@ from pytestqt.qtbot import QtBot
 
 from app.losslessness.page import LosslessnessPage
 from app.state.context import AppContext
+from pass_core.engine import Engine
 from pass_core.evaluation.losslessness import Check, Proof, VerificationPlan
 from tests import tiny
 
@@ -64,6 +65,6 @@ def test_low_precision_is_explained(context: AppContext, qtbot: QtBot) -> None:
     page = LosslessnessPage(context)
     qtbot.addWidget(page)
     assert not page.bar.run.isEnabled()
-    context.set_model(tiny.tiny_llama(tokenizer=True, dtype=torch.bfloat16))
+    context.set_engine(Engine(tiny.tiny_llama(tokenizer=True, dtype=torch.bfloat16)))
     assert "near ties" in page.precision.text()
     assert page.bar.run.isEnabled()

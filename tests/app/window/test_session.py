@@ -15,7 +15,7 @@ from app.engine.worker import Ended
 from app.state.context import AppContext
 from app.state.setup import GenerationSetup
 from pass_core.decoding.events import StepEvent, StopReason
-from pass_core.decoding.loop import decode
+from pass_core.engine import Engine
 from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy
 from tests.app.window.events import step, token
 
@@ -38,7 +38,7 @@ def test_a_run_delivers_what_decode_yields(ready: AppContext, qtbot: QtBot) -> N
     assert run.done
     assert ready.session.state is EngineState.IDLE
     assert ready.model is not None
-    alone = list(decode(ready.model, "The cat", run.request.settings, stop=run.request.stop, seed=7))
+    alone = list(ready.engine.decode("The cat", run.request.settings, stop=run.request.stop, seed=7))
     assert run.text == "".join(t.text for s in alone for t in s.tokens)
     assert run.summary.new_tokens == 24
 
@@ -89,7 +89,7 @@ def test_stale_events_are_dropped(ready: AppContext, qtbot: QtBot) -> None:
 def test_refusals_are_plain(context: AppContext, tiny_model: object, qtbot: QtBot) -> None:
     with pytest.raises(RunRefused, match="No model is loaded"):
         context.session.start(context.request(setup()))
-    context.set_model(tiny_model)  # type: ignore[arg-type]
+    context.set_engine(Engine(tiny_model))
     with qtbot.waitSignal(context.session.run_finished, timeout=30_000):
         context.session.start(context.request(setup()))
         with pytest.raises(RunRefused, match="running already"):

@@ -22,6 +22,7 @@ from app.widgets.log import LogKeeper
 from app.widgets.page import Page
 from app.window import MainWindow, dropped_kind
 from pass_core.decoding.events import StopReason
+from pass_core.engine import Engine
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.shipped import default_lookahead
 from pass_core.settings import DecodingSettings, LookaheadPart, SamplingSettings, StopConditions
@@ -167,7 +168,7 @@ def whole(context: AppContext, loader: Loader, tiny_model: LanguageModel, qtbot:
     qtbot.addWidget(window, before_close_func=lambda w: setattr(w, "_closing", True))
     window.add_page("compare", "Compare", "ph.columns", ComparePage(context))
     window.show()
-    context.set_model(tiny_model)
+    context.set_engine(Engine(tiny_model))
     context.set_lookahead(default_lookahead(tiny_model))
     window.generate.controls.length.set_value(200)
     window.generate.controls.ignore_eos.setChecked(True)

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from pass_core.decoding.events import StepEvent, StopReason
-from pass_core.decoding.loop import decode
 from pass_core.decoding.summary import Summary, summarize
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import AdapterWeights, LookaheadEmbeddings, SamplerWeights
@@ -19,6 +18,7 @@ from pass_core.runtime.draft_heads import DraftHead
 from pass_core.runtime.rows import Rows, chain_rows
 from pass_core.runtime.torch_runtime import TorchRuntime
 from pass_core.settings import DecodingSettings, LookaheadPart, SamplingSettings, StopConditions, Strategy
+from tests.engines import engine_of
 
 ALL_PARTS = frozenset({LookaheadPart.DEEP, LookaheadPart.ADAPTER, LookaheadPart.SAMPLER})
 """What a look-ahead file can hold besides its embeddings."""
@@ -71,8 +71,7 @@ def run(
 ) -> Result:
     """One generation with fixed settings, to its end."""
     chosen = DecodingSettings(strategy, sampling=SamplingSettings(temperature, top_k), auto=auto, **settings)
-    steps = decode(
-        model,
+    steps = engine_of(model).decode(
         prompt,
         chosen,
         lookahead=lookahead,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from pass_core.runtime.cost import CostModel
 from pass_core.settings import Strategy, Verification
 from tests import tiny
 from tests.core.decoding.engine import OURS, Result, TableRuntime, random_lookahead, run, sharp
+from tests.engines import engine_of, use
 
 VOCABULARY = 32
 LENGTH = 5
@@ -21,12 +22,19 @@ LENGTH = 5
 def counting_model(guess: Callable[[int, int], int]) -> LanguageModel:
     """A model that counts upwards; `guess` (the token right, 0-based step) gives what a look-ahead row predicts."""
     model = tiny.tiny_llama(vocabulary=VOCABULARY)
-    model.runtime = TableRuntime(
+    table = TableRuntime(
         VOCABULARY,
         lambda c: sharp(VOCABULARY, (c[-1] + 1) % VOCABULARY),
         lambda c, step: sharp(VOCABULARY, guess((c[-1] + 2 + step) % VOCABULARY, step) % VOCABULARY),
     )
+    use(model, runtime=table)
     return model
+
+
+def runtime_of(model: LanguageModel) -> TableRuntime:
+    runtime = engine_of(model).runtime
+    assert isinstance(runtime, TableRuntime)
+    return runtime
 
 
 def always(right: int, step: int) -> int:
@@ -110,7 +118,7 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def noisy() -> Iterator[LanguageModel]:
+def noisy() -> LanguageModel:
     """Flat random distributions and drafts that follow them half-heartedly: every outcome occurs."""
     model = tiny.tiny_llama(vocabulary=8)
     rng = np.random.default_rng(0)
@@ -118,9 +126,8 @@ def noisy() -> Iterator[LanguageModel]:
     blurred = [np.log(np.exp(table) @ np.exp(table) / np.exp(table).sum(1) + 1e-3).astype(np.float32)]
     for _ in range(4):
         blurred.append(np.log(np.exp(blurred[-1]) @ np.exp(table) + 1e-3).astype(np.float32))
-    model.runtime = TableRuntime(8, lambda c: table[c[-1]], lambda c, step: blurred[step][c[-1]])
-    yield model
-    model.runtime = None
+    use(model, runtime=TableRuntime(8, lambda c: table[c[-1]], lambda c, step: blurred[step][c[-1]]))
+    return model
 
 
 @pytest.mark.parametrize(("strategy", "rule", "seed"), CASES)
@@ -210,7 +217,7 @@ def test_provenance_names_the_source_of_looked_up_drafts() -> None:
 
 def test_where_drafting_cannot_pay_auto_makes_plain_calls_and_says_so() -> None:
     model = counting_model(never)
-    model.cost = CostModel({1: 1.0, 48: 48.0})
+    use(model, runtime=engine_of(model).runtime, cost=CostModel({1: 1.0, 48: 48.0}))
     got = run(model, [0], Strategy.FUSED, k=4, count=60, auto=True)
     late = got.steps[30:]
     assert sum(s.rows == (1,) for s in late) > len(late) * 0.8
@@ -219,7 +226,7 @@ def test_where_drafting_cannot_pay_auto_makes_plain_calls_and_says_so() -> None:
 
 def test_where_rows_are_free_auto_drafts() -> None:
     model = counting_model(always)
-    model.cost = CostModel({1: 1.0, 48: 1.0})
+    use(model, runtime=engine_of(model).runtime, cost=CostModel({1: 1.0, 48: 1.0}))
     got = run(model, [0], Strategy.FUSED, k=4, count=60, auto=True)
     assert got.summary.tokens_per_call > 3
     assert got.summary.calls == 60 - got.summary.accepted
@@ -229,7 +236,7 @@ def test_no_call_ever_writes_beyond_what_the_cache_was_made_for() -> None:
     for strategy in OURS:
         model = counting_model(only_first(2))
         run(model, [0] * 10, strategy, k=5, count=100, lookahead=random_lookahead(model, 5))
-        (cache,) = model.runtime.caches
+        (cache,) = runtime_of(model).caches
         assert cache.high_water <= cache.capacity  # TokenCache refuses more by itself
         assert cache.length <= 10 + 100
 
@@ -238,7 +245,7 @@ def test_the_cache_holds_exactly_the_text_but_its_last_token() -> None:
     for strategy in OURS:
         model = counting_model(only_first(2))
         got = run(model, [3, 1], strategy, k=4, count=31, lookahead=random_lookahead(model, 5))
-        (cache,) = model.runtime.caches
+        (cache,) = runtime_of(model).caches
         # What a step emits last is the root of the next step, whose keys and values are not computed yet.
         assert cache.tokens == tuple([3, 1, *got.ids][: cache.length])
         assert cache.length == 2 + 31 - 1

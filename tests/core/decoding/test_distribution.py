@@ -23,6 +23,7 @@ from pass_core.sampling.rules import CoupledRule, Decision, Proposal, RejectionR
 from pass_core.settings import DecodingSettings, SamplingSettings, Strategy, Verification
 from tests import tiny
 from tests.core.decoding.engine import MemoRuntime, TokenCache, random_lookahead
+from tests.engines import engine_of, use
 
 RUNS = 20_000
 RUNS_FOR_WRONG = 4_000  # a wrong rule shows with a fifth of them
@@ -62,7 +63,7 @@ class CorrectFromTargetRule(RejectionRule):
 @pytest.fixture(scope="module")
 def model() -> LanguageModel:
     made = tiny.tiny_llama(vocabulary=VOCABULARY, hidden=16, layers=1, heads=2, peak=0.8)
-    made.runtime = MemoRuntime(made)
+    use(made, runtime=MemoRuntime(made))
     return made
 
 
@@ -98,7 +99,8 @@ def first_three(
     """How often each three tokens came first, and how many of them were accepted drafts."""
     seen: Counter[tuple[int, ...]] = Counter()
     accepted = 0
-    runtime: MemoRuntime = model.runtime
+    runtime = engine_of(model).runtime
+    assert isinstance(runtime, MemoRuntime)
     runtime.use_lookahead(lookahead)
     chosen = rule or rule_for(settings.verification)
     for seed in seeds:
@@ -106,7 +108,7 @@ def first_three(
         state = DecodeState(runtime, cache, list(PROMPT), seed, 64, lookahead)
         # The strategies themselves, without the events of the loop, which would take half of the time.
         if settings.strategy is Strategy.FUSED:
-            stepper: Stepper = FusedStepper(model)
+            stepper: Stepper = FusedStepper(None)
         else:
             stepper = TwoCallStepper(lambda token: False, lambda: False)
         while len(state.tokens) < len(PROMPT) + 3:

@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from pass_core.decoding.emission import TOP_CANDIDATES
 from pass_core.decoding.events import DraftStatus, Provenance
+from pass_core.decoding.step_recorder import TOP_CANDIDATES
 from pass_core.decoding.summary import SummaryBuilder, summarize
 from pass_core.models.language_model import LanguageModel
 from pass_core.sampling.noise import Stream, gumbel, uniform

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from pass_core.decoding.loop import decode
 from pass_core.models.language_model import LanguageModel
 from pass_core.settings import (
     DecodingSettings,
@@ -19,6 +18,7 @@ from pass_core.settings import (
 )
 from tests import tiny
 from tests.core.decoding.engine import ALL_PARTS, Result, random_lookahead, run
+from tests.engines import engine_of
 
 PROMPT = [1, 5, 2, 7]
 
@@ -34,7 +34,9 @@ def changing(model: LanguageModel, settings: Sequence[DecodingSettings], count: 
     current = [next(at)]
     steps = []
     lookahead = random_lookahead(model, 4, ALL_PARTS)
-    for step in decode(model, PROMPT, lambda: current[0], lookahead=lookahead, stop=StopConditions(count), seed=9):
+    for step in engine_of(model).decode(
+        PROMPT, lambda: current[0], lookahead=lookahead, stop=StopConditions(count), seed=9
+    ):
         assert step.settings == current[0]
         steps.append(step)
         current[0] = next(at)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pass_core.decoding.loop import prepare_drafts
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models.language_model import LanguageModel
@@ -14,6 +13,7 @@ from pass_core.runtime.cost import CostModel
 from pass_core.settings import LookaheadPart, StopConditions, Strategy, Verification
 from tests import tiny
 from tests.core.decoding.engine import ALL_PARTS, random_bigrams, random_lookahead, run
+from tests.engines import engine_of, use
 
 # Few tokens, so that even drafts from random weights are often accepted.
 VOCABULARY = 12
@@ -85,7 +85,7 @@ def test_coupled_text_is_the_same_for_every_row_budget(model: LanguageModel, bud
 @pytest.mark.parametrize("lookup", [False, True])
 @pytest.mark.parametrize("cost", [FREE, DEAR], ids=["rows are free", "rows are dear"])
 def test_coupled_text_is_the_same_whatever_auto_chooses(model: LanguageModel, cost: CostModel, lookup: bool) -> None:
-    model.cost = cost
+    use(model, cost=cost)
     plain = run(model, PROMPT, seed=5)
     got = run(model, PROMPT, Strategy.FUSED, seed=5, auto=True, prompt_lookup=lookup)
     assert got.ids == plain.ids
@@ -188,13 +188,13 @@ def test_bigrams_score_drafts_where_no_sampler_does() -> None:
     without, with_sampler = two_call_drafts(model, bare), two_call_drafts(model, whole)
     no_sampler = frozenset({LookaheadPart.SAMPLER})
     sampler_off = two_call_drafts(model, whole, no_sampler)
-    model.bigrams = random_bigrams(model, VOCABULARY)
+    use(model, bigrams=random_bigrams(model, VOCABULARY))
     assert two_call_drafts(model, bare) != without
     assert two_call_drafts(model, bare, frozenset({LookaheadPart.BIGRAMS})) == without
     assert two_call_drafts(model, whole) == with_sampler
     assert two_call_drafts(model, whole, no_sampler) != sampler_off
     assert two_call_drafts(model, whole, no_sampler | {LookaheadPart.BIGRAMS}) == sampler_off
-    model.bigrams = Bigrams(torch.zeros(VOCABULARY, model.hidden_size, dtype=torch.bfloat16))
+    use(model, bigrams=Bigrams(torch.zeros(VOCABULARY, model.hidden_size, dtype=torch.bfloat16)))
     for ours, plain in zip(two_call_drafts(model, bare), without, strict=True):
         assert [i for i, _ in ours] == [i for i, _ in plain]
         assert [p for _, p in ours] == pytest.approx([p for _, p in plain], abs=1e-5)
@@ -208,13 +208,14 @@ def test_what_the_text_repeats_scores_drafts_where_a_head_does() -> None:
 
 
 def test_preparing_drafts_reads_bigrams_only_where_they_are_used() -> None:
-    model = tiny.tiny_llama(vocabulary=VOCABULARY)
-    prepare_drafts(model, random_lookahead(model, LENGTH, ALL_PARTS))
-    prepare_drafts(model, random_lookahead(model, LENGTH), disabled=frozenset({LookaheadPart.BIGRAMS}))
-    assert model.bigrams is None
+    engine = engine_of(model := tiny.tiny_llama(vocabulary=VOCABULARY))
+    engine.prepare(random_lookahead(model, LENGTH, ALL_PARTS))
+    engine.prepare(random_lookahead(model, LENGTH), disabled=frozenset({LookaheadPart.BIGRAMS}))
+    assert engine.bigrams is None
     sampler_off = frozenset({LookaheadPart.SAMPLER})
-    prepare_drafts(model, random_lookahead(model, LENGTH, ALL_PARTS), disabled=sampler_off)
-    assert model.bigrams.known == VOCABULARY
+    engine.prepare(random_lookahead(model, LENGTH, ALL_PARTS), disabled=sampler_off)
+    assert engine.bigrams is not None
+    assert engine.bigrams.known == VOCABULARY
 
 
 @pytest.mark.parametrize("part", sorted(ALL_PARTS))

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from pass_core.decoding.events import DraftStatus, StopReason
-from pass_core.decoding.loop import PREFILL_ROWS, PromptError, UnsupportedStrategy, decode
+from pass_core.decoding.loop import PREFILL_ROWS, UnsupportedStrategy
 from pass_core.models.language_model import Capabilities, LanguageModel
+from pass_core.prompt import PromptError
 from pass_core.settings import DecodingSettings, SettingsError, StopConditions, Strategy
 from tests import tiny
 from tests.core.decoding.engine import OURS, TableRuntime, random_lookahead, run, sharp
+from tests.engines import engine_of, use
 
 STRATEGIES = OURS
 SENTENCE = "Hello, wörld: 3 < 5! The end.\nAnd more text after it, on and on and on."
@@ -30,7 +32,7 @@ def scripted(
         return sharp(tiny.BYTE_VOCABULARY, script[index % len(script)])
 
     runtime = TableRuntime(tiny.BYTE_VOCABULARY, lambda c: at(len(c) - 1), lambda c, step: at(len(c) + step))
-    model.runtime = runtime
+    use(model, runtime=runtime)
     return model, runtime
 
 
@@ -92,8 +94,7 @@ def test_the_first_of_several_stop_strings_counts() -> None:
 def test_a_broken_character_behind_a_stop_string_belongs_to_the_overlap() -> None:
     """A token may carry the stop string and the first byte of a character that never comes."""
     model, runtime = scripted()
-    run(model, [65], count=1)  # makes the detokenizer
-    model.detokenizer._cache[ord(",")] = b",\xc3"
+    engine_of(model).token_bytes._cache[ord(",")] = b",\xc3"
     got = run(model, [65], stop=StopConditions(60, stop_strings=(",",)))
     assert got.text == "Hello,\ufffd"
     assert got.steps[-1].stop_overlap == 2
@@ -236,7 +237,7 @@ def test_settings_refuse_what_lies_outside_their_range() -> None:
 
 def test_nothing_runs_before_the_first_step_is_asked_for() -> None:
     model, runtime = scripted()
-    steps = decode(model, [65], DecodingSettings(Strategy.AUTOREGRESSIVE))
+    steps = engine_of(model).decode([65], DecodingSettings(Strategy.AUTOREGRESSIVE))
     assert runtime.positions == []
     next(steps)
     assert runtime.positions == [0]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pass_core.decoding.events import DraftSource, DraftStatus, Provenance, StopReason
-from pass_core.decoding.loop import UnsupportedStrategy, decode
+from pass_core.decoding.loop import UnsupportedStrategy
 from pass_core.evaluation.baselines.contestants import Job, hf_generate
 from pass_core.evaluation.baselines.transformers_generate import as_sampled, as_transformers_made_it, generation_config
 from pass_core.models.language_model import LanguageModel
@@ -18,6 +18,7 @@ from pass_core.sampling.distribution import distributions
 from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy
 from tests import tiny
 from tests.core.decoding.engine import Result, run
+from tests.engines import engine_of
 
 PROMPT = [1, 2, 3, 1, 2, 3, 1, 2]
 LOOKUP = Strategy.PROMPT_LOOKUP
@@ -191,8 +192,8 @@ def test_stop_takes_effect_within_one_call(model: LanguageModel) -> None:
     hook = model.model.register_forward_hook(count_call)
     try:
         wanted = threading.Event()
-        for step in decode(
-            model, PROMPT, DecodingSettings(LOOKUP, 3), stop=StopConditions(200), cancelled=wanted.is_set
+        for step in engine_of(model).decode(
+            PROMPT, DecodingSettings(LOOKUP, 3), stop=StopConditions(200), cancelled=wanted.is_set
         ):
             steps.append(step)
             if not wanted.is_set():
@@ -215,7 +216,7 @@ def test_cancelled_before_it_begins(model: LanguageModel) -> None:
 def test_nothing_is_left_behind(model: LanguageModel) -> None:
     habits = model.model.generation_config
     state = torch.random.get_rng_state()
-    steps = decode(model, PROMPT, DecodingSettings(LOOKUP, 3), stop=StopConditions(200))
+    steps = engine_of(model).decode(PROMPT, DecodingSettings(LOOKUP, 3), stop=StopConditions(200))
     next(steps)
     steps.close()  # type: ignore[attr-defined]
     assert not [t for t in threading.enumerate() if t.name == "transformers"]
@@ -238,4 +239,4 @@ def test_it_cannot_be_taken_up_on_the_way(model: LanguageModel) -> None:
     settings = [DecodingSettings(Strategy.AUTOREGRESSIVE)] * 4 + [DecodingSettings(LOOKUP)]
     asked = iter(settings)
     with pytest.raises(UnsupportedStrategy, match="start anew"):
-        list(decode(model, PROMPT, lambda: next(asked)))
+        list(engine_of(model).decode(PROMPT, lambda: next(asked)))

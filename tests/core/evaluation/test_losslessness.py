@@ -19,6 +19,7 @@ from pass_core.lookahead.embeddings import LookaheadEmbeddings, mean_embedding
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken, Progress
 from pass_core.settings import SamplingSettings
+from tests.engines import engine_of
 from tests.tiny import tiny_llama
 
 PLAN = VerificationPlan(prompts=3, tokens=16, seeds=1, temperatures=(0.8,), draws=40, texts=3)
@@ -39,7 +40,7 @@ def outcome(lab: LosslessnessLab) -> tuple[list[Check], VerificationEnded]:
 
 
 def test_a_right_engine_passes_all_three_proofs(tiny_model: LanguageModel, lookahead: LookaheadEmbeddings) -> None:
-    checks, end = outcome(LosslessnessLab(tiny_model, lookahead, PLAN))
+    checks, end = outcome(LosslessnessLab(engine_of(tiny_model), lookahead, PLAN))
     assert end.passed, end.verdict
     assert {c.proof for c in checks} == set(Proof)
     assert any(c.accepted for c in checks if c.proof is Proof.DISTRIBUTION)
@@ -60,7 +61,9 @@ def like_minded() -> LanguageModel:
 
 def test_a_wrong_rule_is_noticed_where_it_counts(like_minded: LanguageModel) -> None:
     plan = replace(PLAN, proofs=(Proof.DISTRIBUTION,), wrong_rule=True, draws=10, texts=24, tokens=40)
-    checks, end = outcome(LosslessnessLab(like_minded, mean_embedding(like_minded.input_embedding.weight, 3), plan))
+    checks, end = outcome(
+        LosslessnessLab(engine_of(like_minded), mean_embedding(like_minded.input_embedding.weight, 3), plan)
+    )
     assert not end.passed
     assert "Not lossless" in end.verdict
     assert all("wrong" in c.subject for c in checks if not c.passed)
@@ -76,7 +79,9 @@ def test_other_texts_than_transformers_fail(tiny_model: LanguageModel, monkeypat
         return [(ids[0] + 1) % 200, *ids[1:]], marks
 
     monkeypatch.setattr(losslessness, "hf_generate", tampered)
-    checks, end = outcome(LosslessnessLab(tiny_model, None, replace(PLAN, proofs=(Proof.GREEDY,), prompts=1)))
+    checks, end = outcome(
+        LosslessnessLab(engine_of(tiny_model), None, replace(PLAN, proofs=(Proof.GREEDY,), prompts=1))
+    )
     assert not end.passed
     assert checks[0].divergences[0].at == 0
     assert "without such a reason" in checks[0].verdict
@@ -85,7 +90,7 @@ def test_other_texts_than_transformers_fail(tiny_model: LanguageModel, monkeypat
 def test_cancelling_keeps_the_checks_made(tiny_model: LanguageModel) -> None:
     cancel = CancelToken()
     events: list[object] = []
-    for event in LosslessnessLab(tiny_model, None, PLAN).run(cancel):
+    for event in LosslessnessLab(engine_of(tiny_model), None, PLAN).run(cancel):
         events.append(event)
         if isinstance(event, Check):
             cancel.cancel()
@@ -96,16 +101,16 @@ def test_cancelling_keeps_the_checks_made(tiny_model: LanguageModel) -> None:
 
 def test_progress_ends_at_its_total(tiny_model: LanguageModel, lookahead: LookaheadEmbeddings) -> None:
     plan = replace(PLAN, prompts=1, draws=10, texts=1)
-    reports = [e for e in LosslessnessLab(tiny_model, lookahead, plan).run() if isinstance(e, Progress)]
+    reports = [e for e in LosslessnessLab(engine_of(tiny_model), lookahead, plan).run() if isinstance(e, Progress)]
     assert reports[-1].total is not None
     assert reports[-1].done == pytest.approx(reports[-1].total, rel=0.1)
 
 
 def test_exact_probabilities_are_those_of_one_forward_each(tiny_model: LanguageModel) -> None:
     sampling = SamplingSettings(0.8, 4)
-    tree = exact_tree(tiny_model, [65, 66], 2, sampling)
+    tree = exact_tree(engine_of(tiny_model), [65, 66], 2, sampling)
     text = [int(tree[()].ids[0]), int(tree[(int(tree[()].ids[0]),)].ids[1])]
-    along = distributions_along(tiny_model, [65, 66], text, sampling)
+    along = distributions_along(engine_of(tiny_model), [65, 66], text, sampling)
     assert along[0].ids.tolist() == tree[()].ids.tolist()
     assert along[1].log_p == pytest.approx(tree[(text[0],)].log_p, abs=1e-5)
 
@@ -124,8 +129,8 @@ def test_a_tie_is_near_only_within_rounding() -> None:
 def test_low_precision_is_measured_against_a_plain_forward_of_our_own() -> None:
     model = tiny_llama(tokenizer=True, dtype=torch.bfloat16)
     sampling = SamplingSettings(0.8, 4)
-    tree = exact_tree(model, [65, 66], 2, sampling)
+    tree = exact_tree(engine_of(model), [65, 66], 2, sampling)
     first = int(tree[()].ids[0])
-    along = distributions_along(model, [65, 66], [first, 70], sampling)
+    along = distributions_along(engine_of(model), [65, 66], [first, 70], sampling)
     assert along[1].ids.tolist() == tree[(first,)].ids.tolist()
     assert along[1].log_p == pytest.approx(tree[(first,)].log_p, abs=0.05)

@@ -32,6 +32,7 @@ from pass_core.models.language_model import LanguageModel
 from pass_core.models.shipped import untrained_lookahead
 from pass_core.progress import CancelToken
 from pass_core.settings import Strategy
+from tests.engines import engine_of
 from tests.tiny import tiny_llama
 
 PROMPTS = (Prompt("prose", "a", "Once upon a"), Prompt("prose", "b", "The sea was"), Prompt("code", "c", "def f(x):"))
@@ -49,10 +50,10 @@ def sample(contestant: str, prompt: str, ms: float, repeat: int = 0, text: str =
 
 
 def test_every_combination_is_measured_and_ours_write_one_text(tiny_model: LanguageModel) -> None:
-    benchmark = Benchmark(tiny_model, PLAN, {"best": untrained_lookahead(tiny_model)})
+    benchmark = Benchmark(engine_of(tiny_model), PLAN, {"best": untrained_lookahead(tiny_model)})
     samples = run(benchmark)
     assert len({s.key for s in samples}) == len(samples) == len(FIELD) * 3
-    report = make_report(environment_of(tiny_model), PLAN, samples, complete=True)
+    report = make_report(environment_of(engine_of(tiny_model)), PLAN, samples, complete=True)
     assert len(report.results) == len(FIELD) * 3  # prose, code, all
     for result in report.results:
         if result.contestant.source.value == "ours":
@@ -66,7 +67,9 @@ def test_every_combination_is_measured_and_ours_write_one_text(tiny_model: Langu
 
 def test_first_place_rotates(tiny_model: LanguageModel) -> None:
     plan = replace(PLAN, contestants=FIELD[:2])
-    order = [s.contestant for s in run(Benchmark(tiny_model, plan, {"best": untrained_lookahead(tiny_model)}))]
+    order = [
+        s.contestant for s in run(Benchmark(engine_of(tiny_model), plan, {"best": untrained_lookahead(tiny_model)}))
+    ]
     a, b = FIELD[0].label, FIELD[1].label
     assert order == [a, b, b, a, a, b]
 
@@ -80,7 +83,7 @@ def test_cancelled_run_keeps_what_is_done_and_goes_on(tiny_model: LanguageModel,
     lookaheads = {"best": untrained_lookahead(tiny_model)}
     cancel = CancelToken()
     first: list[Sample] = []
-    for event in Benchmark(tiny_model, PLAN, lookaheads, state=state).run(cancel):
+    for event in Benchmark(engine_of(tiny_model), PLAN, lookaheads, state=state).run(cancel):
         if isinstance(event, SampleMeasured):
             first.append(event.sample)
             if len(first) == 4:
@@ -88,19 +91,19 @@ def test_cancelled_run_keeps_what_is_done_and_goes_on(tiny_model: LanguageModel,
     assert event == BenchmarkEnded(False, "cancelled")
     with state.open("ab") as file:
         file.write(b'{"contestant": "cut sho')
-    again = Benchmark(tiny_model, PLAN, lookaheads, state=state)
+    again = Benchmark(engine_of(tiny_model), PLAN, lookaheads, state=state)
     samples = run(again)
     assert samples[:4] == first
     assert len({s.key for s in samples}) == len(samples) == len(FIELD) * 3
     with pytest.raises(StateMismatch, match="new_tokens"):
-        Benchmark(tiny_model, replace(PLAN, new_tokens=13), lookaheads, state=state)
+        Benchmark(engine_of(tiny_model), replace(PLAN, new_tokens=13), lookaheads, state=state)
 
 
 def test_another_file_is_not_overwritten(tiny_model: LanguageModel, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("mine\n")
     with pytest.raises(StateMismatch, match="not a state file"):
-        Benchmark(tiny_model, PLAN, {"best": untrained_lookahead(tiny_model)}, state=path)
+        Benchmark(engine_of(tiny_model), PLAN, {"best": untrained_lookahead(tiny_model)}, state=path)
     assert path.read_text() == "mine\n"
 
 
@@ -165,8 +168,8 @@ def test_repeats_of_a_prompt_are_one_observation() -> None:
 
 
 def test_files_have_what_they_promise(tiny_model: LanguageModel) -> None:
-    samples = run(Benchmark(tiny_model, PLAN, {"best": untrained_lookahead(tiny_model)}))
-    report = make_report(environment_of(tiny_model, command="bench"), PLAN, samples)
+    samples = run(Benchmark(engine_of(tiny_model), PLAN, {"best": untrained_lookahead(tiny_model)}))
+    report = make_report(environment_of(engine_of(tiny_model), command="bench"), PLAN, samples)
     raw = json.loads(to_json(report))
     assert raw["environment"]["model"] == "tiny-llama"
     needed = {"strategy", "k", "source", "prompt_set", "temperature", "ms_per_token", "tokens_per_call"}
@@ -183,9 +186,9 @@ def test_files_have_what_they_promise(tiny_model: LanguageModel) -> None:
 
 def test_impossible_plans_are_refused(tiny_model: LanguageModel) -> None:
     with pytest.raises(PlanError, match="room for"):
-        Benchmark(tiny_model, replace(PLAN, new_tokens=250), {"best": untrained_lookahead(tiny_model)})
+        Benchmark(engine_of(tiny_model), replace(PLAN, new_tokens=250), {"best": untrained_lookahead(tiny_model)})
     with pytest.raises(PlanError, match="look-ahead"):
-        Benchmark(tiny_model, PLAN, {})
+        Benchmark(engine_of(tiny_model), PLAN, {})
     with pytest.raises(PlanError, match="twice"):
         replace(PLAN, contestants=(FIELD[0], FIELD[0]))
 

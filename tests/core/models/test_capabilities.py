@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from pass_core.decoding.loop import UnsupportedStrategy, decode
+from pass_core.decoding.loop import UnsupportedStrategy
+from pass_core.engine import Engine
 from pass_core.models.capabilities import FAMILIES, examine
 from pass_core.models.errors import ModelUnsupported
 from pass_core.models.language_model import LanguageModel, fingerprint
@@ -45,7 +46,7 @@ def family_model(kind: str) -> LanguageModel:
 
 def text_of(model: LanguageModel, strategy: Strategy) -> list[int]:
     settings = DecodingSettings(strategy=strategy, k=3, sampling=SamplingSettings(0.0, 0))
-    steps = decode(model, list(range(5, 25)), settings, stop=StopConditions(24))
+    steps = Engine(model).decode(list(range(5, 25)), settings, stop=StopConditions(24))
     return [t.id for s in steps for t in s.tokens]
 
 

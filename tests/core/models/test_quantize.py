@@ -14,7 +14,7 @@ from pass_core.models.errors import DeviceUnavailable, ModelTooLarge, PackageMis
 from pass_core.models.loading import load_model
 from pass_core.models.quantize import quantization_config
 from pass_core.models.stored import stored_fingerprint
-from pass_core.runtime.factory import runtime_for
+from pass_core.runtime.factory import make_runtime
 from pass_core.runtime.native.runtime import why_not
 from pass_core.settings import Strategy
 from tests import tiny
@@ -62,7 +62,7 @@ def test_transformers_is_asked_for_it(tmp_path: Path, monkeypatch: pytest.Monkey
     assert model.quantization == "int8"
     assert model.fingerprint == original.fingerprint
     assert "int8" in why_not(model)
-    assert runtime_for(model).description == "transformers modules, bfloat16, int8 weights"
+    assert make_runtime(model).description == "transformers modules, bfloat16, int8 weights"
 
 
 def test_quantised_weights_need_less_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

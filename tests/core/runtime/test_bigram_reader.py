@@ -7,19 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from pass_core.engine import Engine
 from pass_core.lookahead.bigrams import COMMON, WEIGHT
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import Cancelled, CancelToken, Progress
 from pass_core.runtime import bigram_reader
-from pass_core.runtime.bigram_reader import bigrams_for, ready_bigrams
 from pass_core.runtime.torch_runtime import TorchRuntime
 from tests import tiny
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(bigram_reader, "cache_folder", lambda: tmp_path)
-    return tmp_path
 
 
 def after_alone(model: LanguageModel, start: int | None, token: int) -> torch.Tensor:
@@ -37,7 +31,7 @@ def test_a_vector_comes_from_the_models_state_after_the_token_alone(family: str,
         start = model.tokenizer.bos_token_id
         start = model.tokenizer.eos_token_id if start is None else start
         assert start is not None
-    bigrams = bigrams_for(model)
+    bigrams = Engine(model).read_bigrams()
     assert bigrams.known == model.vocabulary_size
     common = torch.stack([after_alone(model, start, t) for t in range(bigrams.known)]).mean(0)
     for token in (0, 3, bigrams.known - 1):
@@ -45,28 +39,29 @@ def test_a_vector_comes_from_the_models_state_after_the_token_alone(family: str,
         assert torch.allclose(bigrams.shifts[token].float(), expected, atol=0.02 * float(expected.abs().max()) + 0.01)
 
 
-def test_they_are_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny.tiny_llama(tokenizer=True)
-    assert ready_bigrams(model) is None
-    first = bigrams_for(model)
-    assert model.bigrams is first is ready_bigrams(model)
+def test_they_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(tiny.tiny_llama(tokenizer=True), cache=tmp_path)
+    assert engine.bigrams is None
+    first = engine.read_bigrams()
+    assert engine.bigrams is first is engine.read_bigrams()
     monkeypatch.setattr(TorchRuntime, "forward", lambda *_: pytest.fail("read again"))
-    again = tiny.tiny_llama(tokenizer=True)
-    kept = ready_bigrams(again)
+    again = Engine(tiny.tiny_llama(tokenizer=True), cache=tmp_path)
+    kept = again.bigrams
     assert kept is not None
     assert torch.equal(kept.shifts, first.shifts)
-    assert bigrams_for(again) is kept
+    assert again.read_bigrams() is kept
 
 
 def test_only_as_many_tokens_as_the_limit_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.tiny_llama(tokenizer=True)
     monkeypatch.setattr(bigram_reader, "MOST_BYTES", 100 * 2 * model.hidden_size)
-    assert bigrams_for(model).known == 100
+    assert Engine(model).read_bigrams().known == 100
 
 
-def test_it_reports_and_can_be_stopped_between_two_calls(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_reports_and_can_be_stopped_between_two_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bigram_reader, "ROWS", 16)
     model = tiny.tiny_llama(tokenizer=True)
+    engine = Engine(model, cache=tmp_path)
     cancel = CancelToken()
     seen: list[Progress] = []
 
@@ -75,15 +70,15 @@ def test_it_reports_and_can_be_stopped_between_two_calls(folder: Path, monkeypat
         cancel.cancel()
 
     with pytest.raises(Cancelled):
-        bigrams_for(model, progress, cancel)
+        engine.read_bigrams(progress, cancel)
     assert (seen[0].done, seen[0].total, seen[0].unit) == (0, model.vocabulary_size, "tokens")
-    assert ready_bigrams(model) is None
-    assert list(folder.rglob("*.safetensors")) == []
-    assert bigrams_for(model, seen.append).known == model.vocabulary_size
+    assert engine.bigrams is None
+    assert list(tmp_path.rglob("*.safetensors")) == []
+    assert engine.read_bigrams(seen.append).known == model.vocabulary_size
     assert seen[-1].done == seen[-1].total
 
 
 def test_a_model_that_cannot_draft_has_none() -> None:
     model = tiny.tiny_mistral(tokenizer=True, sliding_window=8)
     assert not model.capabilities.supports_pass
-    assert ready_bigrams(model) is None
+    assert Engine(model).bigrams is None

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pass_core.decoding.loop import prepare
+from pass_core.engine import Engine
 from pass_core.runtime import cost
-from pass_core.runtime.cost import CostModel, cost_for, measure
+from pass_core.runtime.cost import CostModel, measure
 from pass_core.runtime.cuda_graphs.graphs import Rerun
 from pass_core.runtime.cuda_graphs.runtime import StaticRuntime
 from pass_core.runtime.torch_runtime import TorchRuntime
@@ -51,21 +51,21 @@ def test_rows_that_are_padded_cost_what_their_bucket_costs() -> None:
 
 def test_preparing_tells_what_is_captured() -> None:
     model = tiny.tiny_llama()
-    model.runtime = StaticRuntime(model, Rerun())
+    runtime = StaticRuntime(model, Rerun())
+    engine = Engine(model, runtime=runtime)
     said: list[str] = []
-    prepare(model, lambda report: said.append(report.stage))
+    engine.prepare(progress=lambda report: said.append(report.stage))
     assert "Capturing calls (1 row, 256 slots)" in said
-    assert model.runtime.on_capture is None
+    assert runtime.on_capture is None
     said.clear()
-    prepare(model, lambda report: said.append(report.stage))
+    engine.prepare(progress=lambda report: said.append(report.stage))
     assert said == []
 
 
 def test_a_measured_table_is_kept_and_a_damaged_one_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cost, "cache_folder", lambda: tmp_path)
-    measured = cost_for(tiny.tiny_llama())
+    measured = Engine(tiny.tiny_llama(), cache=tmp_path).cost
     (path,) = (tmp_path / "cost").iterdir()
     assert path.suffix == ".json"
 
@@ -74,17 +74,16 @@ def test_a_measured_table_is_kept_and_a_damaged_one_measured_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(cost, "measure", refuse)
-        assert cost_for(tiny.tiny_llama()).seconds == pytest.approx(measured.seconds)
+        assert Engine(tiny.tiny_llama(), cache=tmp_path).cost.seconds == pytest.approx(measured.seconds)
     for damaged in ("", "[]", '{"1": "x"}', '{"1": 0.0}'):
         path.write_text(damaged)
-        assert cost_for(tiny.tiny_llama()).seconds
+        assert Engine(tiny.tiny_llama(), cache=tmp_path).cost.seconds
         assert path.read_text() != damaged
 
 
-def test_a_model_keeps_its_table() -> None:
-    model = tiny.tiny_llama()
-    model.cost = CostModel({1: 1.0})
-    assert cost_for(model) is model.cost
+def test_an_engine_keeps_its_table(tmp_path: Path) -> None:
+    engine = Engine(tiny.tiny_llama(), cache=tmp_path)
+    assert engine.cost is engine.cost
 
 
 def test_observed_calls_move_the_table_near_them_and_a_disturbed_one_hardly() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pass_core.decoding.loop import decode
+from pass_core.engine import Engine
 from pass_core.lookahead.embeddings import AdapterWeights, LookaheadEmbeddings, SamplerWeights
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.draft_heads import TorchBigramHead, TorchSamplerHead
@@ -177,12 +177,12 @@ def test_draft_heads_agree_with_those_in_pytorch(kind: str) -> None:
 
 def test_low_precision_speculation_is_lossless_bit_for_bit(model: LanguageModel) -> None:
     """What no other runtime can promise: in bfloat16, PASS prints exactly the text of plain decoding."""
-    model.runtime = NativeRuntime(model, threads=2)
+    engine = Engine(model, runtime=NativeRuntime(model, threads=2))
     lookahead = lookahead_for(model)
     stop = StopConditions(max_new_tokens=60, ignore_eos=True)
 
     def ids(settings: DecodingSettings, seed: int) -> list[int]:
-        steps = decode(model, [1, 2, 3], settings, lookahead=lookahead, stop=stop, seed=seed)
+        steps = engine.decode([1, 2, 3], settings, lookahead=lookahead, stop=stop, seed=seed)
         return [t.id for s in steps for t in s.tokens]
 
     for seed in range(3):

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from pass_core.decoding.loop import decode
+from pass_core.engine import Engine
 from pass_core.models.capabilities import examine
 from pass_core.models.language_model import LanguageModel, fingerprint
-from pass_core.runtime.factory import runtime_for
+from pass_core.runtime.factory import make_runtime
 from pass_core.runtime.plain_runtime import PlainRuntime
 from pass_core.runtime.rows import RowsBuilder
 from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy
@@ -49,12 +49,12 @@ def build(kind: str) -> LanguageModel:
 def test_plain_decoding_equals_generate(kind: str, length: int) -> None:
     model = build(kind)
     assert not model.capabilities.supports_pass
-    assert isinstance(runtime_for(model), PlainRuntime)
+    assert isinstance(make_runtime(model), PlainRuntime)
     ids = torch.randint(0, 64, (1, length), generator=torch.Generator().manual_seed(1))
     options: dict[str, Any] = {"max_new_tokens": 20, "do_sample": False, "attention_mask": torch.ones_like(ids)}
     reference = model.model.generate(ids, **options)[0, length:].tolist()
     settings = DecodingSettings(strategy=Strategy.AUTOREGRESSIVE, sampling=SamplingSettings(0.0, 0))
-    steps = list(decode(model, ids[0].tolist(), settings, stop=StopConditions(20)))
+    steps = list(Engine(model).decode(ids[0].tolist(), settings, stop=StopConditions(20)))
     assert [t.id for s in steps for t in s.tokens] == reference
     assert sum(s.calls for s in steps) == 20
 

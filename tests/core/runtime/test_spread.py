@@ -24,7 +24,7 @@ from pass_core.models.loading import load_model, unload
 from pass_core.models.placement import devices_of, is_spread
 from pass_core.runtime.cuda_graphs.graphs import Captured, Work
 from pass_core.runtime.cuda_graphs.runtime import StaticRuntime, why_not
-from pass_core.runtime.factory import runtime_for
+from pass_core.runtime.factory import make_runtime
 from pass_core.runtime.rows import Rows, RowsBuilder, chain_rows
 from pass_core.runtime.torch_runtime import TorchRuntime
 from pass_core.settings import Strategy
@@ -79,8 +79,8 @@ def test_a_model_on_several_places_writes_the_same_text(family: str, load_spread
     assert model.fingerprint == original.fingerprint
     assert model.capabilities.supports_pass
     assert any(p.device.type == "meta" for p in model.model.parameters())
-    assert type(runtime_for(model)) is TorchRuntime
-    assert "spread over cpu" in runtime_for(model).description
+    assert type(make_runtime(model)) is TorchRuntime
+    assert "spread over cpu" in make_runtime(model).description
     assert "several devices" in why_not(model)
     plain = run(original, PROMPT, seed=2, count=16).ids
     assert run(model, PROMPT, seed=2, count=16).ids == plain

@@ -17,6 +17,7 @@ from pass_core.settings import LookaheadPart, Strategy
 from tests import tiny
 from tests.core.decoding.engine import ALL_PARTS, random_lookahead, run
 from tests.core.runtime.recorded import RecordedGraphs
+from tests.engines import use
 
 LENGTH = 3
 TEXT = np.array([3, 1, 4, 1, 5, 9, 2, 6, 5], dtype=np.int64)
@@ -114,7 +115,8 @@ def test_lookahead_parts_never_touch_token_rows(model: LanguageModel, parts: fro
 def test_coupled_text_is_that_of_plain_decoding(family: str, strategy: Strategy) -> None:
     model = tiny.FAMILIES[family](vocabulary=12)
     plain = run(model, [1, 5, 2, 7], seed=1, count=16).ids
-    runtime = model.runtime = StaticRuntime(model, RecordedGraphs())
+    runtime = StaticRuntime(model, RecordedGraphs())
+    use(model, runtime=runtime)
     assert run(model, [1, 5, 2, 7], seed=1, count=16).ids == plain
     accepted = 0
     for k, parts, budget in ((3, ALL_PARTS, None), (4, frozenset[LookaheadPart](), 20)):
@@ -141,7 +143,8 @@ def test_a_text_moves_to_larger_buffers_and_stays_the_same() -> None:
     prompt = (list(range(12)) * 20)[:245]
     lookahead = random_lookahead(model, 4, ALL_PARTS)
     plain = run(model, prompt, seed=3, count=16).ids
-    runtime = model.runtime = StaticRuntime(model, Rerun())
+    runtime = StaticRuntime(model, Rerun())
+    use(model, runtime=runtime)
     assert run(model, prompt, Strategy.FUSED, seed=3, count=16, k=3, lookahead=lookahead).ids == plain
     assert {storage.slots for _, storage, _ in runtime._captured} == {256, 512}
     before = len(runtime._captured)
@@ -210,7 +213,8 @@ def test_what_cannot_be_captured_or_is_wrong_runs_eagerly(
     model = tiny.tiny_llama(vocabulary=12)
     lookahead = random_lookahead(model, 4)
     plain = run(model, [1, 2, 3]).ids
-    runtime = model.runtime = StaticRuntime(model, graphs)
+    runtime = StaticRuntime(model, graphs)
+    use(model, runtime=runtime)
     assert runtime.description == "graphs, float32, packed linear layers"
     with caplog.at_level(logging.WARNING):
         assert run(model, [1, 2, 3], Strategy.FUSED, k=3, lookahead=lookahead).ids == plain
@@ -266,11 +270,11 @@ def test_a_changing_rotary_embedding_is_not_captured() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_cuda_graphs_on_a_gpu(dtype: torch.dtype) -> None:
-    from pass_core.runtime.factory import runtime_for
+    from pass_core.runtime.factory import make_runtime
 
     model = tiny.tiny_llama(dtype=dtype, context=512)
     model.model.to("cuda")
-    runtime = runtime_for(model)
+    runtime = make_runtime(model)
     assert isinstance(runtime, StaticRuntime)
     runtime.use_lookahead(random_lookahead(model, LENGTH, ALL_PARTS))
     for start in (TEXT.size, 100):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pass_core.decoding.loop import decode
+from pass_core.engine import Engine
 from pass_core.settings import DecodingSettings, LookaheadPart, SamplingSettings, StopConditions, Strategy
 from pass_core.training.acceptance import (
     Acceptance,
@@ -63,9 +63,11 @@ def test_walked_acceptance_is_the_engines(sampler: bool) -> None:
     """Walking along the text that two-call decoding wrote accepts as many drafts per chain as the engine did."""
     model = tiny.tiny_llama(vocabulary=16, peak=2.0)
     parts = shaken(model)
+    bigrams = None
     if not sampler:
         parts.sampler = None
-        parts.bigrams = model.bigrams = random_bigrams(model, 12)
+        bigrams = parts.bigrams = random_bigrams(model, 12)
+    engine = Engine(model, bigrams=bigrams)
     lookahead = parts.to_lookahead(model)
     prefixes = torch.randint(0, 16, (50, 4), generator=torch.Generator().manual_seed(0))
     alone = frozenset({LookaheadPart.REPEATS})  # held-out figures leave out what a text's own repeats add
@@ -77,7 +79,7 @@ def test_walked_acceptance_is_the_engines(sampler: bool) -> None:
     for seed, prefix in enumerate(prefixes.tolist()):
         text = list(prefix)
         stop = StopConditions(60, ignore_eos=True)
-        for event in decode(model, prefix, settings, lookahead=lookahead, stop=stop, seed=seed):
+        for event in engine.decode(prefix, settings, lookahead=lookahead, stop=stop, seed=seed):
             text.extend(token.id for token in event.tokens)
             if event.proposed == 3:
                 chains += 1

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pass_core.engine import Engine
 from pass_core.lookahead.format import load_lookahead
 from pass_core.progress import Cancelled, CancelToken
 from pass_core.training import preview as preview_module
@@ -48,7 +49,7 @@ def timed(
     model = tiny.tiny_llama()
     budget = Budget(config.minutes, clock)
     clock.now += spent
-    trainer = Trainer(model, own_corpus(model), config, options(folder, resume=resume), budget)
+    trainer = Trainer(Engine(model), own_corpus(model), config, options(folder, resume=resume), budget)
     gradient, evaluate = trainer.gradient_step, trainer.evaluate
 
     def slow_gradient() -> dict[str, float]:
@@ -208,12 +209,11 @@ class _Over(Budget):
         return token
 
 
-def test_bigrams_that_take_too_long_are_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bigrams_that_take_too_long_are_done_without() -> None:
     model = tiny.tiny_llama(vocabulary=40)
     config = small_config(kind=TrainingKind.EMBEDDINGS, with_sampler=False, minutes=1)
-    monkeypatch.setattr(preview_module, "ready_bigrams", lambda _: None)
-    assert not preview_module.prepare(model, config, budget=_Over(1, Clock())).uses_bigrams
+    assert not preview_module.prepare(Engine(model), config, budget=_Over(1, Clock())).uses_bigrams
     user = CancelToken()
     user.cancel()
     with pytest.raises(Cancelled):
-        preview_module.prepare(model, config, cancel=user, budget=_Over(1, Clock()))
+        preview_module.prepare(Engine(model), config, cancel=user, budget=_Over(1, Clock()))

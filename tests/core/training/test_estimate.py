@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pass_core.engine import Engine
 from pass_core.models.capabilities import Capabilities
 from pass_core.training.config import TrainingError
 from pass_core.training.estimate import Pace, pace, refuse_untrainable
@@ -38,24 +39,24 @@ def test_pace_counts_prefixes_once_only_when_memory_holds_them() -> None:
 def test_preview_needs_no_text_and_keeps_the_model_as_it_was() -> None:
     model = tiny.tiny_llama()
     before = {n: p.clone() for n, p in model.model.named_parameters()}
-    told = preview(model, small_config(steps=50), sequences=30)
+    told = preview(Engine(model), small_config(steps=50), sequences=30)
     assert told.steps == 50
     assert told.seconds > 0
     assert told.bytes_kept > 0
     assert told.trainable > 4 * model.hidden_size
-    assert preview(model, small_config(minutes=0.05), sequences=30).steps >= 20
+    assert preview(Engine(model), small_config(minutes=0.05), sequences=30).steps >= 20
     assert all(torch.equal(p, before[n]) for n, p in model.model.named_parameters())
 
 
 def test_kept_memory_is_what_was_announced() -> None:
     model = tiny.tiny_llama()
     config = small_config(length=32, batch=3)
-    told = preview(model, config, sequences=6)
+    told = preview(Engine(model), config, sequences=6)
     store = PrefixStore(model, [torch.arange(32)] * 6, 10**9)
     with frozen(model):
         store.batch(range(6))
     assert store.kept_bytes == told.bytes_kept
-    assert preview(model, config, sequences=6, memory=1000).bytes_kept == 1000
+    assert preview(Engine(model), config, sequences=6, memory=1000).bytes_kept == 1000
 
 
 def test_models_that_cannot_draft_are_refused_with_the_reason() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pass_core.engine import Engine
 from pass_core.lookahead.format import load_lookahead
 from pass_core.training.trainer import Trainer, train
 from tests import tiny
@@ -27,12 +28,12 @@ from tests.core.training.runs import options, own_corpus, small_config
 
 out = Path(sys.argv[1])
 model = tiny.tiny_llama()
-trainer = Trainer(model, own_corpus(model), small_config(), options(out))
+trainer = Trainer(Engine(model), own_corpus(model), small_config(), options(out))
 shown = trainer.gradient_step()
 assert trainer.processes.world == 2
 gradient = {n: p.grad for n, p in trainer.parts.named_parameters()}
 torch.save({"gradient": gradient, "shown": shown}, out / f"rank{trainer.processes.rank}.pt")
-train(model, own_corpus(model), small_config(), options(out))
+train(Engine(model), own_corpus(model), small_config(), options(out))
 torch.distributed.barrier()
 torch.distributed.destroy_process_group()
 """
@@ -63,7 +64,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_gradient_is_that_of_one_process(two: Path, tmp_path: Path) -> None:
     model = tiny.tiny_llama()
-    alone = Trainer(model, own_corpus(model), small_config(), options(tmp_path))
+    alone = Trainer(Engine(model), own_corpus(model), small_config(), options(tmp_path))
     shown = alone.gradient_step()
     results = [torch.load(two / f"rank{r}.pt", weights_only=True) for r in (0, 1)]
     for name, p in alone.parts.named_parameters():
@@ -77,7 +78,7 @@ def test_gradient_is_that_of_one_process(two: Path, tmp_path: Path) -> None:
 
 def test_whole_run_gives_the_file_of_one_process(two: Path, tmp_path: Path) -> None:
     model = tiny.tiny_llama()
-    train(model, own_corpus(model), small_config(), options(tmp_path))
+    train(Engine(model), own_corpus(model), small_config(), options(tmp_path))
     one, other = (load_lookahead(f / "made.safetensors").tensors() for f in (tmp_path, two))
     for name in one:
         torch.testing.assert_close(other[name], one[name], rtol=1e-3, atol=1e-5)

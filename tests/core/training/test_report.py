@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pass_core.engine import Engine
 from pass_core.models.language_model import LanguageModel
 from pass_core.training.acceptance import ChainSettings
 from pass_core.training.coupled import among_best, on_drafts
@@ -74,7 +75,7 @@ def test_report_is_consistent_and_written_both_ways(tmp_path: Path) -> None:
     model = tiny.tiny_llama()
     corpus = own_corpus(model)
     lookahead = shaken(model).to_lookahead(model)
-    report = draft_report(model, lookahead, corpus.held_out, small_config(evaluate_contexts=40))
+    report = draft_report(Engine(model), lookahead, corpus.held_out, small_config(evaluate_contexts=40))
     assert report.contexts == 40
     assert len(report.match) == len(report.floor.blind) == 4
     assert report.floor.one_token[0] == 1.0

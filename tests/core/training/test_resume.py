@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pass_core.engine import Engine
 from pass_core.lookahead.format import load_lookahead
 from pass_core.progress import CancelToken
 from pass_core.training.checkpoint import load_checkpoint, save_checkpoint
@@ -39,7 +40,7 @@ def die(event):
         os.kill(os.getpid(), signal.SIGKILL)
 
 model = tiny.tiny_llama()
-train(model, own_corpus(model), small_config(), options(Path(sys.argv[1])), on_event=die)
+train(Engine(model), own_corpus(model), small_config(), options(Path(sys.argv[1])), on_event=die)
 """
 
 
@@ -51,14 +52,14 @@ def test_killed_and_resumed_is_the_unbroken_run(tmp_path: Path) -> None:
     model = tiny.tiny_llama()
     corpus = own_corpus(model)
     whole: list[TrainingEvent] = []
-    train(model, corpus, small_config(), options(tmp_path / "whole"), on_event=whole.append)
+    train(Engine(model), corpus, small_config(), options(tmp_path / "whole"), on_event=whole.append)
     broken = tmp_path / "broken"
     broken.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     died = subprocess.run([sys.executable, "-c", KILLED, str(broken), "5"], env=environment, check=False)
     assert died.returncode == -signal.SIGKILL
     resumed: list[TrainingEvent] = []
-    train(model, corpus, small_config(), options(broken, resume=True), on_event=resumed.append)
+    train(Engine(model), corpus, small_config(), options(broken, resume=True), on_event=resumed.append)
     assert isinstance(resumed[0], Started)
     assert resumed[0].step == 4
     expected = {s: loss for s, loss in losses(whole).items() if s > 4}
@@ -75,7 +76,7 @@ def test_killed_and_resumed_is_the_unbroken_run(tmp_path: Path) -> None:
 def test_a_checkpoint_of_an_older_version_is_refused_with_the_way_on(tmp_path: Path) -> None:
     model = tiny.tiny_llama()
     path = tmp_path / "x.checkpoint"
-    save_checkpoint(path, Trainer(model, own_corpus(model), small_config(), options(tmp_path)).state())
+    save_checkpoint(path, Trainer(Engine(model), own_corpus(model), small_config(), options(tmp_path)).state())
     raw = torch.load(path, weights_only=True)
     torch.save({**raw, "version": 1}, path)
     with pytest.raises(TrainingError, match="--init"):
@@ -85,7 +86,7 @@ def test_a_checkpoint_of_an_older_version_is_refused_with_the_way_on(tmp_path: P
 def test_same_seed_same_file(tmp_path: Path) -> None:
     model = tiny.tiny_llama()
     for name in ("a", "b"):
-        train(model, own_corpus(model), small_config(), options(tmp_path / name))
+        train(Engine(model), own_corpus(model), small_config(), options(tmp_path / name))
     one, other = (load_lookahead(tmp_path / n / "made.safetensors").tensors() for n in ("a", "b"))
     assert all(torch.equal(one[n], other[n]) for n in one)
 
@@ -98,9 +99,9 @@ def test_cancel_keeps_a_checkpoint_that_resumes(tmp_path: Path) -> None:
         if isinstance(event, StepDone) and event.step == 3:
             token.cancel()
 
-    finished = train(model, own_corpus(model), small_config(), options(tmp_path), on_event=stop, cancel=token)
+    finished = train(Engine(model), own_corpus(model), small_config(), options(tmp_path), on_event=stop, cancel=token)
     assert (finished.ending, finished.step) == (Ending.CANCELLED, 3)
-    again = train(model, own_corpus(model), small_config(), options(tmp_path, resume=True))
+    again = train(Engine(model), own_corpus(model), small_config(), options(tmp_path, resume=True))
     assert (again.ending, again.step) == (Ending.COMPLETED, 8)
 
 
@@ -134,7 +135,7 @@ def test_pause_holds_the_run_until_it_goes_on(tmp_path: Path) -> None:
 
 def test_early_stop_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.tiny_llama()
-    trainer = Trainer(model, own_corpus(model), small_config(steps=40, patience=2), options(tmp_path))
+    trainer = Trainer(Engine(model), own_corpus(model), small_config(steps=40, patience=2), options(tmp_path))
     real = trainer.evaluate()
     results = iter([0.1, 0.3, 0.2, 0.2, 0.9])
     monkeypatch.setattr(trainer, "evaluate", lambda: replace(real, accepted_per_iteration=next(results)))
@@ -146,7 +147,7 @@ def test_early_stop_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_events_come_in_order(tmp_path: Path) -> None:
     model = tiny.tiny_llama()
     events: list[TrainingEvent] = []
-    train(model, own_corpus(model), small_config(), options(tmp_path), on_event=events.append)
+    train(Engine(model), own_corpus(model), small_config(), options(tmp_path), on_event=events.append)
     assert isinstance(events[0], Started)
     assert events[0].estimate.bytes_kept > 0
     assert isinstance(events[1], Evaluated)
@@ -163,7 +164,13 @@ def test_memory_bound_changes_nothing_but_memory(tmp_path: Path) -> None:
     results: list[dict[int, float]] = []
     for name, memory in (("much", 10**9), ("none", 0)):
         events: list[TrainingEvent] = []
-        train(model, own_corpus(model), small_config(), options(tmp_path / name, memory=memory), on_event=events.append)
+        train(
+            Engine(model),
+            own_corpus(model),
+            small_config(),
+            options(tmp_path / name, memory=memory),
+            on_event=events.append,
+        )
         results.append(losses(events))
         kept = max(e.kept_bytes for e in events if isinstance(e, StepDone))
         assert (kept > 0) == (memory > 0)
@@ -172,20 +179,20 @@ def test_memory_bound_changes_nothing_but_memory(tmp_path: Path) -> None:
 
 def test_resume_refuses_other_settings_data_or_model(tmp_path: Path) -> None:
     model = tiny.tiny_llama()
-    train(model, own_corpus(model), small_config(), options(tmp_path))
+    train(Engine(model), own_corpus(model), small_config(), options(tmp_path))
     again = options(tmp_path, resume=True)
     with pytest.raises(TrainingError, match="rank"):
-        Trainer(model, own_corpus(model), small_config(rank=3), again)
+        Trainer(Engine(model), own_corpus(model), small_config(rank=3), again)
     with pytest.raises(TrainingError, match="other data"):
-        Trainer(model, own_corpus(model, 9), small_config(), again)
+        Trainer(Engine(model), own_corpus(model, 9), small_config(), again)
     other = tiny.tiny_llama(seed=1)
     with pytest.raises(TrainingError, match="another model"):
-        Trainer(other, own_corpus(other), small_config(), again)
+        Trainer(Engine(other), own_corpus(other), small_config(), again)
 
 
 def test_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     model = tiny.tiny_llama()
-    trainer = Trainer(model, own_corpus(model), small_config(), options(tmp_path))
+    trainer = Trainer(Engine(model), own_corpus(model), small_config(), options(tmp_path))
     path = tmp_path / "x.checkpoint"
     save_checkpoint(path, trainer.state())
     assert load_checkpoint(path).config == small_config()
@@ -211,7 +218,7 @@ def test_config_survives_json() -> None:
 def test_targets_choose_linears_and_unknown_ones_are_refused(tmp_path: Path) -> None:
     model = tiny.tiny_llama()
     config = small_config(kind=TrainingKind.ADAPTER, targets=("q_proj",))
-    parts = Trainer(model, own_corpus(model), config, options(tmp_path)).parts
+    parts = Trainer(Engine(model), own_corpus(model), config, options(tmp_path)).parts
     assert parts.adapter_names == ("layers.0.self_attn.q_proj", "layers.1.self_attn.q_proj")
     with pytest.raises(TrainingError, match="c_attn"):
-        Trainer(model, own_corpus(model), replace(config, targets=("c_attn",)), options(tmp_path))
+        Trainer(Engine(model), own_corpus(model), replace(config, targets=("c_attn",)), options(tmp_path))

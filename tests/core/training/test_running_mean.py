@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from pass_core.engine import Engine
 from pass_core.lookahead.format import load_lookahead
 from pass_core.progress import CancelToken
 from pass_core.training.control import PauseSwitch
@@ -49,7 +50,7 @@ def test_parts_come_back_when_measuring_fails() -> None:
 def test_the_mean_is_exported_and_steps_go_on_from_the_parts(ema: float, tmp_path: Path) -> None:
     model = tiny.tiny_llama()
     config = small_config(ema=ema, evaluate_every=0)
-    trainer = Trainer(model, own_corpus(model), config, options(tmp_path))
+    trainer = Trainer(Engine(model), own_corpus(model), config, options(tmp_path))
     trainer.run(None, CancelToken(), PauseSwitch())
     written = load_lookahead(tmp_path / "made.safetensors").embeddings
     parts = trainer.parts.embeddings.detach()
@@ -60,5 +61,5 @@ def test_the_mean_is_exported_and_steps_go_on_from_the_parts(ema: float, tmp_pat
 
 def test_without_a_mean_nothing_is_kept(tmp_path: Path) -> None:
     model = tiny.tiny_llama()
-    train(model, own_corpus(model), small_config(ema=0.0, steps=2), options(tmp_path))
-    assert Trainer(model, own_corpus(model), small_config(ema=0.0), options(tmp_path)).mean.state_dict() == {}
+    train(Engine(model), own_corpus(model), small_config(ema=0.0, steps=2), options(tmp_path))
+    assert Trainer(Engine(model), own_corpus(model), small_config(ema=0.0), options(tmp_path)).mean.state_dict() == {}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pass_core.engine import Engine
 from pass_core.models.language_model import LanguageModel
 from pass_core.training.chains import Chains, place_chains
 from pass_core.training.config import TrainingKind
@@ -37,7 +38,7 @@ def test_only_lookahead_parts_change_and_real_rows_stay(family: str, tmp_path: P
     ids = torch.arange(12)[None]
     before = {n: p.clone() for n, p in model.model.named_parameters()}
     logits = model.model(ids).logits
-    trainer = Trainer(model, own_corpus(model), small_config(), options(tmp_path))
+    trainer = Trainer(Engine(model), own_corpus(model), small_config(), options(tmp_path))
     start = {n: p.detach().clone() for n, p in trainer.parts.named_parameters()}
     trainer.run(None, *_switches())
     for name, p in model.model.named_parameters():
@@ -105,7 +106,7 @@ def test_learns_beyond_the_start(tmp_path: Path) -> None:
         if hasattr(event, "acceptance") and hasattr(event, "best"):
             seen.append(event.acceptance.accepted_per_iteration)
 
-    finished = train(model, own_corpus(model, 40, 16), config, options(tmp_path), on_event=watch)
+    finished = train(Engine(model), own_corpus(model, 40, 16), config, options(tmp_path), on_event=watch)
     assert finished.acceptance is not None
     assert finished.acceptance.accepted_per_iteration == max(seen)
     assert max(seen) > seen[0] + 0.15
@@ -116,7 +117,7 @@ def test_without_a_sampler_drafts_are_trained_with_the_models_bigrams(tmp_path: 
     config = small_config(kind=TrainingKind.EMBEDDINGS, with_sampler=False, steps=2)
     losses: list[float] = []
     for chosen in (config, replace(config, bigrams=False), small_config(steps=2)):
-        trainer = Trainer(model, own_corpus(model), chosen, options(tmp_path))
+        trainer = Trainer(Engine(model), own_corpus(model), chosen, options(tmp_path))
         assert (trainer.parts.bigrams is not None) == chosen.uses_bigrams
         assert not any("bigrams" in name for name in trainer.parts.state_dict())
         with frozen(model):
@@ -124,9 +125,11 @@ def test_without_a_sampler_drafts_are_trained_with_the_models_bigrams(tmp_path: 
     assert losses[0] != losses[1]
     hidden = torch.randn(5, model.hidden_size, generator=torch.Generator().manual_seed(1))
     before, depth = torch.tensor([3, 39, 0, 7, 7]), torch.zeros(5, dtype=torch.long)
-    fitted = Trainer(model, own_corpus(model), config, options(tmp_path)).parts.fitted(model, hidden, before, depth)
+    engine = Engine(model)
+    fitted = Trainer(engine, own_corpus(model), config, options(tmp_path)).parts.fitted(model, hidden, before, depth)
     assert fitted is not None
-    assert torch.equal(fitted, hidden + model.bigrams.shifts[before].float())
+    assert engine.bigrams is not None
+    assert torch.equal(fitted, hidden + engine.bigrams.shifts[before].float())
 
 
 def _switches() -> tuple[object, object]:

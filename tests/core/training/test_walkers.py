@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from pass_core.engine import Engine
 from pass_core.training import trainer as trainer_module
 from pass_core.training.chains import Chains
 from pass_core.training.step import BatchLoss, drafts_hit, frozen, sequence_numbers
@@ -55,7 +56,7 @@ def test_first_places_are_inside_the_texts() -> None:
 
 def test_a_step_moves_the_walkers_of_its_texts_alone(tmp_path: Path) -> None:
     model = tiny.tiny_llama()
-    trainer = Trainer(model, own_corpus(model), small_config(steps=1), options(tmp_path))
+    trainer = Trainer(Engine(model), own_corpus(model), small_config(steps=1), options(tmp_path))
     before = trainer.walkers.places.clone()
     numbers = sequence_numbers(0, trainer.config, len(trainer.sequences))
     with frozen(model):
@@ -71,7 +72,7 @@ def test_drawn_hits_happen_as_often_as_the_closed_form_says(tmp_path: Path, monk
     """On text that the model wrote at the run's own sampling settings, where the walkers are."""
     model = tiny.tiny_llama(vocabulary=16, peak=4.0)
     config = small_config(steps=120, rows=64, decode_share=1.0, evaluate_every=0)
-    trainer = Trainer(model, own_corpus(model, 40, 8, length=64), replace(config, length=64), options(tmp_path))
+    trainer = Trainer(Engine(model), own_corpus(model, 40, 8, length=64), replace(config, length=64), options(tmp_path))
     hits: list[torch.Tensor] = []
     chances: list[torch.Tensor] = []
 

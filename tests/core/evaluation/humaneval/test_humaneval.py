@@ -20,6 +20,7 @@ from pass_core.evaluation.state import StateMismatch
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken
 from pass_core.settings import Verification
+from tests.engines import engine_of
 from tests.tiny import tiny_llama
 
 PLAN = HumanEvalPlan(samples=2, problems=2, max_new_tokens=12, k=2)
@@ -55,7 +56,7 @@ def test_a_problem_and_a_wrong_answer() -> None:
 
 
 def test_coupled_pass_writes_the_baselines_programs(model: LanguageModel) -> None:
-    evaluation = HumanEval(model, None, PLAN)
+    evaluation = HumanEval(engine_of(model), None, PLAN)
     events = list(evaluation.run())
     assert events[-1] == HumanEvalEnded(True)
     report = evaluation.report()
@@ -69,13 +70,13 @@ def test_nothing_runs_without_consent(model: LanguageModel, monkeypatch: pytest.
         raise AssertionError("generated code was run")
 
     monkeypatch.setattr("pass_core.evaluation.humaneval.run.run_program", forbidden)
-    evaluation = HumanEval(model, None, PLAN)
+    evaluation = HumanEval(engine_of(model), None, PLAN)
     assert not any(isinstance(e, Judged) for e in evaluation.run())
     assert evaluation.report().arms[0].pass_at == {}
 
 
 def test_programs_are_judged_and_reported(model: LanguageModel) -> None:
-    evaluation = HumanEval(model, None, replace(PLAN, samples=1, problems=5), run_code=True)
+    evaluation = HumanEval(engine_of(model), None, replace(PLAN, samples=1, problems=5), run_code=True)
     judged = [e for e in evaluation.run() if isinstance(e, Judged)]
     assert len(judged) == 10
     report = evaluation.report({"command": "x"})
@@ -100,7 +101,9 @@ def test_fewer_than_five_problems_have_no_interval(model: LanguageModel) -> None
 
 
 def test_a_right_completion_counts(model: LanguageModel) -> None:
-    evaluation = HumanEval(model, None, HumanEvalPlan(samples=1, problems=1, max_new_tokens=8), run_code=True)
+    evaluation = HumanEval(
+        engine_of(model), None, HumanEvalPlan(samples=1, problems=1, max_new_tokens=8), run_code=True
+    )
     task = evaluation.problems[0].task
     right = "\n    return any(abs(a - b) < threshold for i, a in enumerate(numbers) for b in numbers[i + 1:])\n"
     evaluation.completions = {
@@ -113,20 +116,23 @@ def test_a_right_completion_counts(model: LanguageModel) -> None:
 def test_a_cancelled_run_is_gone_on_with(model: LanguageModel, tmp_path: Path) -> None:
     state = tmp_path / "state.jsonl"
     cancel = CancelToken()
-    first = HumanEval(model, None, PLAN, state=state, run_code=True)
+    first = HumanEval(engine_of(model), None, PLAN, state=state, run_code=True)
     made = 0
     for event in first.run(cancel):
         made += isinstance(event, Completion)
         if made == 3:
             cancel.cancel()
-    second = HumanEval(model, None, PLAN, state=state, run_code=True)
+    second = HumanEval(engine_of(model), None, PLAN, state=state, run_code=True)
     assert len(second.completions) == 3
     events = list(second.run())
     assert sum(isinstance(e, Completion) for e in events) == 5
     assert second.report().complete
     with pytest.raises(StateMismatch, match="verification"):
         HumanEval(
-            model, None, HumanEvalPlan(2, 2, max_new_tokens=12, k=2, verification=Verification.REJECTION), state=state
+            engine_of(model),
+            None,
+            HumanEvalPlan(2, 2, max_new_tokens=12, k=2, verification=Verification.REJECTION),
+            state=state,
         )
 
 

@@ -1,39 +1,113 @@
-"""From emitted token ids to events: where the text ends, what bytes a token adds, what was likely besides."""
+"""From a step's tokens to its event: where the text ends and why, each token's bytes, the likeliest alternatives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-from pass_core.decoding.events import Candidate, DraftNode, DraftStatus, StopReason, TokenEvent
+from pass_core.decoding.events import Candidate, DraftNode, DraftStatus, PrefillInfo, StepEvent, StopReason, TokenEvent
 from pass_core.decoding.state import StepOutcome
 from pass_core.decoding.tree import ROOT, Draft, Emitted
 from pass_core.models.detokenizer import TextStream, TokenBytes
-from pass_core.models.language_model import LanguageModel
 from pass_core.sampling.distribution import Distribution
 from pass_core.sampling.noise import gumbel
-from pass_core.settings import DecodingSettings, StopConditions, Strategy, Verification
+from pass_core.settings import DecodingSettings, StopConditions, Verification
 
 TOP_CANDIDATES = 8
 
 
-class Emission:
-    """Cuts a step's tokens where the text ends and describes them."""
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """What a step needed: forward passes, the rows of each, look-ahead rows among them, seconds in forward passes."""
 
-    def __init__(self, model: LanguageModel, stop: StopConditions) -> None:
-        self._eos = frozenset() if stop.ignore_eos else model.eos_token_ids
+    calls: int
+    rows: tuple[int, ...]
+    lookahead_rows: int
+    forward_seconds: float
+
+
+class StepRecorder:
+    """Turns outcomes into events: cuts a step's tokens where the text ends, says why it ends, describes them.
+
+    Args:
+        eos: tokens that end a text by themselves.
+        length: tokens of the prompt.
+        context_length: the most tokens of prompt and text together.
+    """
+
+    def __init__(
+        self, token_bytes: TokenBytes, eos: frozenset[int], stop: StopConditions, length: int, context_length: int
+    ) -> None:
+        self._eos = frozenset[int]() if stop.ignore_eos else eos
         self._stop_strings = stop.stop_strings
         self._keep = max((len(s) for s in stop.stop_strings), default=0)
-        self._bytes = token_bytes(model)
+        self._bytes = token_bytes
         self._stream = TextStream()
         self._probe = TextStream()
         self._tail = ""
-        self.count = 0
+        self._count = 0
+        self._index = 0
+        self._most = stop.max_new_tokens
+        self._context_length = context_length
+        self.length = length
+        self.end = min(context_length, length + stop.max_new_tokens)
+        self.prefill: PrefillInfo | None = PrefillInfo(length, 0.0, 0)
+
+    @property
+    def remaining(self) -> int:
+        """How many tokens may still be emitted (length and context limits together)."""
+        return self.end - self.length
+
+    def record(
+        self,
+        outcome: StepOutcome,
+        cost: StepCost,
+        settings: DecodingSettings,
+        seed: int | None,
+        seconds: Callable[[], float],
+    ) -> StepEvent:
+        """The event of a finished step; its `stop_reason` is set where the text ends with it.
+
+        Args:
+            seed: of the shared noise, None where a decoder draws by other random numbers.
+            seconds: asked when all else is described.
+        """
+        kept, reason, overlap = self._cut(outcome.emitted)
+        position = self.length
+        self.length += kept
+        if reason is None and self.length >= self.end:
+            reached = self._count + kept >= self._most
+            reason = StopReason.MAX_NEW_TOKENS if reached else StopReason.CONTEXT_FULL
+        tokens, drafts = self._describe(outcome, kept, position, seed, settings, last=reason is not None)
+        event = StepEvent(
+            index=self._index,
+            tokens=tokens,
+            drafts=drafts,
+            calls=cost.calls,
+            rows=cost.rows,
+            lookahead_rows=cost.lookahead_rows,
+            seconds=seconds(),
+            forward_seconds=cost.forward_seconds,
+            settings=settings,
+            context_length=self.length,
+            reason=outcome.reason,
+            prefill=self.prefill,
+            stop_reason=reason,
+            stop_overlap=overlap,
+        )
+        self.prefill = None
+        self._index += 1
+        return event
+
+    def stopped(self, settings: DecodingSettings, reason: StopReason) -> StepEvent:
+        """A last event that emits nothing but the reason."""
+        return StepEvent.stopped(self._index, settings, self.length, reason, self.prefill)
 
     def ends_text(self, token: int) -> bool:
         """Whether this token ends the text by itself."""
         return token in self._eos
 
-    def cut(self, emitted: Sequence[Emitted]) -> tuple[int, StopReason | None, int]:
+    def _cut(self, emitted: Sequence[Emitted]) -> tuple[int, StopReason | None, int]:
         """How many of the tokens belong to the text, why it ends there, and how many characters of a stop string
         stand at its end."""
         for index, item in enumerate(emitted):
@@ -49,8 +123,15 @@ class Emission:
             self._tail = self._tail[-self._keep :]
         return len(emitted), None, 0
 
-    def events(
-        self, outcome: StepOutcome, kept: int, position: int, seed: int, settings: DecodingSettings, *, last: bool
+    def _describe(
+        self,
+        outcome: StepOutcome,
+        kept: int,
+        position: int,
+        seed: int | None,
+        settings: DecodingSettings,
+        *,
+        last: bool,
     ) -> tuple[tuple[TokenEvent, ...], tuple[DraftNode, ...]]:
         """Describe the kept tokens and all drafts; accepted drafts beyond the cut count as unreached.
 
@@ -58,7 +139,7 @@ class Emission:
             position: absolute position of the step's first token (its noise depends on it).
         """
         coupled = settings.verification is Verification.COUPLED and settings.sampling.temperature > 0
-        shown_seed = seed if coupled and settings.strategy is not Strategy.PROMPT_LOOKUP else None
+        shown_seed = seed if coupled else None
         emitted = outcome.emitted[:kept]
         likeliest = [item.target.likeliest(TOP_CANDIDATES) for item in emitted]
         places = [position + offset for offset, top in enumerate(likeliest) for _ in top]
@@ -74,7 +155,7 @@ class Emission:
             data = self._bytes(item.token)
             tokens.append(
                 TokenEvent(
-                    index=self.count + offset,
+                    index=self._count + offset,
                     id=item.token,
                     bytes=data,
                     text=self._stream.add(data, last=last and offset == kept - 1),
@@ -96,7 +177,7 @@ class Emission:
                     uniform=item.uniform,
                 )
             )
-        self.count += kept
+        self._count += kept
         return tuple(tokens), self._drafts(drafts, kept - skipped, noise)
 
     def _drafts(self, drafts: Sequence[Draft], deepest: int, noise: Iterator[float | None]) -> tuple[DraftNode, ...]:
@@ -136,10 +217,3 @@ def _prob(distribution: Distribution | None, token: int) -> float | None:
     if distribution is None:
         return None
     return distribution.prob(token)
-
-
-def token_bytes(model: LanguageModel) -> TokenBytes:
-    """The model's detokenizer, made once."""
-    if model.detokenizer is None:
-        model.detokenizer = TokenBytes(model.tokenizer)
-    return model.detokenizer

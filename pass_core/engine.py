@@ -1,0 +1,212 @@
+"""The engine: all that belongs to one loaded model on its device, and the one way to generate with it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from pass_core.decoding.events import StepEvent
+from pass_core.decoding.loop import Generation
+from pass_core.decoding.resources import Resources
+from pass_core.lookahead.bigrams import Bigrams
+from pass_core.lookahead.embeddings import LookaheadEmbeddings
+from pass_core.models import prompts
+from pass_core.models.detokenizer import TokenBytes
+from pass_core.models.language_model import LanguageModel
+from pass_core.models.loading import unload
+from pass_core.models.storage import cache_folder
+from pass_core.progress import CancelToken, Progress, ProgressCallback
+from pass_core.prompt import Prompt
+from pass_core.runtime.base import Runtime
+from pass_core.runtime.bigram_reader import kept_bigrams, read_bigrams
+from pass_core.runtime.cost import CostModel, kept_or_measured
+from pass_core.runtime.factory import make_runtime
+from pass_core.sampling.rules import VerificationRule
+from pass_core.settings import DecodingSettings, LookaheadPart, StopConditions, Strategy
+
+
+class EngineBusy(RuntimeError):
+    """A second generation was asked for while one runs."""
+
+
+class Engine:
+    """Generates with one loaded model, one text at a time. Make it and use it in one thread.
+
+    Making an engine is cheap. `prepare` does what is slow; `decode` does what of it is missing before its first step,
+    never inside one.
+
+    Args:
+        runtime, cost, bigrams: instead of those that the engine makes, measures and reads by itself.
+        cache: folder of measured costs and read bigrams; the user's cache folder by default.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        runtime: Runtime | None = None,
+        cost: CostModel | None = None,
+        bigrams: Bigrams | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        self.model = model
+        self._cache = cache or cache_folder()
+        self._runtime, self._cost, self._bigrams = runtime, cost, bigrams
+        self._token_bytes: TokenBytes | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def runtime(self) -> Runtime:
+        """Runs the model's forward passes; made on first use (weights are packed then)."""
+        if self._runtime is None:
+            self._runtime = make_runtime(self.model)
+        return self._runtime
+
+    @property
+    def cost(self) -> CostModel:
+        """Seconds of a forward pass by rows on this machine; measured on first use unless kept from before."""
+        if self._cost is None:
+            self._cost = kept_or_measured(self.model, self.runtime, self._cache)
+        return self._cost
+
+    @property
+    def bigrams(self) -> Bigrams | None:
+        """The model's own bigrams where they were read before, in this process or an earlier one."""
+        if self._bigrams is None and self.model.capabilities.supports_pass:
+            self._bigrams = kept_bigrams(self.model, self._cache)
+        return self._bigrams
+
+    @property
+    def token_bytes(self) -> TokenBytes:
+        """What each token adds to the text."""
+        if self._token_bytes is None:
+            self._token_bytes = TokenBytes(self.model.tokenizer)
+        return self._token_bytes
+
+    def prepare(
+        self,
+        lookahead: LookaheadEmbeddings | None = None,
+        *,
+        disabled: frozenset[LookaheadPart] = frozenset(),
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Do what is slow now, so that the first text need not wait: pack weights, capture and measure forward passes.
+
+        With `lookahead`, also read the model's bigrams where these embeddings are drafted with them.
+
+        Args:
+            disabled: parts that drafts do without.
+
+        Raises:
+            Cancelled: before all was ready; what was done stays.
+        """
+        cancel = cancel or CancelToken()
+        say = progress or (lambda _: None)
+        if self._runtime is None:
+            say(Progress("Preparing the weights", 0, None))
+            cancel.raise_if_cancelled()
+        runtime = self.runtime
+        self.token_bytes  # noqa: B018 (made now)
+        if not self.model.capabilities.supports_pass:
+            return
+        runtime.warm_up(progress, cancel)
+        if self._cost is None:
+            say(Progress("Measuring this machine", 0, None))
+            cancel.raise_if_cancelled()
+        self.cost  # noqa: B018 (measured now)
+        if lookahead is not None and drafts_with_bigrams(lookahead, disabled):
+            self.read_bigrams(progress, cancel)
+
+    def read_bigrams(self, progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> Bigrams:
+        """The model's bigrams, read from the model now unless they are kept (some seconds for a small model, once).
+
+        Raises:
+            Cancelled: between two forward passes; nothing is kept.
+        """
+        bigrams = self.bigrams
+        if bigrams is None:
+            bigrams = self._bigrams = read_bigrams(self.model, self.runtime, self._cache, progress, cancel)
+        return bigrams
+
+    def encode(self, prompt: Prompt | str | Sequence[int]) -> list[int]:
+        """Token ids of a prompt; see `pass_core.models.prompts.encode`."""
+        return prompts.encode(self.model, prompt)
+
+    def decode(
+        self,
+        prompt: Prompt | str | Sequence[int],
+        settings: DecodingSettings | Callable[[], DecodingSettings],
+        *,
+        lookahead: LookaheadEmbeddings | None = None,
+        stop: StopConditions | None = None,
+        seed: int = 0,
+        cancelled: Callable[[], bool] | None = None,
+        rule: VerificationRule | None = None,
+    ) -> Iterator[StepEvent]:
+        """Generate text and yield one frozen event for each step; the last one carries the stop reason.
+
+        Under the coupled rule the tokens depend on model, prompt, seed and sampling settings alone: every strategy, k
+        and look-ahead file gives the same text.
+
+        Args:
+            prompt: a prompt, plain text, or token ids.
+            settings: fixed, or a callable that is asked before every step.
+            lookahead: the drafts' embeddings; without any, drafting strategies use the untrained mean embedding.
+            stop: when to end; StopConditions() by default.
+            seed: of all random numbers of this run.
+            cancelled: asked before every forward pass; True ends the run with StopReason.CANCELLED.
+            rule: replaces the verification rule of the settings (for experiments that test the tests).
+
+        Raises:
+            PromptError: the prompt cannot be used.
+            UnsupportedStrategy: a drafting strategy on a model that cannot roll its cache back.
+            LookaheadError: the embeddings do not fit the model.
+            EngineBusy: another generation of this engine runs.
+        """
+        ask = settings if callable(settings) else lambda: settings
+        if not self._lock.acquire(blocking=False):
+            raise EngineBusy("A generation is running with this model already. Stop it first.")
+        try:
+            ids = self.encode(prompt)
+            first = ask()
+            if first.strategy is Strategy.PROMPT_LOOKUP:
+                yield from self._transformers(ids, first, stop or StopConditions(), seed, cancelled)
+                return
+            may_draft = callable(settings) or first.strategy is not Strategy.AUTOREGRESSIVE
+            resources = Resources(self.model, self.runtime, self.token_bytes)
+            if may_draft and self.model.capabilities.supports_pass:
+                # Settings that can change while the text is written may come to ask for the costs.
+                needs_cost = callable(settings) or (first.strategy is Strategy.FUSED and first.auto and first.k > 0)
+                resources.cost = self.cost if needs_cost else self._cost
+                resources.bigrams = self.bigrams
+            run = Generation(resources, ids, lookahead, stop or StopConditions(), seed, cancelled or (lambda: False))
+            yield from run.steps(ask, rule)
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Free the model's memory; neither engine nor model can be used afterwards. Nothing may be generating.
+
+        The engine's own parts go first: they hold the model's weights, packed once more.
+        """
+        self._runtime = self._cost = self._bigrams = self._token_bytes = None
+        unload(self.model)
+
+    def _transformers(
+        self,
+        ids: Sequence[int],
+        settings: DecodingSettings,
+        stop: StopConditions,
+        seed: int,
+        cancelled: Callable[[], bool] | None,
+    ) -> Iterator[StepEvent]:
+        from pass_core.evaluation.baselines.transformers_generate import lookup_steps
+
+        return lookup_steps(self.model, ids, settings, stop, seed, cancelled or (lambda: False))
+
+
+def drafts_with_bigrams(lookahead: LookaheadEmbeddings, disabled: frozenset[LookaheadPart] = frozenset()) -> bool:
+    """Whether drafts of these embeddings are fitted with the model's own bigrams: where no sampler does it."""
+    return LookaheadPart.BIGRAMS not in disabled and lookahead.without(disabled).sampler is None
