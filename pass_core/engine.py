@@ -9,13 +9,13 @@ from pathlib import Path
 from pass_core.decoding.events import StepEvent
 from pass_core.decoding.loop import Generation
 from pass_core.decoding.resources import Resources
+from pass_core.files import cache_folder
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models import prompts
 from pass_core.models.detokenizer import TokenBytes
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.loading import unload
-from pass_core.models.storage import cache_folder
 from pass_core.progress import CancelToken, Progress, ProgressCallback
 from pass_core.prompt import Prompt
 from pass_core.runtime.base import Runtime

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from pass_core.files import CACHE_VARIABLE
 from pass_core.models.fetch import fetch
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.loading import load_model, unload
-from pass_core.models.storage import CACHE_VARIABLE, models_folder
+from pass_core.models.storage import models_folder
 from tests import tiny
 
 # Small matrices gain nothing from more, and a machine that is shared loses.

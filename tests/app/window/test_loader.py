@@ -16,10 +16,10 @@ from app.engine.jobs import JobControl
 from app.state.context import AppContext, ErrorReport
 from app.state.loader import BIGRAMS, Loader, ModelChoice
 from pass_core.engine import Engine
+from pass_core.files import cache_folder
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import LookaheadEmbeddings, TrainingSummary
 from pass_core.models.language_model import LanguageModel
-from pass_core.models.storage import cache_folder
 from pass_core.progress import CancelToken, Progress, ProgressCallback
 
 

@@ -136,23 +136,19 @@ def test_untrained_fallback_embeddings_serve_without_a_file() -> None:
 
 
 @pytest.mark.parametrize("rule", Verification)
-def test_greedy_text_is_the_same_with_the_models_own_bigrams(
-    model: LanguageModel, rule: Verification, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_greedy_text_is_the_same_with_the_models_own_bigrams(model: LanguageModel, rule: Verification) -> None:
     plain = run(model, PROMPT, temperature=0.0)
     lookahead = random_lookahead(model, LENGTH)
-    monkeypatch.setattr(model, "bigrams", random_bigrams(model, VOCABULARY - 3))
+    use(model, bigrams=random_bigrams(model, VOCABULARY - 3))
     for strategy in PASS:
         for k in (1, LENGTH):
             got = run(model, PROMPT, strategy, temperature=0.0, k=k, verification=rule, lookahead=lookahead)
             assert got.ids == plain.ids, (strategy, k)
 
 
-def test_coupled_text_is_the_same_with_the_models_own_bigrams(
-    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_coupled_text_is_the_same_with_the_models_own_bigrams(model: LanguageModel) -> None:
     lookahead = random_lookahead(model, LENGTH)
-    monkeypatch.setattr(model, "bigrams", random_bigrams(model, VOCABULARY - 3))
+    use(model, bigrams=random_bigrams(model, VOCABULARY - 3))
     accepted = 0
     for seed in range(3):
         plain = run(model, PROMPT, seed=seed)

@@ -158,15 +158,13 @@ def test_draft_heads_agree_with_those_in_pytorch(kind: str) -> None:
     model = bfloat16_model("llama")
     runtime = NativeRuntime(model, threads=2)
     wide = model.input_embedding.weight.float()
-    head = torch.nn.Linear(1, 1, bias=False)
-    head.weight = torch.nn.Parameter(model.head.weight.float(), requires_grad=False)
     if kind == "sampler":
         weights = lookahead_for(model).sampler
         assert weights is not None
-        ours, reference = runtime.sampler_head(weights), TorchSamplerHead(weights, wide, head)
+        ours, reference = runtime.sampler_head(weights), TorchSamplerHead(weights, wide, model.logits)
     else:
         bigrams = random_bigrams(model, 8)  # token 8 has no vector
-        ours, reference = runtime.bigram_head(bigrams), TorchBigramHead(bigrams, model.device, head)
+        ours, reference = runtime.bigram_head(bigrams), TorchBigramHead(bigrams, model.device, model.logits)
     assert isinstance(ours, NativeHead)
     states = torch.randn(3, model.hidden_size, generator=torch.Generator().manual_seed(1))
     before, candidates = np.array([3, 8]), np.array([1, 4, 30, 60])
