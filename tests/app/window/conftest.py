@@ -71,9 +71,8 @@ def context(theme: ThemeManager, qtbot: QtBot, no_timer_left: None) -> Iterator[
 
 
 @pytest.fixture
-def ready(context: AppContext, tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> AppContext:
+def ready(context: AppContext, tiny_model: LanguageModel) -> AppContext:
     """A context with the tiny model."""
-    monkeypatch.setattr(tiny_model, "bigrams", None)  # the model outlives the test, what the test read should not
     context.set_engine(Engine(tiny_model))
     return context
 
