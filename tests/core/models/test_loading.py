@@ -19,8 +19,10 @@ from pass_core.models.errors import DeviceUnavailable, ModelDamaged, ModelError,
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.loading import load_model, unload
 from pass_core.models.memory import memory_in_use, release_memory, settle_memory
+from pass_core.models.prompts import chat_text, encode
 from pass_core.models.shipped import default_lookahead, shipped_lookahead, untrained_lookahead
 from pass_core.progress import Cancelled, CancelToken, Progress
+from pass_core.prompt import ChatTemplateError, Prompt
 from tests import tiny
 
 
@@ -176,11 +178,11 @@ def test_devices_and_dtypes_that_are_not_there() -> None:
 
 def test_a_chat_message_goes_through_the_template(tiny_model: LanguageModel) -> None:
     assert chat_text(tiny_model, "hi", system="be kind") == "[system]be kind<|end|>[user]hi<|end|>[assistant]"
-    ids = chat_ids(tiny_model, "hi")
+    ids = encode(tiny_model, Prompt("hi", chat=True))
     assert ids[ids.index(tiny.END) + 1 :] == list(b"[assistant]")
     plain = tiny.tiny_llama(tokenizer=True)
     plain.tokenizer.chat_template = None
-    with pytest.raises(ModelUnsupported, match="no chat template"):
+    with pytest.raises(ChatTemplateError, match="no chat template"):
         chat_text(plain, "hi")
 
 
@@ -227,7 +229,7 @@ def test_the_default_model_is_what_it_should_be(default_model: LanguageModel, de
     assert again.fingerprint == default_model.fingerprint
     unload(again)
     text = chat_text(default_model, "What is the capital of France?")
-    ids = torch.tensor([chat_ids(default_model, "What is the capital of France?")])
+    ids = torch.tensor([encode(default_model, Prompt("What is the capital of France?", chat=True))])
     answer = default_model.model.generate(ids, max_new_tokens=12, do_sample=False, attention_mask=torch.ones_like(ids))
     assert text.endswith("<|im_start|>assistant\n")
     assert "Paris" in default_model.tokenizer.decode(answer[0, ids.shape[1] :])

@@ -19,8 +19,7 @@ REPOSITORY = Path(__file__).parents[3]
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "PASS_NO_NATIVE": "1"}
 DECODE = """
 import json, sys, torch
-from pass_core.decoding.loop import decode
-from pass_core.runtime.factory import runtime_for
+from pass_core.engine import Engine
 from pass_core.runtime.packed import can_pack
 from pass_core.models.shipped import untrained_lookahead
 from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions
@@ -30,11 +29,12 @@ out = {}
 for family, dtype in (("gpt2", "bfloat16"), ("llama", "bfloat16"), ("llama", "float16"), ("llama", "float32")):
     model = tiny.FAMILIES[family](dtype=getattr(torch, dtype))
     settings = DecodingSettings(k=3, sampling=SamplingSettings(0.0, 0))
-    steps = decode(
-        model, [1, 2, 3], settings, lookahead=untrained_lookahead(model), stop=StopConditions(12, (), True)
+    engine = Engine(model)
+    steps = engine.decode(
+        [1, 2, 3], settings, lookahead=untrained_lookahead(model), stop=StopConditions(12, (), True)
     )
     ids = [token.id for step in steps for token in step.tokens]
-    out[f"{family} {dtype}"] = [len(ids), can_pack(getattr(torch, dtype)), runtime_for(model).description]
+    out[f"{family} {dtype}"] = [len(ids), can_pack(getattr(torch, dtype)), engine.runtime.description]
 print(json.dumps(out))
 """
 
