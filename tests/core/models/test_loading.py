@@ -12,7 +12,6 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from pass_core.models.chat import chat_text
 
 from pass_core.models import device
 from pass_core.models.errors import DeviceUnavailable, ModelDamaged, ModelError, ModelTooLarge, ModelUnsupported
