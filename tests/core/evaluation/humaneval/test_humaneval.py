@@ -91,7 +91,7 @@ def test_programs_are_judged_and_reported(model: LanguageModel) -> None:
 
 
 def test_fewer_than_five_problems_have_no_interval(model: LanguageModel) -> None:
-    evaluation = HumanEval(model, None, replace(PLAN, samples=1), run_code=True)
+    evaluation = HumanEval(engine_of(model), None, replace(PLAN, samples=1), run_code=True)
     list(evaluation.run())
     report = evaluation.report()
     assert report.agree is None
