@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pass_core.engine import Engine as Engine
     from pass_core.engine import EngineBusy as EngineBusy
-    from pass_core.lookahead.embeddings import load_lookahead as load_lookahead
+    from pass_core.lookahead.format import load_lookahead as load_lookahead
     from pass_core.models.loading import load_model as load_model
     from pass_core.models.shipped import default_lookahead as default_lookahead
     from pass_core.prompt import Prompt as Prompt
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Engine": "engine",
     "EngineBusy": "engine",
-    "load_lookahead": "lookahead.embeddings",
+    "load_lookahead": "lookahead.format",
     "load_model": "models.loading",
     "default_lookahead": "models.shipped",
     "Prompt": "prompt",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pass_core.evaluation.report import Report, Result
     from pass_core.evaluation.speed import Benchmark, BenchmarkPlan
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
-    from pass_core.models.engine.model import LanguageModel
+    from pass_core.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True, slots=True)
