@@ -10,6 +10,8 @@ from pass_core.decoding.events import StepEvent
 from pass_core.decoding.loop import Generation
 from pass_core.decoding.resources import Resources
 from pass_core.files import cache_folder
+from pass_core.kernels.factory import make_kernels
+from pass_core.kernels.interface import Kernels
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models import prompts
@@ -37,7 +39,7 @@ class Engine:
     never inside one.
 
     Args:
-        runtime, cost, bigrams: instead of those that the engine makes, measures and reads by itself.
+        runtime, kernels, cost, bigrams: instead of those that the engine makes, measures and reads by itself.
         cache: folder of measured costs and read bigrams; the user's cache folder by default.
     """
 
@@ -46,13 +48,14 @@ class Engine:
         model: LanguageModel,
         *,
         runtime: Runtime | None = None,
+        kernels: Kernels | None = None,
         cost: CostModel | None = None,
         bigrams: Bigrams | None = None,
         cache: Path | None = None,
     ) -> None:
         self.model = model
         self._cache = cache or cache_folder()
-        self._runtime, self._cost, self._bigrams = runtime, cost, bigrams
+        self._runtime, self._kernels, self._cost, self._bigrams = runtime, kernels, cost, bigrams
         self._token_bytes: TokenBytes | None = None
         self._lock = threading.Lock()
 
@@ -62,6 +65,13 @@ class Engine:
         if self._runtime is None:
             self._runtime = make_runtime(self.model)
         return self._runtime
+
+    @property
+    def kernels(self) -> Kernels:
+        """Compute what is not the model's: samples, draft trees and shapes of calls; chosen on first use."""
+        if self._kernels is None:
+            self._kernels = make_kernels(self.model, self.runtime)
+        return self._kernels
 
     @property
     def cost(self) -> CostModel:
@@ -175,7 +185,7 @@ class Engine:
                 yield from self._transformers(ids, first, stop or StopConditions(), seed, cancelled)
                 return
             may_draft = callable(settings) or first.strategy is not Strategy.AUTOREGRESSIVE
-            resources = Resources(self.model, self.runtime, self.token_bytes)
+            resources = Resources(self.model, self.runtime, self.kernels, self.token_bytes)
             if may_draft and self.model.capabilities.supports_pass:
                 # Settings that can change while the text is written may come to ask for the costs.
                 needs_cost = callable(settings) or (first.strategy is Strategy.FUSED and first.auto and first.k > 0)
@@ -191,6 +201,7 @@ class Engine:
 
         The engine's own parts go first: they hold the model's weights, packed once more.
         """
+        self._kernels = None  # before the runtime, whose library object it uses
         self._runtime = self._cost = self._bigrams = self._token_bytes = None
         unload(self.model)
 

@@ -59,14 +59,6 @@ class AcceptanceModel:
             self.step.append(_Ratio(prior * _PRIOR_WEIGHT, _PRIOR_WEIGHT))
             self.share.append(_Ratio(min(1.0, 1.5 * prior) * _PRIOR_WEIGHT, _PRIOR_WEIGHT))
 
-    def candidates(self, depth: int, scores: Sequence[float], spread: float = SPREAD) -> list[float]:
-        """Acceptance probabilities of candidates with these (perturbed) scores, best first."""
-        self._grow(depth)
-        s = np.asarray(scores)
-        weights = np.exp((s - s[0]) / spread)
-        weights /= weights.sum()
-        return (weights * self.shares(depth)[-1]).tolist()
-
     def shares(self, depth: int) -> list[float]:
         """`share` of depths 1..depth, at most 1 each."""
         self._grow(depth)

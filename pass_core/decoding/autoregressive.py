@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pass_core.decoding.events import Provenance
 from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
+from pass_core.decoding.targets import RowDistributions
 from pass_core.decoding.tree import DraftTree, Emitted
 from pass_core.runtime.rows import RowsBuilder
-from pass_core.sampling.distribution import RowDistributions
 from pass_core.sampling.rules import VerificationRule
 from pass_core.settings import DecodingSettings
 
@@ -18,7 +18,7 @@ class AutoregressiveStepper(Stepper):
         rows = RowsBuilder()
         rows.add_token(state.tokens[-1])
         hidden = state.call(rows.build())
-        targets = RowDistributions(state.runtime.logits(hidden), settings.sampling)
+        targets = RowDistributions(state.runtime.logits(hidden), settings.sampling, state.kernels)
         token = targets.sample_path(state.seed, state.position)[0]
         state.cache.commit([0])
         return StepOutcome([Emitted(token, Provenance.MODEL, targets[0])], DraftTree())

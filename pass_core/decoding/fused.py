@@ -12,17 +12,18 @@ from dataclasses import dataclass
 import torch
 
 from pass_core.decoding.acceptance import AcceptanceModel
-from pass_core.decoding.budget import Plan, plan
+from pass_core.decoding.budget import plan
 from pass_core.decoding.events import DraftSource
 from pass_core.decoding.lookahead_proposer import LookaheadDrafts
 from pass_core.decoding.ngram_proposer import NgramLookup
-from pass_core.decoding.propose_tree import Proposals, best_first, grow_tree
+from pass_core.decoding.propose_tree import Proposals, best_first, draft_chain, grow_tree
 from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
+from pass_core.decoding.targets import RowDistributions
 from pass_core.decoding.tree import ROOT, Draft, DraftTree, Walk, verify_tree
-from pass_core.decoding.two_call import draft_chain
+from pass_core.kernels.interface import Plan
 from pass_core.runtime.cost import CostModel
 from pass_core.runtime.rows import RowsBuilder
-from pass_core.sampling.distribution import Distribution, RowDistributions
+from pass_core.sampling.distribution import Distribution
 from pass_core.sampling.rules import VerificationRule
 from pass_core.settings import MAX_ROWS, DecodingSettings
 
@@ -83,7 +84,7 @@ class FusedStepper(Stepper):
         logits = state.runtime.logits(hidden if together else hidden[: len(nodes)])
         state.runtime.synchronize()
         took = time.perf_counter() - called
-        targets = RowDistributions(logits, settings.sampling)
+        targets = RowDistributions(logits, settings.sampling, state.kernels)
         walk = verify_tree(tree, targets, rule, state.seed, state.position)
         state.cache.commit([nodes[0], *(nodes[i + 1] for i in walk.path)])
         self._acceptance.learn(tree, match, steps)
@@ -98,7 +99,8 @@ class FusedStepper(Stepper):
         drafts: LookaheadDrafts | None = None
         pending = self._pending
         if pending is not None and pending.length == len(state.tokens) and depth > 0:
-            drafts = LookaheadDrafts(
+            drafts = LookaheadDrafts.of_call(
+                state.kernels,
                 state.runtime,
                 pending.hidden,
                 pending.at[:depth],
@@ -184,6 +186,7 @@ class FusedStepper(Stepper):
             limit,
             None if probing or trial else cost,
             self._rate or (1.0 / cost(1) if cost else 0.0),
+            state.kernels,
         )
         if not settings.auto:
             return shape, ""

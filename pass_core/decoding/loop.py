@@ -16,8 +16,8 @@ from pass_core.decoding.resources import Resources
 from pass_core.decoding.state import DecodeState, Stepper
 from pass_core.decoding.step_recorder import StepCost, StepRecorder
 from pass_core.decoding.two_call import TwoCallStepper
+from pass_core.kernels.interface import DraftHead
 from pass_core.lookahead.embeddings import LookaheadEmbeddings, mean_embedding
-from pass_core.runtime.draft_heads import DraftHead
 from pass_core.runtime.rows import chain_rows
 from pass_core.sampling.rules import VerificationRule, rule_for
 from pass_core.settings import MAX_ROWS, DecodingSettings, LookaheadPart, StopConditions, Strategy
@@ -48,7 +48,7 @@ class Generation:
         limit = model.capabilities.context_length
         # The last tokens' rows may be followed by one call's worth of drafts and look-ahead rows.
         capacity = min(limit, len(ids) + stop.max_new_tokens) + MAX_ROWS
-        self.state = DecodeState(runtime, runtime.new_cache(capacity), ids, seed, limit)
+        self.state = DecodeState(runtime, resources.kernels, runtime.new_cache(capacity), ids, seed, limit)
         self.recorder = StepRecorder(resources.token_bytes, model.eos_token_ids, stop, len(ids), limit)
         self.steppers: dict[Strategy, Stepper] = {
             Strategy.AUTOREGRESSIVE: AutoregressiveStepper(),
@@ -122,11 +122,11 @@ class Generation:
 
     def _head(self, lookahead: LookaheadEmbeddings, disabled: frozenset[LookaheadPart]) -> DraftHead | None:
         """What scores drafts by the token before them: the file's sampler, else the model's own bigrams if read."""
-        runtime = self.state.runtime
+        kernels = self.state.kernels
         if lookahead.sampler is not None:
-            return runtime.sampler_head(lookahead.sampler)
+            return kernels.sampler_head(lookahead.sampler)
         bigrams = None if LookaheadPart.BIGRAMS in disabled else self.resources.bigrams
-        return None if bigrams is None else runtime.bigram_head(bigrams)
+        return None if bigrams is None else kernels.bigram_head(bigrams)
 
     def _prefill(self) -> bool:
         """Cache everything but the last token; False when cancelled on the way."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from pass_core.decoding.acceptance import SPREAD, AcceptanceModel
 from pass_core.decoding.events import DraftSource
-from pass_core.decoding.lookahead_proposer import HEAD_CANDIDATES, LookaheadDrafts
+from pass_core.decoding.lookahead_proposer import LookaheadDrafts
 from pass_core.decoding.repetition_bonus import AFTER_ONE, AFTER_TWO, OF_LATE, SEEN
-from pass_core.decoding.tree import ROOT, Draft, DraftTree
-from pass_core.runtime.native.grower import Grown, Growth, grow
-from pass_core.sampling.distribution import Distribution
-from pass_core.sampling.rules import CoupledRule, VerificationRule
+from pass_core.decoding.tree import Draft, DraftTree
+from pass_core.kernels.interface import ROOT, GrownTree, GrowRequest
+from pass_core.lookahead.sampler import HEAD_CANDIDATES
+from pass_core.sampling.distribution import COLDEST, Distribution
+from pass_core.sampling.noise import stream_hash
+from pass_core.sampling.rules import VerificationRule
 from pass_core.settings import DecodingSettings, SamplingSettings
 
 BRANCHES = 10
@@ -62,66 +63,79 @@ def grow_tree(
     A tree without a row budget is one chain of the best drafts. At temperature 0 there is no noise that siblings could
     be ranked by: the drafts' own probabilities do it.
     """
-    chain = settings.row_budget is None and not settings.auto
-    branches, width = (1, 1) if chain else (BRANCHES, BEAM)
-    least, unlikely = (HOPELESS, UNLIKELY_LEVEL) if settings.auto else (0.0, 0.0)
     depth = min(depth, drafts.depth)
-    greedy = settings.sampling.temperature == 0.0 and not chain
-    sampling = SamplingSettings(1.0, BRANCHES) if greedy else settings.sampling
-    spread = 1.0 if greedy else SPREAD
-    kept = _kept(sampling, drafts.coherent)
-    if kept is not None and type(rule) is CoupledRule and depth > 0:
-        growth = Growth(
-            seed=seed,
-            position=position,
-            root=root[1],
-            before=root[0],
-            noisy=not greedy,
-            temperature=sampling.temperature,
-            kept=kept,
-            candidates=HEAD_CANDIDATES if drafts.coherent else kept,
-            branches=branches,
-            width=width,
-            shares=acceptance.shares(depth),
-            spread=spread,
+    if depth == 0:
+        return Proposals.of(DraftTree())
+    if settings.row_budget is None and not settings.auto:
+        request = chain_request(drafts, root, position, seed, settings.sampling, rule, acceptance.shares(depth), limit)
+    else:
+        greedy = settings.sampling.temperature == 0.0
+        sampling = SamplingSettings(1.0, BRANCHES) if greedy else settings.sampling
+        least, unlikely = (HOPELESS, UNLIKELY_LEVEL) if settings.auto else (0.0, 0.0)
+        request = replace(
+            chain_request(drafts, root, position, seed, sampling, rule, acceptance.shares(depth), limit),
+            noisy=int(not greedy),
+            branches=BRANCHES,
+            width=BEAM,
+            spread=1.0 if greedy else SPREAD,
             least=least,
             unlikely=unlikely,
-            limit=limit,
-            seen=float(SEEN),
-            after_one=float(AFTER_ONE),
-            after_two=float(AFTER_TWO),
-            of_late=OF_LATE,
         )
-        logits = drafts.logits
-        at, steps = drafts.at[:depth], drafts.steps[:depth]
-        grown = grow(drafts.runtime, drafts.head, drafts.hidden, logits, at, steps, drafts.text, growth)
-        if grown is not None:
-            return Proposals(grown.reaches, grown.parents, lambda n: _tree(grown, n))
-    tree = DraftTree()
-    beam: list[tuple[int, tuple[int, int], float]] = [(ROOT, root, 1.0)]
-    for level in range(1, depth + 1):
-        below = drafts.distributions(level, [before for _, before, _ in beam], sampling)
-        added: list[int] = []
-        if greedy:
-            all_drawn = [list(zip(d.ids[:branches].tolist(), d.log_p[:branches].tolist())) for d in below]
-        else:
-            all_drawn = rule.draw_drafts(below, seed, position + level - 1, branches)
-        for (parent, _, reach), distribution, drawn in zip(beam, below, all_drawn):
-            shares = acceptance.candidates(level, [score for _, score in drawn], spread)
-            for (token, _), share in zip(drawn, shares):
-                if reach * share < least:
-                    break
-                draft = Draft(token, parent, level, distribution, DraftSource.LOOKAHEAD, reach * share)
-                added.append(tree.add(draft))
-        best = heapq.nlargest(width, added, key=lambda i: tree.drafts[i].reach)
-        beam = []
-        for i in best:
-            draft = tree.drafts[i]
-            above = root[1] if draft.parent == ROOT else tree.drafts[draft.parent].token
-            beam.append((i, (above, draft.token), draft.reach))
-        if sum(reach for _, _, reach in beam) < unlikely:
-            break
-    return Proposals.of(DraftTree(best_first(tree).drafts[:limit]))
+    grown = drafts.kernels.grow_tree(drafts.first(depth), request, drafts.head, drafts.text)
+    return Proposals(grown.reaches, grown.parents, lambda n: _tree(grown, n))
+
+
+def draft_chain(
+    drafts: LookaheadDrafts,
+    root: tuple[int, int],
+    position: int,
+    seed: int,
+    settings: DecodingSettings,
+    rule: VerificationRule,
+    depth: int,
+) -> DraftTree:
+    """One draft per depth, each drawn given the one above it; the first stands at `position`, after two tokens."""
+    depth = min(depth, drafts.depth)
+    if depth == 0:
+        return DraftTree()
+    shares = [1.0] * depth
+    request = chain_request(drafts, root, position, seed, settings.sampling, rule, shares, depth)
+    return _tree(drafts.kernels.grow_tree(drafts.first(depth), request, drafts.head, drafts.text), depth)
+
+
+def chain_request(
+    drafts: LookaheadDrafts,
+    root: tuple[int, int],
+    position: int,
+    seed: int,
+    sampling: SamplingSettings,
+    rule: VerificationRule,
+    shares: Sequence[float],
+    limit: int,
+) -> GrowRequest:
+    """What grows one chain of the best drafts, however seldom they are reached."""
+    kept = _kept(sampling, drafts.head is not None)
+    return GrowRequest(
+        noise=stream_hash(seed, rule.draft_stream),
+        position=position,
+        before=root[0],
+        root=root[1],
+        temperature=max(sampling.temperature, COLDEST),
+        spread=SPREAD,
+        least=0.0,
+        unlikely=0.0,
+        seen=SEEN,
+        after_one=AFTER_ONE,
+        after_two=AFTER_TWO,
+        of_late=OF_LATE,
+        kept=kept,
+        candidates=kept if drafts.head is None else HEAD_CANDIDATES,
+        branches=1,
+        width=1,
+        limit=limit,
+        noisy=1,
+        shares=tuple(shares),
+    )
 
 
 def best_first(tree: DraftTree) -> DraftTree:
@@ -136,16 +150,16 @@ def best_first(tree: DraftTree) -> DraftTree:
     return out
 
 
-def _kept(sampling: SamplingSettings, coherent: bool) -> int | None:
-    """How many tokens of a draft distribution have a probability; None for the whole vocabulary."""
+def _kept(sampling: SamplingSettings, coherent: bool) -> int:
+    """How many tokens of a draft distribution have a probability; 0 for the whole vocabulary."""
     if sampling.temperature == 0.0:
         return 1
     if not coherent:
-        return sampling.top_k or None
+        return sampling.top_k
     return min(sampling.top_k or HEAD_CANDIDATES, HEAD_CANDIDATES)
 
 
-def _tree(grown: Grown, count: int) -> DraftTree:
+def _tree(grown: GrownTree, count: int) -> DraftTree:
     """The first `count` drafts as a tree."""
     source = grown.source[:count]
     distributions = {s: Distribution(grown.ids[s], grown.log_p[s]) for s in set(source)}

@@ -1,7 +1,8 @@
 """What the text has said before: tokens that followed the same one or two tokens gain in a draft's scores.
 
 Texts repeat their names, phrases and code. Prompt lookup copies whole stretches; this says of single tokens, wherever
-a draft head scores them, that they stood there before. Only drafts are scored so: the text stays exact.
+a draft head scores them, that they stood there before. Only drafts are scored so: the text stays exact. The kernels add
+it up (`pass_core.kernels.interface.GrowRequest`).
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from pass_core.runtime.rows import IntArray
 
 # Added to logits of a token that the text has: anywhere of late, after the same token, after the same two.
-SEEN, AFTER_ONE, AFTER_TWO = np.float32(0.3), np.float32(0.5), np.float32(1.5)
+SEEN, AFTER_ONE, AFTER_TWO = 0.3, 0.5, 1.5
 OF_LATE = 256
 HISTORY = 1024
 
@@ -38,20 +38,3 @@ class TextMemory:
         self._end += len(new)
         self._count = len(tokens)
         return self._tokens[max(0, self._end - HISTORY) : self._end]
-
-
-def bonus(text: IntArray, before: Sequence[tuple[int, int]], ids: IntArray) -> npt.NDArray[np.float32]:
-    """What candidates `ids` [C] gain after each pair of tokens, float32 [pairs, C].
-
-    Args:
-        text: of this far, [n].
-        before: the token before the last and the last (-1: none).
-    """
-    out = np.empty((len(before), ids.size), dtype=np.float32)
-    out[:] = SEEN * np.isin(ids, text[-OF_LATE:])
-    for row, (second, last) in zip(out, before, strict=True):
-        at = np.flatnonzero(text[:-1] == last)
-        row += AFTER_ONE * np.isin(ids, text[at + 1])
-        at = at[at > 0]
-        row += AFTER_TWO * np.isin(ids, text[at[text[at - 1] == second] + 1])
-    return out

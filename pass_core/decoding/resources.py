@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pass_core.kernels.interface import Kernels
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.models.detokenizer import TokenBytes
 from pass_core.models.language_model import LanguageModel
@@ -22,6 +23,7 @@ class Resources:
 
     model: LanguageModel
     runtime: Runtime
+    kernels: Kernels
     token_bytes: TokenBytes
     cost: CostModel | None = None
     bigrams: Bigrams | None = None

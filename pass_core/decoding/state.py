@@ -9,9 +9,9 @@ import torch
 
 from pass_core.decoding.repetition_bonus import TextMemory
 from pass_core.decoding.tree import DraftTree, Emitted
+from pass_core.kernels.interface import DraftHead, Kernels
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.runtime.base import Cache, Runtime
-from pass_core.runtime.draft_heads import DraftHead
 from pass_core.runtime.rows import IntArray, Rows
 from pass_core.sampling.rules import VerificationRule
 from pass_core.settings import DecodingSettings
@@ -39,6 +39,7 @@ class DecodeState:
     """
 
     runtime: Runtime
+    kernels: Kernels
     cache: Cache
     tokens: list[int]
     seed: int

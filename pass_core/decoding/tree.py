@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pass_core.decoding.events import DraftSource, DraftStatus, Provenance
-from pass_core.sampling.distribution import Distribution, RowDistributions
-from pass_core.sampling.rules import CoupledRule, Decision, VerificationRule
-
-ROOT = -1
+from pass_core.kernels.interface import ROOT
+from pass_core.sampling.distribution import Distribution
+from pass_core.sampling.rules import Decision, VerificationRule
 
 
 @dataclass(slots=True)
@@ -78,13 +78,21 @@ class Walk:
     emitted: list[Emitted]
 
 
-def verify_tree(
-    tree: DraftTree, targets: Sequence[Distribution], rule: VerificationRule, seed: int, position: int
-) -> Walk:
+class Targets(Protocol):
+    """The target distributions right after the root, then after each draft."""
+
+    def __getitem__(self, index: int, /) -> Distribution: ...
+
+    def sample_path(self, seed: int, position: int, tokens: Sequence[int], parents: Sequence[int]) -> list[int]:
+        """The target's samples from the root on; see `pass_core.kernels.interface.Kernels.sample_path`."""
+        ...
+
+
+def verify_tree(tree: DraftTree, targets: Targets, rule: VerificationRule, seed: int, position: int) -> Walk:
     """Walk from the root, accepting drafts until the rule emits a token that no draft proposed.
 
     Args:
-        targets: the target distribution right after the root, then after each draft: len(tree) + 1 of them.
+        targets: len(tree) + 1 of them.
         position: absolute position of the first token to emit.
 
     Sets every draft's status, uniform and (where its parent was reached) target.
@@ -93,7 +101,7 @@ def verify_tree(
     emitted: list[Emitted] = []
     at = ROOT
     samples: list[int] | None = None
-    if type(rule) is CoupledRule and isinstance(targets, RowDistributions):
+    if rule.samples_target:
         samples = targets.sample_path(seed, position, [d.token for d in tree.drafts], [d.parent for d in tree.drafts])
     while True:
         children = tree.children(at)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pass_core.decoding.events import DraftSource, Provenance
+from pass_core.decoding.events import Provenance
 from pass_core.decoding.lookahead_proposer import LookaheadDrafts
+from pass_core.decoding.propose_tree import draft_chain
 from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
-from pass_core.decoding.tree import ROOT, Draft, DraftTree, Emitted, verify_tree
+from pass_core.decoding.targets import RowDistributions
+from pass_core.decoding.tree import DraftTree, Emitted, verify_tree
 from pass_core.runtime.rows import RowsBuilder
-from pass_core.sampling.distribution import RowDistributions
 from pass_core.sampling.rules import VerificationRule
 from pass_core.settings import DecodingSettings
 
@@ -34,39 +35,21 @@ class TwoCallStepper(Stepper):
         chain = rows.add_lookahead_chain(count, root)
         hidden = state.call(rows.build())
         state.cache.commit([root])
-        targets = RowDistributions(state.runtime.logits(hidden[:1]), settings.sampling)
+        targets = RowDistributions(state.runtime.logits(hidden[:1]), settings.sampling, state.kernels)
         first = targets.sample_path(state.seed, state.position)[0]
         emitted = [Emitted(first, Provenance.MODEL, targets[0])]
         if not chain or self._ends_text(first) or self._cancelled():
             return StepOutcome(emitted, DraftTree())
 
-        drafts = LookaheadDrafts(state.runtime, hidden, chain, range(count), state.head, text=state.recent)
+        drafts = LookaheadDrafts.of_call(
+            state.kernels, state.runtime, hidden, chain, range(count), state.head, text=state.recent
+        )
         tree = draft_chain(drafts, (state.tokens[-1], first), state.position + 1, state.seed, settings, rule, count)
         rows = RowsBuilder()
         at = rows.add_token(first)
         for draft in tree.drafts:
             at = rows.add_token(draft.token, at)
-        targets = RowDistributions(state.runtime.logits(state.call(rows.build())), settings.sampling)
+        targets = RowDistributions(state.runtime.logits(state.call(rows.build())), settings.sampling, state.kernels)
         walk = verify_tree(tree, targets, rule, state.seed, state.position + 1)
         state.cache.commit(list(range(len(walk.path) + 1)))
         return StepOutcome(emitted + walk.emitted, tree)
-
-
-def draft_chain(
-    drafts: LookaheadDrafts,
-    before: tuple[int, int],
-    position: int,
-    seed: int,
-    settings: DecodingSettings,
-    rule: VerificationRule,
-    depth: int,
-) -> DraftTree:
-    """One draft per depth, each drawn given the one above it; the first stands at `position`, after two tokens."""
-    tree = DraftTree()
-    parent = ROOT
-    for level in range(1, min(depth, drafts.depth) + 1):
-        distribution = drafts.distributions(level, [before], settings.sampling)[0]
-        token = rule.draw_drafts([distribution], seed, position + level - 1, 1)[0][0][0]
-        before = (before[1], token)
-        parent = tree.add(Draft(token, parent, level, distribution, DraftSource.LOOKAHEAD))
-    return tree

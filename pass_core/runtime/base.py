@@ -7,10 +7,8 @@ from typing import Protocol
 
 import torch
 
-from pass_core.lookahead.bigrams import Bigrams
-from pass_core.lookahead.embeddings import LookaheadEmbeddings, SamplerWeights
+from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.progress import CancelToken, ProgressCallback
-from pass_core.runtime.draft_heads import DraftHead
 from pass_core.runtime.rows import Rows
 
 
@@ -67,14 +65,6 @@ class Runtime(Protocol):
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Vocabulary logits, float32 [m, vocabulary], of [m, hidden] hidden states."""
-        ...
-
-    def sampler_head(self, weights: SamplerWeights) -> DraftHead:
-        """The coherent-draft head on this runtime's device."""
-        ...
-
-    def bigram_head(self, bigrams: Bigrams) -> DraftHead:
-        """The model's own bigrams as a draft head on this runtime's device."""
         ...
 
     def synchronize(self) -> None:

@@ -10,14 +10,12 @@ import numpy as np
 import torch
 from transformers.cache_utils import DynamicCache
 
-from pass_core.lookahead.bigrams import Bigrams
-from pass_core.lookahead.embeddings import LookaheadEmbeddings, SamplerWeights
+from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models.cache_argument import cache_argument
 from pass_core.models.capabilities import recurrent_parts
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken, ProgressCallback
 from pass_core.runtime.base import Cache
-from pass_core.runtime.draft_heads import TorchBigramHead, TorchSamplerHead
 from pass_core.runtime.rows import Rows
 
 _STATE_SPACE = frozenset({"mamba", "mamba2", "falcon_mamba"})  # their states take no mask
@@ -116,12 +114,6 @@ class PlainRuntime:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return hidden.float()
-
-    def sampler_head(self, weights: SamplerWeights) -> TorchSamplerHead:
-        return TorchSamplerHead(weights, self.model.input_embedding.weight, self.model.logits)
-
-    def bigram_head(self, bigrams: Bigrams) -> TorchBigramHead:
-        return TorchBigramHead(bigrams, self._device, self.model.logits)
 
     def synchronize(self) -> None:
         if self._device.type == "cuda":

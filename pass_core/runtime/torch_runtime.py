@@ -8,15 +8,13 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from pass_core.lookahead.bigrams import Bigrams
-from pass_core.lookahead.embeddings import LookaheadEmbeddings, SamplerWeights
+from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models.cache_argument import cache_argument
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.placement import devices_of, is_spread
 from pass_core.progress import CancelToken, ProgressCallback
 from pass_core.runtime.base import Cache
 from pass_core.runtime.cache import KVCache
-from pass_core.runtime.draft_heads import TorchBigramHead, TorchSamplerHead
 from pass_core.runtime.lookahead_parts import LookaheadParts
 from pass_core.runtime.packed import pack_linears
 from pass_core.runtime.rows import Rows
@@ -114,12 +112,6 @@ class TorchRuntime:
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
             return self.model.logits(hidden)
-
-    def sampler_head(self, weights: SamplerWeights) -> TorchSamplerHead:
-        return TorchSamplerHead(weights, self.model.input_embedding.weight, self.model.logits)
-
-    def bigram_head(self, bigrams: Bigrams) -> TorchBigramHead:
-        return TorchBigramHead(bigrams, self._device, self.model.logits)
 
     def synchronize(self) -> None:
         if self._device.type == "cuda":

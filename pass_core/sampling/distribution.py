@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from pass_core.runtime.native.top import native_top
-from pass_core.runtime.native.walk import native_walk
-from pass_core.sampling.noise import Stream, gumbel, stream_hash
+from pass_core.sampling import top
+from pass_core.sampling.noise import Stream, gumbel
 from pass_core.settings import SamplingSettings
 
 _SHORT = 512
-_FETCHED = 160  # of each row, from a device: the 128 that the sampler head re-scores, and some for ties
-_COLDEST = 1e-30  # a temperature that float32 can still divide by
+COLDEST = 1e-30  # a temperature that float32 can still divide by
+
+TopK = Callable[[torch.Tensor, int, Sequence[int] | None], tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]
+"""The largest logits of rows: `top_candidates`, or what a `Kernels` has for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class Distribution:
 
 
 def distributions(
-    logits: torch.Tensor, sampling: SamplingSettings, rows: Sequence[int] | None = None
+    logits: torch.Tensor, sampling: SamplingSettings, rows: Sequence[int] | None = None, select: TopK | None = None
 ) -> list[Distribution]:
     """Process rows of `logits` [n, vocabulary] (any floating dtype and device) into distributions.
 
@@ -89,95 +88,32 @@ def distributions(
 
     Args:
         rows: which rows, in this order; all of them by default.
+        select: what selects the largest logits; torch by default.
     """
+    select = select or top_candidates
     if not (logits.shape[0] if rows is None else len(rows)):
         return []
     logits = logits.float()
     if sampling.temperature == 0.0:
-        ids, _ = top_candidates(logits, 1, rows)
+        ids, _ = select(logits, 1, rows)
         return [Distribution(row, np.zeros(1)) for row in ids]
     vocabulary = logits.shape[1]
     if sampling.top_k == 0 or sampling.top_k >= vocabulary:
         chosen = logits if rows is None else logits[list(rows)]
         below = chosen - chosen.amax(dim=-1, keepdim=True)  # first, so that no tiny temperature overflows
-        scaled = below / max(sampling.temperature, _COLDEST)
+        scaled = below / max(sampling.temperature, COLDEST)
         log_p = torch.log_softmax(scaled, dim=-1).cpu().numpy().astype(np.float64)
         every = np.arange(vocabulary, dtype=np.int64)
         return [Distribution(every, row) for row in log_p]
-    ids, values = top_candidates(logits, sampling.top_k, rows)
+    ids, values = select(logits, sampling.top_k, rows)
     return [Distribution(i, p) for i, p in zip(ids, normalise(values, sampling.temperature))]
-
-
-class RowDistributions(Sequence[Distribution]):
-    """The distributions of rows of `logits` [n, vocabulary], each processed when it is first asked for: a walk through
-    a tree of drafts looks at few of them."""
-
-    def __init__(self, logits: torch.Tensor, sampling: SamplingSettings) -> None:
-        self._logits = logits.float()
-        self._sampling = sampling
-        self._known: dict[int, Distribution] = {}
-
-    def __len__(self) -> int:
-        return int(self._logits.shape[0])
-
-    @overload
-    def __getitem__(self, index: int) -> Distribution: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Distribution]: ...
-
-    def __getitem__(self, index: int | slice) -> Distribution | list[Distribution]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        found = self._known.get(index)
-        if found is None:
-            found = self._known[index] = distributions(self._logits, self._sampling, [range(len(self))[index]])[0]
-        return found
-
-    def sample_path(
-        self, seed: int, position: int, tokens: Sequence[int] = (), parents: Sequence[int] = ()
-    ) -> list[int]:
-        """The target's samples from row 0 on, for as long as a draft is the sample before: at least one.
-
-        Args:
-            position: of the first sample.
-            tokens, parents: of the drafts, parents (-1: the root) before children; row i + 1 follows draft i.
-        """
-        sampling = self._sampling
-        kept = 1 if sampling.temperature == 0.0 else sampling.top_k
-        noise = stream_hash(seed, Stream.TARGET)
-        temperature = max(sampling.temperature, _COLDEST)
-        walk = native_walk(self._logits, kept, temperature, noise, position, tokens, parents)
-        if walk is not None:
-            log_p = np.zeros(walk.ids.shape) if kept == 1 else normalise(walk.values, temperature)
-            for row, ids, p in zip(walk.rows, walk.ids, log_p):
-                self._known.setdefault(row, Distribution(ids, p))
-            return walk.samples
-        samples: list[int] = []
-        at: int | None = -1
-        while at is not None:
-            token = self[at + 1].sample(seed, position + len(samples))
-            samples.append(token)
-            at = next((i for i, (t, above) in enumerate(zip(tokens, parents)) if above == at and t == token), None)
-        return samples
-
-
-def candidate_distributions(
-    ids: npt.NDArray[np.int64], logits: npt.NDArray[np.float32], sampling: SamplingSettings
-) -> list[Distribution]:
-    """Distributions over given candidates only: rising ids [C], logits [m, C] (re-scored drafts)."""
-    kept = 1 if sampling.temperature == 0.0 else sampling.top_k or ids.size
-    order = np.argsort(-logits, axis=1, kind="stable")[:, :kept]
-    if sampling.temperature == 0.0:
-        return [Distribution(ids[row], np.zeros(1)) for row in order]
-    log_p = normalise(np.take_along_axis(logits, order, axis=1), sampling.temperature)
-    return [Distribution(ids[row], p) for row, p in zip(order, log_p)]
 
 
 def normalise(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:
     """Log softmax of logits / temperature over the last axis."""
-    below = (logits - logits.max(-1, keepdims=True)).astype(np.float64)
-    scaled = below / max(temperature, _COLDEST)
+    wide = logits.astype(np.float64)
+    below = wide - wide.max(-1, keepdims=True)
+    scaled = below / max(temperature, COLDEST)
     return scaled - np.log(np.exp(scaled).sum(-1, keepdims=True))
 
 
@@ -190,56 +126,9 @@ def top_candidates(
         rows: which rows, in this order; all of them by default.
 
     Returns:
-        Ids and logits, [rows, count] each (fewer columns for a smaller vocabulary). One device-to-host copy for all
-        questions about the same logits, unless ties go on for long.
+        Ids and logits, [rows, count] each (fewer columns for a smaller vocabulary).
     """
-    count = min(count, logits.shape[1])
-    found = native_top(logits, count, range(logits.shape[0]) if rows is None else rows)
-    if found is not None:
-        return found
-    if rows is not None and not _copies_are_dear(logits):
-        logits, rows = logits[list(rows)], None
-    packed = _fetched(logits, count)
-    at = range(logits.shape[0]) if rows is None else rows
-    taken = packed.shape[1] // 2
-    out_ids = np.empty((len(at), count), dtype=np.int64)
-    out_values = np.empty((len(at), count), dtype=np.float32)
-    for out, row in enumerate(at):
-        v, i = packed[row, :taken], packed[row, taken:].astype(np.int64)
-        if taken < logits.shape[1] and v[taken - 1] == v[count - 1]:
-            # A tie across the boundary that may go on beyond: the fast selection may have kept the wrong ids.
-            full = logits[row].cpu().numpy()
-            i = np.flatnonzero(full >= v[count - 1]).astype(np.int64)
-            v = full[i]
-        order = np.lexsort((i, -v))[:count]
-        out_ids[out], out_values[out] = i[order], v[order]
-    return out_ids, out_values
-
-
-def _fetched(logits: torch.Tensor, count: int) -> npt.NDArray[np.float32]:
-    """More than `count` of the largest logits of each row, then their ids: [n, 2 * taken] on the host.
-
-    A copy from a device costs more than what it carries: there candidates come to spare (ties are frequent in
-    bfloat16), and stay for the next question about the same logits.
-    """
-    global _last
-    if not _copies_are_dear(logits):
-        return _largest(logits, count + 1)
-    kept, packed = _last
-    if kept() is not logits or packed.shape[1] < 2 * min(count + 1, logits.shape[1]):
-        packed = _largest(logits, max(count + 1, _FETCHED))
-        _last = (weakref.ref(logits), packed)
-    return packed
-
-
-def _copies_are_dear(logits: torch.Tensor) -> bool:
-    return logits.device.type != "cpu"
-
-
-def _largest(logits: torch.Tensor, taken: int) -> npt.NDArray[np.float32]:
-    """[n, 2 * taken] the largest logits and their ids. Ids travel as float32, exact up to 2**24: MPS has no float64."""
-    values, ids = torch.topk(logits, min(taken, logits.shape[1]), dim=-1, sorted=True)
-    return torch.cat((values, ids.float()), dim=1).cpu().numpy()
-
-
-_last: tuple[Callable[[], torch.Tensor | None], npt.NDArray[np.float32]] = (lambda: None, np.empty((0, 0), np.float32))
+    if rows is not None:
+        logits = logits[list(rows)]
+    ids, values = top.top_k(logits, min(count, logits.shape[1]))
+    return ids.cpu().numpy(), values.cpu().numpy()

@@ -12,11 +12,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-_SEED = np.uint64(0x9E3779B97F4A7C15)
-_POSITION = np.uint64(0xD1B54A32D192ED03)
-_TOKEN = np.uint64(0x8CB92BA72F3D8DD7)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
+SEED, POSITION, TOKEN = 0x9E3779B97F4A7C15, 0xD1B54A32D192ED03, 0x8CB92BA72F3D8DD7
+MIX_1, MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 class Stream(IntEnum):
@@ -30,22 +27,22 @@ class Stream(IntEnum):
 
 def _mix(h: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """SplitMix64's finaliser."""
-    h = (h ^ (h >> np.uint64(30))) * _MIX_1
-    h = (h ^ (h >> np.uint64(27))) * _MIX_2
+    h = (h ^ (h >> np.uint64(30))) * np.uint64(MIX_1)
+    h = (h ^ (h >> np.uint64(27))) * np.uint64(MIX_2)
     return h ^ (h >> np.uint64(31))
 
 
 def _mix_one(h: int) -> int:
     """The same for one number."""
-    h = (h ^ (h >> 30)) * int(_MIX_1) % 2**64
-    h = (h ^ (h >> 27)) * int(_MIX_2) % 2**64
+    h = (h ^ (h >> 30)) * MIX_1 % 2**64
+    h = (h ^ (h >> 27)) * MIX_2 % 2**64
     return h ^ (h >> 31)
 
 
 @lru_cache(maxsize=256)
 def stream_hash(seed: int, stream: int) -> int:
     """What every number of a stream starts from: positions and tokens are mixed into it."""
-    return _mix_one((seed % 2**64 * int(_SEED) + stream + 1) % 2**64)
+    return _mix_one((seed % 2**64 * SEED + stream + 1) % 2**64)
 
 
 def uniform(
@@ -54,12 +51,12 @@ def uniform(
     """Uniform numbers in the open interval (0, 1); `position` and `token` broadcast."""
     h = stream_hash(seed, int(stream))
     if isinstance(position, int):  # the common case; Python's integers are faster than arrays of one
-        start: npt.NDArray[np.uint64] = np.asarray(_mix_one(h ^ (position * int(_POSITION) % 2**64)), dtype=np.uint64)
+        start: npt.NDArray[np.uint64] = np.asarray(_mix_one(h ^ (position * POSITION % 2**64)), dtype=np.uint64)
     else:
-        start = _mix(np.uint64(h) ^ (np.atleast_1d(np.asarray(position)).astype(np.uint64) * _POSITION))
+        start = _mix(np.uint64(h) ^ (np.atleast_1d(np.asarray(position)).astype(np.uint64) * np.uint64(POSITION)))
         start = start.reshape(np.shape(position))
     tokens = np.asarray(token)
-    h = _mix(np.atleast_1d(start ^ (np.atleast_1d(tokens).astype(np.uint64) * _TOKEN)))
+    h = _mix(np.atleast_1d(start ^ (np.atleast_1d(tokens).astype(np.uint64) * np.uint64(TOKEN))))
     h = h.reshape(np.broadcast_shapes(np.shape(position), tokens.shape))
     # 52 bits: with 53 the largest number would round to 1, whose Gumbel noise is infinite.
     return ((h >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52

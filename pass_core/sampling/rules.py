@@ -44,16 +44,18 @@ class Decision:
 
 
 class VerificationRule(Protocol):
-    """Chooses drafts and decides about them; a function of seed and position, never of a hidden state."""
+    """Decides about drafts; a function of seed and position, never of a hidden state.
+
+    Attributes:
+        trees: whether several drafts may compete for one position.
+        draft_stream: the noise that drafts are drawn with: the best of log q + noise of this stream.
+        samples_target: whether `decide` emits the target's own sample, whatever was drafted, and accepts the draft that
+            is it: then the whole walk is found at once. A rule that changes `decide` says False.
+    """
 
     trees: bool
-    """Whether several drafts may compete for one position."""
-
-    def draw_drafts(
-        self, drafts: Sequence[Distribution], seed: int, position: int, count: int
-    ) -> list[list[tuple[int, float]]]:
-        """For each draft distribution of this position up to `count` (token, perturbed score), best first."""
-        ...
+    draft_stream: Stream
+    samples_target: bool
 
     def decide(self, target: Distribution, drafts: Sequence[Proposal], seed: int, position: int) -> Decision:
         """Accept one of the drafts of this position, or emit another token."""
@@ -68,21 +70,8 @@ class CoupledRule:
     """
 
     trees = True
-
-    def draw_drafts(
-        self, drafts: Sequence[Distribution], seed: int, position: int, count: int
-    ) -> list[list[tuple[int, float]]]:
-        # One noise evaluation for all of them: this runs several times a step.
-        noise = gumbel(seed, position, np.concatenate([d.ids for d in drafts]))
-        out: list[list[tuple[int, float]]] = []
-        begin = 0
-        for draft in drafts:
-            scores = draft.log_p + noise[begin : begin + draft.ids.size]
-            begin += draft.ids.size
-            best = np.argpartition(-scores, count)[:count] if scores.size > 4 * count else np.arange(scores.size)
-            best = best[np.argsort(-scores[best], kind="stable")][:count]
-            out.append(list(zip(draft.ids[best].tolist(), scores[best].tolist())))
-        return out
+    draft_stream = Stream.TARGET
+    samples_target = True
 
     def decide(self, target: Distribution, drafts: Sequence[Proposal], seed: int, position: int) -> Decision:
         return Decision.coupled(target.sample(seed, position), drafts)
@@ -95,12 +84,8 @@ class RejectionRule:
     """
 
     trees = False
-
-    def draw_drafts(
-        self, drafts: Sequence[Distribution], seed: int, position: int, count: int
-    ) -> list[list[tuple[int, float]]]:
-        tokens = [d.sample(seed, position, Stream.DRAFT) for d in drafts]
-        return [[(token, draft.log_prob(token))] for token, draft in zip(tokens, drafts)]
+    draft_stream = Stream.DRAFT
+    samples_target = False
 
     def decide(self, target: Distribution, drafts: Sequence[Proposal], seed: int, position: int) -> Decision:
         if not drafts:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 
-from pass_core.decoding.lookahead_proposer import HEAD_CANDIDATES
+from pass_core.lookahead.sampler import HEAD_CANDIDATES
 from pass_core.models.language_model import LanguageModel
 from pass_core.training.chains import Chains
 from pass_core.training.coupled import among_best, on_drafts

@@ -22,16 +22,9 @@ from pass_core.lookahead.embeddings import (
     mean_vectors,
 )
 from pass_core.lookahead.errors import PartMismatch
+from pass_core.lookahead.sampler import corrected, from_state
 from pass_core.models.language_model import LanguageModel
 from pass_core.training.config import TrainingConfig, TrainingError
-
-RMS_EPSILON = 1e-6
-
-
-def rms(x: torch.Tensor) -> torch.Tensor:
-    """x / sqrt(mean(x²) + 1e-6) over the last dimension, in float32."""
-    x = x.float()
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + RMS_EPSILON)
 
 
 class Adapter(nn.Module):
@@ -50,7 +43,7 @@ class Adapter(nn.Module):
 
 
 class Sampler(nn.Module):
-    """The coherent-draft head: h' = h + W_out silu(W_in [rms(h); rms(e)] + step_j) (arXiv 2507.11851)."""
+    """The coherent-draft head (`pass_core.lookahead.sampler`)."""
 
     def __init__(self, w_in: torch.Tensor, step: torch.Tensor, w_out: torch.Tensor) -> None:
         super().__init__()
@@ -60,9 +53,8 @@ class Sampler(nn.Module):
 
     def forward(self, hidden: torch.Tensor, parent: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
         """Correct `hidden` [rows, H] given the parent token's embedding [rows, H] and the step (0-based) [rows]."""
-        inputs = torch.cat((rms(hidden), rms(parent)), -1).to(hidden.dtype)
-        inner = nn.functional.silu(inputs @ self.w_in.to(hidden.dtype).T + self.step.to(hidden.dtype)[depth])
-        return hidden + inner @ self.w_out.to(hidden.dtype).T
+        w_in, step, w_out = (w.to(hidden.dtype) for w in (self.w_in, self.step, self.w_out))
+        return corrected(hidden, from_state(hidden, w_in, step[depth]), parent, w_in, w_out)
 
 
 class LookaheadParts(nn.Module):

@@ -10,15 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from pass_core.lookahead.bigrams import Bigrams
-from pass_core.lookahead.embeddings import AdapterWeights, LookaheadEmbeddings, SamplerWeights
+from pass_core.lookahead.embeddings import AdapterWeights, LookaheadEmbeddings
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken, ProgressCallback
 from pass_core.runtime.base import Cache
-from pass_core.runtime.draft_heads import DraftHead, TorchBigramHead, TorchSamplerHead
 from pass_core.runtime.native.arrays import floats, halves, pointer
 from pass_core.runtime.native.build import library, reason_missing
-from pass_core.runtime.native.heads import NativeBigramHead, NativeSamplerHead
 from pass_core.runtime.rows import Rows
 
 _FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
@@ -134,18 +131,12 @@ class NativeRuntime:
         self._frequencies = rotary.inv_freq.float().cpu().numpy()
         self._rope_scale = float(getattr(rotary, "attention_scaling", 1.0))
         self._embedding = model.input_embedding.weight.detach()
-        self._output = model.head.weight.detach()
         self._lookahead: LookaheadEmbeddings | None = None
         self.handle: int = self._build(config)
 
     @property
     def description(self) -> str:
         return f"native bfloat16, {self.threads} threads"
-
-    @property
-    def embeddings(self) -> tuple[int, int]:
-        """Addresses of the model's own input and output embeddings, bfloat16 [vocabulary, hidden] each."""
-        return self._embedding.data_ptr(), self._output.data_ptr()
 
     def _build(self, config: Any) -> int:
         model, lib = self.model, self.lib
@@ -281,16 +272,6 @@ class NativeRuntime:
         if failed:
             raise MemoryError("There is not enough memory for this call. Choose a smaller row budget.")
         return out[:, : self._vocabulary]
-
-    def sampler_head(self, weights: SamplerWeights) -> DraftHead:
-        if weights.w_in.shape[0] % 16 or self.model.hidden_size % 32:
-            return TorchSamplerHead(weights, self._embedding.float(), self.model.logits)
-        return NativeSamplerHead(self, weights)
-
-    def bigram_head(self, bigrams: Bigrams) -> DraftHead:
-        if self.model.hidden_size % 32:
-            return TorchBigramHead(bigrams, self.model.device, self.model.logits)
-        return NativeBigramHead(self, bigrams)
 
     def read(self, buffer: torch.Tensor) -> float:
         """Read a float32 buffer (a multiple of 512 bytes) once, as weights are read, and return its sum: to measure the

@@ -14,7 +14,6 @@ from pass_core.decoding.summary import Summary, summarize
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import AdapterWeights, LookaheadEmbeddings, SamplerWeights
 from pass_core.models.language_model import LanguageModel
-from pass_core.runtime.draft_heads import DraftHead
 from pass_core.runtime.rows import Rows, chain_rows
 from pass_core.runtime.torch_runtime import TorchRuntime
 from pass_core.settings import DecodingSettings, LookaheadPart, SamplingSettings, StopConditions, Strategy
@@ -188,12 +187,6 @@ class MemoRuntime:
             self._logits[key] = self._inner.logits(hidden)
         return self._logits[key]
 
-    def sampler_head(self, weights: SamplerWeights) -> DraftHead:
-        return self._inner.sampler_head(weights)
-
-    def bigram_head(self, bigrams: Bigrams) -> DraftHead:
-        return self._inner.bigram_head(bigrams)
-
     def synchronize(self) -> None:
         return None
 
@@ -238,12 +231,6 @@ class TableRuntime:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return hidden
-
-    def sampler_head(self, weights: SamplerWeights) -> DraftHead:
-        raise NotImplementedError("tables have no hidden states to correct")
-
-    def bigram_head(self, bigrams: Bigrams) -> DraftHead:
-        raise NotImplementedError("tables have no hidden states to correct")
 
     def synchronize(self) -> None:
         return None

@@ -15,6 +15,7 @@ from pass_core.decoding.events import Provenance
 from pass_core.decoding.fused import FusedStepper
 from pass_core.decoding.state import DecodeState, Stepper
 from pass_core.decoding.two_call import TwoCallStepper
+from pass_core.kernels.factory import make_kernels
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models.language_model import LanguageModel
 from pass_core.sampling.distribution import Distribution
@@ -35,6 +36,8 @@ SAMPLING = SamplingSettings(temperature=0.9, top_k=5)
 class RedrawRule(CoupledRule):
     """Wrong: after a mismatch the target is sampled again, which favours what was drafted."""
 
+    samples_target = False
+
     def decide(self, target: Distribution, drafts: Sequence[Proposal], seed: int, position: int) -> Decision:
         right = super().decide(target, drafts, seed, position)
         if right.accepted is None and drafts:
@@ -44,6 +47,8 @@ class RedrawRule(CoupledRule):
 
 class TypicalRule(CoupledRule):
     """Wrong: drafts that are likely enough are taken ("typical acceptance")."""
+
+    samples_target = False
 
     def decide(self, target: Distribution, drafts: Sequence[Proposal], seed: int, position: int) -> Decision:
         for index, draft in enumerate(drafts):
@@ -102,10 +107,11 @@ def first_three(
     runtime = engine_of(model).runtime
     assert isinstance(runtime, MemoRuntime)
     runtime.use_lookahead(lookahead)
+    kernels = make_kernels(model, runtime)
     chosen = rule or rule_for(settings.verification)
     for seed in seeds:
         cache = TokenCache(64, PROMPT[:-1])
-        state = DecodeState(runtime, cache, list(PROMPT), seed, 64, lookahead)
+        state = DecodeState(runtime, kernels, cache, list(PROMPT), seed, 64, lookahead)
         # The strategies themselves, without the events of the loop, which would take half of the time.
         if settings.strategy is Strategy.FUSED:
             stepper: Stepper = FusedStepper(None)

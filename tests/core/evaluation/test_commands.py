@@ -63,7 +63,7 @@ def test_verify_says_lossless_and_keeps_the_findings(
 
 
 def test_verify_fails_with_status_1(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pass_core.sampling.distribution import RowDistributions
+    from pass_core.decoding.targets import RowDistributions
 
     honest = RowDistributions.sample_path
 

@@ -25,7 +25,7 @@ class Draft:
 def counts(rule: VerificationRule, draws: int) -> np.ndarray:
     out = np.zeros(4)
     for seed in range(draws):
-        token = rule.draw_drafts([Q], seed, 7, 1)[0][0][0]
+        token = Q.sample(seed, 7, rule.draft_stream)
         out[rule.decide(P, [Draft(token, Q)], seed, 7).token] += 1
     return out
 

@@ -9,15 +9,12 @@ import torch
 from pass_core.engine import Engine
 from pass_core.lookahead.embeddings import AdapterWeights, LookaheadEmbeddings, SamplerWeights
 from pass_core.models.language_model import LanguageModel
-from pass_core.runtime.draft_heads import TorchBigramHead, TorchSamplerHead
 from pass_core.runtime.native.build import library
-from pass_core.runtime.native.heads import NativeHead
 from pass_core.runtime.native.runtime import NativeRuntime, why_not
 from pass_core.runtime.rows import RowsBuilder, chain_rows
 from pass_core.runtime.torch_runtime import TorchRuntime
 from pass_core.settings import DecodingSettings, StopConditions, Strategy
 from tests import tiny
-from tests.core.decoding.engine import random_bigrams
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no C++ compiler on this machine")
 
@@ -151,26 +148,6 @@ def test_the_number_of_threads_changes_nothing(threads: int) -> None:
         cache = runtime.new_cache(64)
         outputs.append(runtime.forward(cache, tree(model)))
     assert torch.equal(*outputs)
-
-
-@pytest.mark.parametrize("kind", ["sampler", "bigrams"])
-def test_draft_heads_agree_with_those_in_pytorch(kind: str) -> None:
-    model = bfloat16_model("llama")
-    runtime = NativeRuntime(model, threads=2)
-    wide = model.input_embedding.weight.float()
-    if kind == "sampler":
-        weights = lookahead_for(model).sampler
-        assert weights is not None
-        ours, reference = runtime.sampler_head(weights), TorchSamplerHead(weights, wide, model.logits)
-    else:
-        bigrams = random_bigrams(model, 8)  # token 8 has no vector
-        ours, reference = runtime.bigram_head(bigrams), TorchBigramHead(bigrams, model.device, model.logits)
-    assert isinstance(ours, NativeHead)
-    states = torch.randn(3, model.hidden_size, generator=torch.Generator().manual_seed(1))
-    before, candidates = np.array([3, 8]), np.array([1, 4, 30, 60])
-    a = ours.scores(states[1], ours.prepare(states, [0, 1, 3])[1], before, candidates)
-    b = reference.scores(states[1], reference.prepare(states, [0, 1, 3])[1], before, candidates)
-    assert close(torch.from_numpy(a), torch.from_numpy(b))
 
 
 def test_low_precision_speculation_is_lossless_bit_for_bit(model: LanguageModel) -> None:

@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pass_core.kernels.heads import TorchSamplerHead
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models import loading
 from pass_core.models.language_model import LanguageModel
@@ -158,8 +159,8 @@ def test_no_call_mixes_two_gpus(family: str) -> None:
     assert set(cache._buffers) == {torch.device("cuda:0"), torch.device("cuda:1")}
     assert runtime.logits(hidden).device == torch.device("cuda:1")
     assert lookahead.sampler is not None
-    head = runtime.sampler_head(lookahead.sampler)
-    assert head.prepare(hidden[-3:], [0, 1, 2]).device == torch.device("cuda:0")
+    head = TorchSamplerHead(lookahead.sampler, model)
+    assert head.prepare(hidden[-3:], torch.arange(3)).device == torch.device("cuda:0")
 
 
 class NoTransfers(TorchDispatchMode):

@@ -195,26 +195,3 @@ def test_families_that_change_their_logits_after_the_head(name: str) -> None:
     runtime = TorchRuntime(model)
     logits = runtime.logits(runtime.forward(runtime.new_cache(16), chain_rows(TEXT)))
     assert torch.allclose(logits, reference(model, TEXT), atol=2e-5)
-
-
-def test_the_sampler_head_scores_candidates_by_the_documented_formula(model: LanguageModel) -> None:
-    lookahead = random_lookahead(model, LENGTH, frozenset({LookaheadPart.SAMPLER}))
-    weights = lookahead.sampler
-    assert weights is not None
-    runtime = TorchRuntime(model)
-    head = runtime.sampler_head(weights)
-    states = torch.randn(2, model.hidden_size, generator=torch.Generator().manual_seed(5))
-    steps, before, candidates = [0, 2], np.array([4, 7]), np.array([1, 3, 8])
-    prepared = head.prepare(states, steps)
-
-    def rms(x: torch.Tensor) -> torch.Tensor:
-        return x / (x.square().mean() + 1e-6).sqrt()
-
-    for row, step in enumerate(steps):
-        got = head.scores(states[row], prepared[row], before, candidates)
-        for token, scores in zip(before, got):
-            e = model.input_embedding.weight[int(token)]
-            z = weights.w_in @ torch.cat((rms(states[row]), rms(e))) + weights.step[step]
-            corrected = states[row] + weights.w_out @ torch.nn.functional.silu(z)
-            expected = model.head(corrected)[torch.from_numpy(candidates)]
-            assert np.allclose(scores, expected.numpy(), atol=1e-3)

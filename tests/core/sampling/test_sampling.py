@@ -8,11 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pass_core.sampling.distribution as under_test
 from pass_core.sampling.distribution import (
     Distribution,
-    RowDistributions,
-    candidate_distributions,
     distributions,
     normalise,
     top_candidates,
@@ -154,63 +151,8 @@ def test_a_sample_depends_on_seed_position_and_stream_alone() -> None:
     assert len({d.sample(s, p, x) for s in range(5) for p in range(5) for x in Stream}) > 50
 
 
-@pytest.mark.parametrize("sampling", [SamplingSettings(0.0), SamplingSettings(0.8, 2), SamplingSettings(0.8, 0)])
-def test_candidates_are_treated_like_a_vocabulary_of_their_own(sampling: SamplingSettings) -> None:
-    ids = np.array([3, 8, 20, 41])
-    logits = np.array([[1.0, 2.0, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0]], dtype=np.float32)
-    for row, got in zip(logits, candidate_distributions(ids, logits, sampling)):
-        expected = {int(ids[i]): p for i, p in reference(row, sampling).items()}
-        assert as_dict(got) == pytest.approx(expected)
-
-
 def test_normalise_is_a_log_softmax() -> None:
     logits = np.random.default_rng(0).normal(0, 5, (3, 7)).astype(np.float32)
     got = normalise(logits, 0.7)
     assert got.dtype == np.float64
     assert np.allclose(got, torch.log_softmax(torch.from_numpy(logits).double() / 0.7, -1).numpy(), atol=1e-6)
-
-
-@pytest.mark.parametrize("vocabulary", [7, 150, 1000])
-@pytest.mark.parametrize("steps", [3, 40, 100_000])  # few values: ties go on beyond what is fetched
-def test_one_copy_from_a_device_answers_all_questions(
-    vocabulary: int, steps: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    logits = (torch.rand(6, vocabulary, generator=torch.Generator().manual_seed(steps)) * steps).round() / steps
-    questions = [(10, range(3)), (128, [5, 3]), (1, None), (10, [4])]
-    with monkeypatch.context() as patch:
-        patch.setattr(under_test, "native_top", lambda *_: None)
-        expected = [top_candidates(logits, count, rows) for count, rows in questions]
-        copies: list[int] = []
-        genuine = under_test._largest
-
-        def counted(logits: torch.Tensor, taken: int) -> np.ndarray:
-            copies.append(taken)
-            return genuine(logits, taken)
-
-        patch.setattr(under_test, "_copies_are_dear", lambda _: True)
-        patch.setattr(under_test, "_largest", counted)
-        got = [top_candidates(logits, count, rows) for count, rows in questions]
-        assert len(copies) == 1
-        other = logits.flip(0)
-        assert np.array_equal(top_candidates(other, 10, [0])[0], top_candidates(logits, 10, [5])[0])
-    for (ids, values), (right_ids, right_values) in zip(got, expected):
-        assert np.array_equal(ids, right_ids)
-        assert np.array_equal(values, right_values)
-
-
-def test_rows_processed_on_demand_are_those_processed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    logits = torch.randn(5, 40, generator=torch.Generator().manual_seed(3), dtype=torch.bfloat16)
-    sampling = SamplingSettings(0.8, 6)
-    every = distributions(logits, sampling)
-    asked: list[object] = []
-    inner = under_test.distributions
-    monkeypatch.setattr(under_test, "distributions", lambda *a: asked.append(a[2]) or inner(*a))
-    rows = RowDistributions(logits, sampling)
-    assert len(rows) == 5
-    for i in (3, 0, 3, 4):
-        assert rows[i].ids.tolist() == every[i].ids.tolist()
-        assert rows[i].log_p.tolist() == every[i].log_p.tolist()
-    assert [d.ids.tolist() for d in rows[1:3]] == [d.ids.tolist() for d in every[1:3]]
-    assert asked == [[3], [0], [4], [1], [2]], "each once, and only those asked for"
-    with pytest.raises(IndexError):
-        rows[5]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from scipy.stats import chisquare
 
 from pass_core.decoding.events import DraftSource, DraftStatus, Provenance
-from pass_core.decoding.tree import ROOT, Draft, DraftTree, verify_tree
+from pass_core.decoding.tree import Draft, DraftTree, verify_tree
+from pass_core.kernels.interface import ROOT
 from pass_core.sampling.distribution import Distribution
 from pass_core.sampling.rules import CoupledRule, RejectionRule, rule_for
 from pass_core.settings import Verification
@@ -49,27 +52,8 @@ def test_coupled_emits_the_targets_sample_whatever_was_drafted() -> None:
 def test_coupled_drafts_equal_the_target_where_the_distributions_do() -> None:
     rule = CoupledRule()
     for position in range(200):
-        ((token, _),) = rule.draw_drafts([P], 5, position, 1)[0]
+        token = P.sample(5, position, rule.draft_stream)
         assert rule.decide(P, [draft(token, P)], 5, position).accepted == 0
-
-
-def test_coupled_drafts_are_the_best_under_the_shared_noise_best_first() -> None:
-    rng = np.random.default_rng(0)
-    q = distribution(*rng.dirichlet(np.ones(200)))
-    rule = CoupledRule()
-    for count in (1, 3, 10, 200, 300):
-        (drawn,) = rule.draw_drafts([q], 1, 17, count)
-        scores = q.perturbed(1, 17)
-        expected = np.argsort(-scores)[:count]
-        assert [t for t, _ in drawn] == expected.tolist()
-        assert [s for _, s in drawn] == scores[expected].tolist()
-
-
-def test_several_drafts_distributions_share_the_noise_of_their_position() -> None:
-    rule = CoupledRule()
-    together = rule.draw_drafts([P, Q, distribution(1.0, ids=(7,))], 2, 30, 2)
-    assert together == [rule.draw_drafts([d], 2, 30, 2)[0] for d in (P, Q, distribution(1.0, ids=(7,)))]
-    assert together[2][0][0] == 7
 
 
 def test_rejection_accepts_with_probability_p_over_q() -> None:
@@ -93,7 +77,7 @@ def test_rejection_emits_the_target_distribution() -> None:
     rule = RejectionRule()
     counts = np.zeros(3)
     for t in POSITIONS:
-        token = rule.draw_drafts([Q], 8, t, 1)[0][0][0]
+        token = Q.sample(8, t, rule.draft_stream)
         counts[rule.decide(P, [draft(token, Q)], 8, t).token] += 1
     assert chisquare(counts, len(POSITIONS) * np.array([0.5, 0.3, 0.2])).pvalue > 0.001
 
@@ -110,7 +94,7 @@ def test_rejection_with_different_supports(p: Distribution, q: Distribution) -> 
     rule = RejectionRule()
     tokens = []
     for t in POSITIONS:
-        token = rule.draw_drafts([q], 8, t, 1)[0][0][0]
+        token = q.sample(8, t, rule.draft_stream)
         tokens.append(rule.decide(p, [draft(token, q)], 8, t).token)
     assert set(tokens) == {1, 4}
     assert chisquare([tokens.count(4), tokens.count(1)], len(tokens) * np.array([0.6, 0.4])).pvalue > 0.001
@@ -126,11 +110,26 @@ def test_rejection_refuses_trees() -> None:
         RejectionRule().decide(P, [draft(0, Q), draft(1, Q)], 0, 0)
 
 
+class Rows(list[Distribution]):
+    """Target distributions, walked through by hand."""
+
+    def sample_path(self, seed: int, position: int, tokens: Sequence[int], parents: Sequence[int]) -> list[int]:
+        samples: list[int] = []
+        at: int | None = ROOT
+        while at is not None:
+            samples.append(self[at + 1].sample(seed, position + len(samples)))
+            found = (i for i, (t, above) in enumerate(zip(tokens, parents)) if above == at and t == samples[-1])
+            at = next(found, None)
+        return samples
+
+
 def certain(token: int) -> Distribution:
     return distribution(1.0, ids=(token,))
 
 
-def test_the_walk_follows_accepted_drafts_down_the_tree() -> None:
+@pytest.mark.parametrize("whole", [True, False], ids=["found at once", "decided draft by draft"])
+def test_the_walk_follows_accepted_drafts_down_the_tree(whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CoupledRule, "samples_target", whole)
     tree = DraftTree()
     left = tree.add(draft(1, certain(1)))
     right = tree.add(draft(2, certain(2)))
@@ -138,7 +137,7 @@ def test_the_walk_follows_accepted_drafts_down_the_tree() -> None:
     under_right = tree.add(draft(3, certain(3), right, 2))
     deepest = tree.add(draft(4, certain(4), under_right, 3))
     targets = [certain(2), certain(9), certain(3), certain(9), certain(5), certain(9)]
-    walk = verify_tree(tree, targets, CoupledRule(), 0, 10)
+    walk = verify_tree(tree, Rows(targets), CoupledRule(), 0, 10)
     assert walk.path == [right, under_right]
     assert [e.token for e in walk.emitted] == [2, 3, 5]
     assert [e.provenance for e in walk.emitted] == [Provenance.ACCEPTED, Provenance.ACCEPTED, Provenance.CORRECTED]
@@ -157,12 +156,12 @@ def test_the_walk_follows_accepted_drafts_down_the_tree() -> None:
 def test_the_walk_ends_with_a_bonus_token_below_the_last_draft() -> None:
     tree = DraftTree()
     tree.add(draft(1, certain(1)))
-    walk = verify_tree(tree, [certain(1), certain(6)], CoupledRule(), 0, 10)
+    walk = verify_tree(tree, Rows([certain(1), certain(6)]), CoupledRule(), 0, 10)
     assert [(e.token, e.provenance) for e in walk.emitted] == [(1, Provenance.ACCEPTED), (6, Provenance.BONUS)]
     assert walk.emitted[1].draft_position is None
 
 
 def test_an_empty_tree_emits_the_models_token() -> None:
-    walk = verify_tree(DraftTree(), [P], CoupledRule(), 4, 10)
+    walk = verify_tree(DraftTree(), Rows([P]), CoupledRule(), 4, 10)
     (only,) = walk.emitted
     assert (only.token, only.provenance) == (P.sample(4, 10), Provenance.MODEL)

@@ -1,5 +1,5 @@
 // Look-ahead chains below the root and its drafts, each made longer where that promises most; what is computed here is
-// said in pass_core/decoding/budget.py.
+// said in pass_core/kernels/reference_plan.py.
 #pragma once
 
 #include <algorithm>

@@ -6,16 +6,8 @@
 
 #include "kernel.h"
 #include "noise.h"
+#include "requests.h"
 #include "top.h"
-
-// What a tree of drafts is grown from; see pass_core/runtime/native/grower.py.
-struct PassGrowth {
-  uint64_t noise;  // hash of seed and stream
-  int64_t position, before, root, text_length, of_late;
-  double temperature, spread, least, unlikely;
-  float seen, after_one, after_two;
-  int32_t depth, kept, candidates, branches, width, limit, noisy;
-};
 
 namespace {
 
@@ -23,6 +15,7 @@ namespace {
 // z = silu(W_in [rms(h); rms(e)] + step), h' = h + W_out z. Or the model's own bigrams: h' = h + shifts[token].
 struct Head {
   int hidden = 0, inner = 0, steps = 0;
+  float epsilon = 0;
   Packed from_hidden, from_token, out;
   std::vector<float> step;
   const uint16_t* shifts = nullptr;  // bfloat16 [known, hidden], the caller's; null for the coherent-draft head
@@ -33,11 +26,11 @@ struct Head {
   int outer_panels() const { return hidden / 16; }
 };
 
-void rms_rows(const float* x, int rows, int n, uint16_t* out) {
+void rms_rows(const float* x, int rows, int n, float epsilon, uint16_t* out) {
   for (int r = 0; r < rows; r++) {
     float total = 0;
     for (int i = 0; i < n; i++) total += x[(size_t)r * n + i] * x[(size_t)r * n + i];
-    float scale = 1.0f / std::sqrt(total / n + 1e-6f);
+    float scale = 1.0f / std::sqrt(total / n + epsilon);
     for (int i = 0; i < n; i++) out[(size_t)r * n + i] = to_bf16(x[(size_t)r * n + i] * scale);
   }
 }
@@ -115,17 +108,18 @@ void embed(const Head& s, const uint16_t* table, int64_t token, uint16_t* out) {
   }
   std::vector<float> wide(s.hidden);
   for (int i = 0; i < s.hidden; i++) wide[i] = from_bf16(table[(size_t)token * s.hidden + i]);
-  rms_rows(wide.data(), 1, s.hidden, out);
+  rms_rows(wide.data(), 1, s.hidden, s.epsilon, out);
 }
 
 struct Growth {
-  PassGrowth g;
+  GrowRequest g;
   struct Node {
     int64_t token;
     int32_t parent, depth, from;
     double reach;
   };
   const double* shares;
+  int64_t text_length;
   const int64_t* text;       // [text_length] the tokens so far, which drafts are to repeat
   std::vector<bool> recent;  // [vocabulary] which of them stand among the last
   std::vector<Node> nodes;
@@ -142,11 +136,11 @@ struct Growth {
   int64_t token(int node) const { return node < 0 ? g.root : nodes[node].token; }
   int64_t above(int node) const { return node < 0 ? g.before : token(nodes[node].parent); }
 
-  // What candidates gain that the text has already, as pass_core/decoding/repeats.py has it.
+  // What candidates gain that the text has already, as pass_core/kernels/reference.py has it.
   void repeat(int node, const int64_t* candidates, float* scores) const {
     std::vector<uint8_t> found(g.candidates, 0);
     int64_t last = token(node), second = above(node);
-    for (int64_t i = 0; i + 1 < g.text_length; i++)
+    for (int64_t i = 0; i + 1 < text_length; i++)
       if (text[i] == last) {
         uint8_t how = i > 0 && text[i - 1] == second ? 3 : 1;
         for (int c = 0; c < g.candidates; c++) found[c] |= candidates[c] == text[i + 1] ? how : 0;
@@ -166,14 +160,14 @@ struct Growth {
     size_t first = nodes.size();
     const int64_t* plain = ids.data() + (size_t)d * g.candidates;
     for (size_t b = 0; b < beam.size(); b++) {
-      if (coherent && g.text_length) repeat(beam[b], plain, rescored.data() + b * g.candidates);
+      if (coherent && text_length) repeat(beam[b], plain, rescored.data() + b * g.candidates);
       const float* scores = coherent ? rescored.data() + b * g.candidates : values.data() + (size_t)d * g.candidates;
       for (int c = 0; c < g.candidates; c++) order[c] = {scores[c], (int32_t)plain[c]};
       std::partial_sort(order.begin(), order.begin() + g.kept, order.end(), before);
-      double total = 0.0, temperature = std::max(g.temperature, 1e-30);
+      double total = 0.0;
       size_t at = from_ids.size();
       for (int c = 0; c < g.kept; c++) {
-        double x = ((double)order[c].first - (double)order[0].first) / temperature;
+        double x = ((double)order[c].first - (double)order[0].first) / g.temperature;
         from_ids.push_back(order[c].second);
         from_log_p.push_back(x);
         total += std::exp(x);

@@ -6,7 +6,7 @@
 
 namespace {
 
-inline uint64_t mix(uint64_t h) {  // as pass_core/noise.py has it
+inline uint64_t mix(uint64_t h) {  // as pass_core/sampling/noise.py has it
   h = (h ^ (h >> 30)) * 0xBF58476D1CE4E5B9ull;
   h = (h ^ (h >> 27)) * 0x94D049BB133111EBull;
   return h ^ (h >> 31);

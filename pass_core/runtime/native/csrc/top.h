@@ -10,6 +10,8 @@
 
 namespace {
 
+constexpr int TOP_BLOCK = 128;  // a row is read in whole blocks
+
 struct TopScratch {
   std::vector<float> most, sorted;
   std::vector<std::pair<float, int32_t>> found;
@@ -21,14 +23,13 @@ bool before(const std::pair<float, int32_t>& a, const std::pair<float, int32_t>&
 
 // The `count` largest of a row, largest first, ties by lower id; see pass_top.
 bool top_of_row(const float* row, int vocabulary, int count, int64_t* ids, float* values, TopScratch& scratch) {
-  constexpr int BLOCK = 128;
-  int blocks = vocabulary / BLOCK;
+  int blocks = vocabulary / TOP_BLOCK;
   auto& most = scratch.most;
   most.resize(blocks);
   for (int b = 0; b < blocks; b++) {
-    f32x16 top = load_f32(row + b * BLOCK);
-    for (int i = 16; i < BLOCK; i += 16) {
-      f32x16 v = load_f32(row + b * BLOCK + i);
+    f32x16 top = load_f32(row + b * TOP_BLOCK);
+    for (int i = 16; i < TOP_BLOCK; i += 16) {
+      f32x16 v = load_f32(row + b * TOP_BLOCK + i);
       top = v > top ? v : top;
     }
     float best = top[0];
@@ -44,7 +45,7 @@ bool top_of_row(const float* row, int vocabulary, int count, int64_t* ids, float
   found.clear();
   for (int b = 0; b < blocks; b++) {
     if (!(most[b] >= least)) continue;
-    for (int i = b * BLOCK; i < (b + 1) * BLOCK; i += 16) {
+    for (int i = b * TOP_BLOCK; i < (b + 1) * TOP_BLOCK; i += 16) {
       auto reach = load_f32(row + i) >= least;
       bool any = false;
       for (int j = 0; j < 16; j++) any |= reach[j] != 0;

@@ -1,0 +1,65 @@
+"""The target's distributions of a call's rows, each processed when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+import torch
+
+from pass_core.kernels.interface import Kernels, WalkRequest
+from pass_core.sampling.distribution import COLDEST, Distribution, distributions, normalise
+from pass_core.sampling.noise import Stream, stream_hash
+from pass_core.settings import SamplingSettings
+
+
+class RowDistributions(Sequence[Distribution]):
+    """The distributions of rows of `logits` [n, vocabulary]: a walk through a tree of drafts looks at few of them."""
+
+    def __init__(self, logits: torch.Tensor, sampling: SamplingSettings, kernels: Kernels) -> None:
+        self._logits = logits.float()
+        self._sampling = sampling
+        self._kernels = kernels
+        self._known: dict[int, Distribution] = {}
+
+    def __len__(self) -> int:
+        return int(self._logits.shape[0])
+
+    @overload
+    def __getitem__(self, index: int) -> Distribution: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Distribution]: ...
+
+    def __getitem__(self, index: int | slice) -> Distribution | list[Distribution]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        if index not in self._known:
+            # One copy from a device for all rows: it costs more than what it carries.
+            wanted = [index] if self._logits.device.type == "cpu" else list(range(len(self)))
+            made = distributions(self._logits, self._sampling, wanted, self._kernels.top_k)
+            for row, distribution in zip(wanted, made):
+                self._known.setdefault(row, distribution)
+        return self._known[index]
+
+    def sample_path(
+        self, seed: int, position: int, tokens: Sequence[int] = (), parents: Sequence[int] = ()
+    ) -> list[int]:
+        """The target's samples from row 0 on, for as long as a draft is the sample before: at least one.
+
+        Args:
+            position: of the first sample.
+            tokens, parents: of the drafts, parents (-1: the root) before children; row i + 1 follows draft i.
+        """
+        sampling = self._sampling
+        kept = 1 if sampling.temperature == 0.0 else sampling.top_k
+        temperature = max(sampling.temperature, COLDEST)
+        request = WalkRequest(stream_hash(seed, Stream.TARGET), position, temperature, kept)
+        path = self._kernels.sample_path(self._logits, request, tokens, parents)
+        if path.ids.shape[1]:
+            log_p = np.zeros(path.ids.shape) if kept == 1 else normalise(path.values, temperature)
+            for row, ids, p in zip(path.rows, path.ids, log_p):
+                self._known.setdefault(row, Distribution(ids, p))
+        return path.samples

@@ -1,0 +1,18 @@
+"""Choose the kernels of a model on its device."""
+
+from __future__ import annotations
+
+from pass_core.kernels.interface import Kernels
+from pass_core.kernels.native import NativeKernels
+from pass_core.kernels.reference import ReferenceKernels
+from pass_core.models.language_model import LanguageModel
+from pass_core.runtime.base import Runtime
+from pass_core.runtime.native.build import library
+
+
+def make_kernels(model: LanguageModel, runtime: Runtime) -> Kernels:
+    """The compiled kernels on a CPU where there is a library, the torch kernels elsewhere."""
+    compiled = library() if model.device.type == "cpu" else None
+    if compiled is None:
+        return ReferenceKernels(model)
+    return NativeKernels(compiled, model, getattr(runtime, "handle", None))

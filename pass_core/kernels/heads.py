@@ -1,0 +1,71 @@
+"""Draft heads in torch, on the model's device: draft scores that know the token before the drafted one.
+
+Operands of products are rounded to the model's dtype; sums are float32.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from pass_core.lookahead import sampler
+from pass_core.lookahead.bigrams import Bigrams
+from pass_core.lookahead.embeddings import SamplerWeights
+from pass_core.models.language_model import LanguageModel
+
+
+class TorchHead(Protocol):
+    """Corrects h, a look-ahead state after the final norm, by the token before the drafted one."""
+
+    def prepare(self, states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        """[m, inner] what depends on the states [m, hidden] and their 0-based look-ahead steps [m] alone."""
+        ...
+
+    def scores(
+        self, state: torch.Tensor, prepared: torch.Tensor, before: torch.Tensor, candidates: torch.Tensor
+    ) -> torch.Tensor:
+        """Float32 logits [m, C] of candidate ids [C] for one state [hidden], [inner] and tokens before, ids [m]."""
+        ...
+
+
+class TorchSamplerHead:
+    """The coherent-draft head; see `pass_core.lookahead.sampler`."""
+
+    def __init__(self, weights: SamplerWeights, model: LanguageModel) -> None:
+        table = model.input_embedding.weight
+        self._table, self._logits = table, model.logits
+        self._operands = table.dtype
+        self._w_in, self._w_out = (w.to(table).float() for w in (weights.w_in, weights.w_out))
+        self._step = weights.step.to(table.device).float()
+
+    def prepare(self, states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        states, steps = states.to(self._table.device), steps.to(self._table.device)
+        return sampler.from_state(states, self._w_in, self._step.index_select(0, steps), self._operands)
+
+    def scores(
+        self, state: torch.Tensor, prepared: torch.Tensor, before: torch.Tensor, candidates: torch.Tensor
+    ) -> torch.Tensor:
+        # Where layers are spread over devices, states come from the last one, and the head may wait on another.
+        tokens = self._table.index_select(0, before.to(self._table.device))
+        wide = state.to(self._table.device).float().expand(tokens.shape[0], -1)
+        fitted = sampler.corrected(wide, prepared, tokens, self._w_in, self._w_out, self._operands)
+        return self._logits(fitted.to(self._operands).float(), candidates)
+
+
+class TorchBigramHead:
+    """The model's own bigrams as a head: h' = h + the vector of the token before."""
+
+    def __init__(self, bigrams: Bigrams, model: LanguageModel) -> None:
+        self._bigrams, self._logits = bigrams.to(model.device), model.logits
+        self._operands = model.input_embedding.weight.dtype
+
+    def prepare(self, states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        return states[:, :0]
+
+    def scores(
+        self, state: torch.Tensor, prepared: torch.Tensor, before: torch.Tensor, candidates: torch.Tensor
+    ) -> torch.Tensor:
+        shifts = self._bigrams.after(before)
+        fitted = state.to(shifts.device).float() + shifts.float()
+        return self._logits(fitted.to(self._operands).float(), candidates)

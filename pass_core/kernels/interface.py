@@ -1,0 +1,262 @@
+"""The operations of a step that are not the model's: what goes in, what comes out, and in which order sums are made.
+
+Both implementations choose the same tokens. They compare float64 numbers: a logit's difference from the largest of its
+row, divided by the temperature, plus Gumbel noise made from 52 bits. Of equal numbers the one with the lower token id
+comes first; of equal reaches the one of lower depth, then the one that stands earlier in its level. The logarithms
+of two libraries may differ in the last bit, so reaches and log probabilities agree to 1e-12, not in every bit. Draft
+heads take factors in the model's dtype and add in float32. Each implementation adds in an order of its own: two scores
+closer than that rounding may change places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pass_core.lookahead.bigrams import Bigrams
+from pass_core.lookahead.embeddings import SamplerWeights
+
+IntArray = npt.NDArray[np.int64]
+ROOT = -1  # the parent of drafts that stand directly below the last committed token
+
+
+def _c(kind: str) -> Any:
+    """A field of a parameter block, with its type in C."""
+    return field(metadata={"c": kind})
+
+
+@dataclass(frozen=True, slots=True)
+class WalkRequest:
+    """How the target is sampled.
+
+    Attributes:
+        noise: hash of seed and stream (`pass_core.sampling.noise.stream_hash`).
+        position: absolute position of the first sample, in tokens.
+        temperature: what logits are divided by, above 0.
+        kept: how many of the largest logits can be sampled; only the largest for 1, whatever the temperature; 0 for the
+            whole vocabulary.
+    """
+
+    noise: int = _c("uint64_t")
+    position: int = _c("int64_t")
+    temperature: float = _c("double")
+    kept: int = _c("int32_t")
+
+
+@dataclass(frozen=True, slots=True)
+class SampledPath:
+    """What the walk met, level by level.
+
+    Attributes:
+        rows: rows of the logits: 0 for the root, i + 1 for draft i.
+        samples: the token sampled at each of them; all but the last are the drafts of the next row.
+        ids, values: [levels, kept] the tokens that could be sampled and their logits, largest first, ties by lower id;
+            without columns where the whole vocabulary could.
+    """
+
+    rows: list[int]
+    samples: list[int]
+    ids: IntArray
+    values: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class GrowRequest:
+    """How a tree of drafts grows: level by level, the best candidates below the best nodes of the level above.
+
+    Attributes:
+        noise: hash of seed and stream (`pass_core.sampling.noise.stream_hash`).
+        position: absolute position of depth 1, in tokens.
+        before, root: the last two tokens before depth 1 (before: -1 for none).
+        temperature: of the draft distributions, above 0.
+        spread: temperature that turns perturbed scores into weights of siblings.
+        least: a draft reached less often (a probability) is left out.
+        unlikely: a level whose nodes together are reached less often is the last.
+        seen, after_one, after_two, of_late: what tokens gain that the text repeats, in logits
+            (`pass_core.decoding.repetition_bonus`): that stand among the last `of_late` tokens, that followed the same
+            token, and the same two tokens.
+        kept: candidates of a draft distribution that have a probability; 0 for the whole vocabulary.
+        candidates: likeliest plain look-ahead tokens that the draft head re-scores (`kept` without a head).
+        branches, width: drafts below a node, and nodes of a level that are branched from.
+        limit: drafts at most.
+        noisy: whether noise takes part in ranking drafts (1) or not (0: temperature 0 with siblings).
+        shares: by depth, the probability that the true token is among the branches.
+    """
+
+    noise: int = _c("uint64_t")
+    position: int = _c("int64_t")
+    before: int = _c("int64_t")
+    root: int = _c("int64_t")
+    temperature: float = _c("double")
+    spread: float = _c("double")
+    least: float = _c("double")
+    unlikely: float = _c("double")
+    seen: float = _c("float")
+    after_one: float = _c("float")
+    after_two: float = _c("float")
+    of_late: int = _c("int32_t")
+    kept: int = _c("int32_t")
+    candidates: int = _c("int32_t")
+    branches: int = _c("int32_t")
+    width: int = _c("int32_t")
+    limit: int = _c("int32_t")
+    noisy: int = _c("int32_t")
+    shares: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DraftRows:
+    """Rows of one call that a tree grows from.
+
+    Attributes:
+        hidden: [n, hidden] states after the final norm.
+        logits: [n, vocabulary] float32, plain look-ahead logits of the same rows.
+        at: which of these rows draft depth 1, 2, ..
+        steps: 0-based look-ahead step of each of them.
+    """
+
+    hidden: torch.Tensor
+    logits: torch.Tensor
+    at: Sequence[int]
+    steps: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class GrownTree:
+    """The best drafts by falling reach, parents (-1: the root) first.
+
+    Attributes:
+        tokens, parents, depths: [drafts] of each.
+        reaches: estimated probability of each that verification reaches and accepts it.
+        source: the distribution that each was drawn from, a row of `ids` and `log_p`.
+        ids, log_p: [distributions, kept] tokens, likeliest first (the whole vocabulary in rising order), and log
+            probabilities.
+    """
+
+    tokens: list[int]
+    parents: list[int]
+    depths: list[int]
+    reaches: list[float]
+    source: list[int]
+    ids: IntArray
+    log_p: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """What the shape of a call is chosen by.
+
+    A shape is worth 1 + the reach of its drafts, less what its rows cost, plus `future` times what its look-ahead rows
+    promise: the drafts that the next step is expected to get accepted from them.
+
+    Attributes:
+        future: weight of tokens of the next step.
+        patience: counts in a row without a better shape, after which the search ends.
+        rows_limit: the most rows that the call may carry.
+        reaches: acceptance probability of each draft, best first (a parent always before its children).
+        parents: index of each draft's parent, -1 for the root.
+        hits: probability that a draft made from look-ahead row LA_1, LA_2, .. is accepted once the walk gets to it; as
+            many as a chain can have.
+        counts: numbers of drafts to try, rising, each at most rows_limit - 1.
+        seconds: [rows_limit + 1] what a call of so many rows costs, in tokens.
+    """
+
+    future: float = _c("double")
+    patience: int = _c("int32_t")
+    rows_limit: int = _c("int32_t")
+    reaches: Sequence[float] = ()
+    parents: Sequence[int] = ()
+    hits: Sequence[float] = ()
+    counts: Sequence[int] = ()
+    seconds: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The shape of one call.
+
+    Attributes:
+        drafts: how many of the best drafts are verified.
+        chains: look-ahead rows below the root and below each of these drafts (length drafts + 1).
+    """
+
+    drafts: int
+    chains: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        return 1 + self.drafts + sum(self.chains)
+
+
+class DraftHead(Protocol):
+    """Scores drafts by the token before them; made by a `Kernels`, and of use to that one alone."""
+
+
+class Kernels(Protocol):
+    """The operations, for one model on its device. Not thread-safe: one generation at a time."""
+
+    @property
+    def description(self) -> str:
+        """What computes, in a few words."""
+        ...
+
+    def top_k(
+        self, logits: torch.Tensor, count: int, rows: Sequence[int] | None = None
+    ) -> tuple[IntArray, npt.NDArray[np.float32]]:
+        """The `count` largest of rows of float32 `logits` [n, vocabulary], largest first, ties by lower id.
+
+        Args:
+            rows: which rows, in this order; all of them by default.
+
+        Returns:
+            Ids and logits, [rows, count] each (fewer columns for a smaller vocabulary).
+
+        Raises:
+            IndexError: a row that `logits` has not.
+        """
+        ...
+
+    def sample_path(
+        self, logits: torch.Tensor, request: WalkRequest, tokens: Sequence[int] = (), parents: Sequence[int] = ()
+    ) -> SampledPath:
+        """The target's samples from row 0 of `logits` [drafts + 1 or more, vocabulary] on, float32, for as long as a
+        draft is the sample before: at least one.
+
+        The sample of a row is the argmax of logit / temperature + noise over the kept tokens, an exact one (Gumbel-max
+        trick), and the coupled rule's (Daliri, Musco & Suresh 2024).
+
+        Args:
+            tokens, parents: of the drafts, parents (-1: the root) before children; row i + 1 follows draft i.
+        """
+        ...
+
+    def grow_tree(
+        self, rows: DraftRows, request: GrowRequest, head: DraftHead | None = None, text: IntArray | None = None
+    ) -> GrownTree:
+        """Grow a tree of drafts below the last committed token.
+
+        Args:
+            head: what re-scores candidates by the token before them.
+            text: the tokens so far [n], which a head's scores are to repeat, if any.
+
+        Raises:
+            MemoryError: there is not enough memory; a plain sentence.
+        """
+        ...
+
+    def plan_call(self, request: PlanRequest) -> Plan:
+        """The shape with the best expected gain: how many drafts are verified, where look-ahead rows stand."""
+        ...
+
+    def sampler_head(self, weights: SamplerWeights) -> DraftHead:
+        """The coherent-draft head of a look-ahead file (`pass_core.lookahead.sampler`)."""
+        ...
+
+    def bigram_head(self, bigrams: Bigrams) -> DraftHead:
+        """The model's own bigrams as a draft head (`pass_core.lookahead.bigrams`)."""
+        ...

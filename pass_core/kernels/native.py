@@ -1,0 +1,220 @@
+"""The operations in the compiled library, on a CPU. What it cannot do is left to the torch kernels, call by call."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pass_core.kernels.interface import (
+    DraftHead,
+    DraftRows,
+    GrownTree,
+    GrowRequest,
+    IntArray,
+    Plan,
+    PlanRequest,
+    SampledPath,
+    WalkRequest,
+)
+from pass_core.kernels.layout import image
+from pass_core.kernels.native_heads import NativeHead, bigrams_in_library, sampler_in_library
+from pass_core.kernels.native_library import (
+    GrowArrays,
+    GrowBlock,
+    PlanArrays,
+    PlanBlock,
+    TopArrays,
+    TopRequest,
+    WalkArrays,
+    WalkBlock,
+    declared,
+)
+from pass_core.kernels.reference import ReferenceKernels
+from pass_core.lookahead.bigrams import Bigrams
+from pass_core.lookahead.embeddings import SamplerWeights
+from pass_core.models.language_model import LanguageModel
+
+_NO_MEMORY = -1
+
+
+class NativeKernels:
+    """See `pass_core.kernels.interface.Kernels`.
+
+    Args:
+        library: the compiled library.
+        model: whose embeddings draft heads read; None where there are no heads.
+        handle: the library's own object for this model, whose threads grow trees; without one torch grows them.
+    """
+
+    def __init__(self, library: ctypes.CDLL, model: LanguageModel | None = None, handle: int | None = None) -> None:
+        self._library = declared(library)
+        self._block: int = library.pass_top_block()
+        self._handle = handle
+        self._reference = ReferenceKernels(model)
+        self._table: torch.Tensor | None = None
+        self._output: torch.Tensor | None = None
+        if model is not None:
+            self._table, self._output = model.input_embedding.weight.detach(), model.head.weight.detach()
+
+    @property
+    def description(self) -> str:
+        return "compiled kernels"
+
+    def sampler_head(self, weights: SamplerWeights) -> DraftHead:
+        made = sampler_in_library(self._library, weights) if self._scores else None
+        return NativeHead(self._library, made, self._reference.sampler_head(weights))
+
+    def bigram_head(self, bigrams: Bigrams) -> DraftHead:
+        made = bigrams_in_library(self._library, bigrams) if self._scores else None
+        return NativeHead(self._library, made, self._reference.bigram_head(bigrams), bigrams)
+
+    @property
+    def _scores(self) -> bool:
+        """Whether heads can be the library's: it reads the model's embeddings where they are."""
+        return self._handle is not None and all(
+            weight is not None and weight.dtype is torch.bfloat16 and weight.is_contiguous()
+            for weight in (self._table, self._output)
+        )
+
+    def top_k(
+        self, logits: torch.Tensor, count: int, rows: Sequence[int] | None = None
+    ) -> tuple[IntArray, npt.NDArray[np.float32]]:
+        count = min(count, logits.shape[1])
+        if not self._selects(logits, count):
+            return self._reference.top_k(logits, count, rows)
+        which = np.arange(logits.shape[0], dtype=np.int32) if rows is None else np.asarray(rows, dtype=np.int32)
+        if which.size and not 0 <= int(which.min()) <= int(which.max()) < logits.shape[0]:
+            raise IndexError(f"rows {which.tolist()} are not all among the {logits.shape[0]} rows of logits")
+        ids = np.empty((which.size, count), dtype=np.int64)
+        values = np.empty((which.size, count), dtype=np.float32)
+        request = TopRequest(logits.stride(0), which.size, logits.shape[1], count, 0)
+        arrays = TopArrays(logits.data_ptr(), which.ctypes.data, ids.ctypes.data, values.ctypes.data)
+        if self._library.pass_top(request, arrays):
+            return self._reference.top_k(logits, count, rows)
+        return ids, values
+
+    def sample_path(
+        self, logits: torch.Tensor, request: WalkRequest, tokens: Sequence[int] = (), parents: Sequence[int] = ()
+    ) -> SampledPath:
+        if not self._selects(logits, request.kept):
+            return self._reference.sample_path(logits, request, tokens, parents)
+        if logits.shape[0] <= len(tokens):
+            raise IndexError(f"{len(tokens)} drafts need more than {logits.shape[0]} rows of logits")
+        most = len(tokens) + 1
+        drafted, above = np.array(tokens, dtype=np.int64), np.array(parents, dtype=np.int32)
+        rows, samples = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.int64)
+        ids = np.empty((most, request.kept), dtype=np.int64)
+        values = np.empty((most, request.kept), dtype=np.float32)
+        arrays = WalkArrays(
+            stride=logits.stride(0),
+            vocabulary=logits.shape[1],
+            drafts=len(tokens),
+            logits=logits.data_ptr(),
+            tokens=drafted.ctypes.data,
+            parents=above.ctypes.data,
+            rows=rows.ctypes.data,
+            samples=samples.ctypes.data,
+            ids=ids.ctypes.data,
+            values=values.ctypes.data,
+        )
+        levels: int = self._library.pass_walk(image(WalkBlock, request), arrays)
+        if levels < 0:
+            return self._reference.sample_path(logits, request, tokens, parents)
+        return SampledPath(rows[:levels].tolist(), samples[:levels].tolist(), ids[:levels], values[:levels])
+
+    def grow_tree(
+        self, rows: DraftRows, request: GrowRequest, head: DraftHead | None = None, text: IntArray | None = None
+    ) -> GrownTree:
+        ours = cast(NativeHead | None, head)
+        found = None
+        if self._handle is not None and (ours is None or ours.handle) and 0 < request.kept <= request.candidates:
+            found = self._grown(self._handle, rows, request, ours, text)
+        if found is not None:
+            return found
+        return self._reference.grow_tree(rows, request, ours and ours.in_torch, text)
+
+    def _grown(
+        self, handle: int, rows: DraftRows, request: GrowRequest, head: NativeHead | None, text: IntArray | None
+    ) -> GrownTree | None:
+        """None for logits or states that the library cannot take."""
+        logits, hidden = rows.logits, rows.hidden
+        if not self._selects(logits, request.candidates) or hidden.dtype is not torch.float32:
+            return None
+        hidden = hidden.contiguous()
+        # The root's distribution, then one for each node of a level's beam.
+        most = 1 + (len(rows.at) - 1) * request.width
+        tokens, reaches = np.empty(request.limit, dtype=np.int64), np.empty(request.limit, dtype=np.float64)
+        parents, depths, source = np.empty((3, request.limit), dtype=np.int32)
+        ids = np.empty((most, request.kept), dtype=np.int64)
+        log_p = np.empty((most, request.kept), dtype=np.float64)
+        at, steps = np.array([rows.at, rows.steps], dtype=np.int32)
+        shares = np.array(request.shares, dtype=np.float64)
+        text = None if text is None or head is None else np.ascontiguousarray(text)
+        arrays = GrowArrays(
+            stride=logits.stride(0),
+            text_length=0 if text is None else text.size,
+            depth=len(rows.at),
+            states=hidden.data_ptr(),
+            logits=logits.data_ptr(),
+            at=at.ctypes.data,
+            steps=steps.ctypes.data,
+            shares=shares.ctypes.data,
+            text=None if text is None else text.ctypes.data,
+            table=_address(self._table),
+            head=_address(self._output),
+            tokens=tokens.ctypes.data,
+            parents=parents.ctypes.data,
+            depths=depths.ctypes.data,
+            source=source.ctypes.data,
+            reaches=reaches.ctypes.data,
+            ids=ids.ctypes.data,
+            log_p=log_p.ctypes.data,
+        )
+        made = None if head is None else head.handle
+        count: int = self._library.pass_grow(handle, made, image(GrowBlock, request), arrays)
+        if count == _NO_MEMORY:
+            raise MemoryError("There is not enough memory to draft. Close other programs.")
+        if count < 0:
+            return None
+        numbers: list[Any] = [a[:count].tolist() for a in (tokens, parents, depths, reaches, source)]
+        return GrownTree(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], ids, log_p)
+
+    def plan_call(self, request: PlanRequest) -> Plan:
+        chains = np.empty(len(request.reaches) + 1, dtype=np.int32)
+        reaches, hits, seconds = (
+            np.ascontiguousarray(a, dtype=np.float64) for a in (request.reaches, request.hits, request.seconds)
+        )
+        parents, counts = (np.ascontiguousarray(a, dtype=np.int32) for a in (request.parents, request.counts))
+        arrays = PlanArrays(
+            drafts=reaches.size,
+            steps=hits.size,
+            tried=counts.size,
+            reaches=reaches.ctypes.data,
+            parents=parents.ctypes.data,
+            hits=hits.ctypes.data,
+            seconds=seconds.ctypes.data,
+            counts=counts.ctypes.data,
+            chains=chains.ctypes.data,
+        )
+        drafts: int = self._library.pass_plan(image(PlanBlock, request), arrays)
+        return Plan(drafts, tuple(chains[: drafts + 1].tolist()))
+
+    def _selects(self, logits: torch.Tensor, count: int) -> bool:
+        """Whether the library can select the `count` largest of rows of these logits: it reads whole blocks."""
+        vocabulary = logits.shape[1]
+        return (
+            logits.device.type == "cpu"
+            and logits.dtype is torch.float32
+            and not vocabulary % self._block
+            and logits.stride(1) == 1
+            and 0 < count <= vocabulary // self._block
+        )
+
+
+def _address(tensor: torch.Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()

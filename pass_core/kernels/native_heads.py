@@ -1,0 +1,65 @@
+"""Draft heads in the compiled library."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+
+from pass_core.kernels.interface import DraftHead
+from pass_core.lookahead.bigrams import Bigrams
+from pass_core.lookahead.embeddings import SamplerWeights
+from pass_core.lookahead.sampler import RMS_EPSILON
+from pass_core.runtime.native.arrays import floats, halves
+
+_PANEL = 16  # outputs of a product are made so many at a time, inputs of one two panels
+
+
+class NativeHead:
+    """A head in the library and the same in torch, for calls that the library leaves to it.
+
+    Args:
+        handle: the library's own object, which this one frees; None where the sizes are not the library's.
+        kept: what the library reads where it is, as long as the head lives.
+    """
+
+    def __init__(
+        self, library: ctypes.CDLL, handle: int | None, in_torch: DraftHead, kept: object | None = None
+    ) -> None:
+        self.handle, self.in_torch = handle, in_torch
+        self._library, self._kept = library, kept
+
+    def __del__(self) -> None:
+        if self.handle:
+            self._library.pass_head_free(self.handle)
+            self.handle = None
+
+
+def sampler_in_library(library: ctypes.CDLL, weights: SamplerWeights) -> int | None:
+    """The coherent-draft head of a look-ahead file; None for sizes that are not whole panels."""
+    hidden, inner = (int(n) for n in weights.w_out.shape)
+    if inner % _PANEL or hidden % (2 * _PANEL):
+        return None
+    arrays = (
+        halves(weights.w_in[:, :hidden]),
+        halves(weights.w_in[:, hidden:]),
+        halves(weights.w_out),
+        floats(weights.step),
+    )
+    addresses = (a.ctypes.data for a in arrays)
+    return _made(library.pass_sampler_new(hidden, inner, weights.step.shape[0], RMS_EPSILON, *addresses))
+
+
+def bigrams_in_library(library: ctypes.CDLL, bigrams: Bigrams) -> int | None:
+    """The model's own bigrams, read where they are; None for sizes that are not whole panels."""
+    hidden = int(bigrams.shifts.shape[1])
+    in_place = bigrams.shifts.is_contiguous() and bigrams.shifts.dtype is torch.bfloat16
+    if hidden % (2 * _PANEL) or not in_place:
+        return None
+    return _made(library.pass_bigrams_new(hidden, bigrams.known, bigrams.shifts.data_ptr()))
+
+
+def _made(handle: int | None) -> int:
+    if not handle:
+        raise MemoryError("There is not enough memory for the draft head. Switch it off.")
+    return handle

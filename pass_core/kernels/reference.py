@@ -1,0 +1,332 @@
+"""The operations in torch, on any device: the readable specification, and what runs where there is no compiled library.
+
+Shapes depend on settings alone, never on values; nothing is read back before an operation's one record. On a CPU, where
+reading costs nothing, loops over levels end early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pass_core.kernels.heads import TorchBigramHead, TorchHead, TorchSamplerHead
+from pass_core.kernels.interface import (
+    ROOT,
+    DraftHead,
+    DraftRows,
+    GrownTree,
+    GrowRequest,
+    IntArray,
+    Plan,
+    PlanRequest,
+    SampledPath,
+    WalkRequest,
+)
+from pass_core.kernels.noise import gumbel
+from pass_core.kernels.reference_plan import search
+from pass_core.lookahead.bigrams import Bigrams
+from pass_core.lookahead.embeddings import SamplerWeights
+from pass_core.models.language_model import LanguageModel
+from pass_core.sampling import top
+
+_SORTED = 1024  # more numbers are not sorted for the best few; with noise no two of them are equal
+MISSING = -1.0  # the reach of a place in a level where no draft stands
+
+
+class ReferenceKernels:
+    """See `pass_core.kernels.interface.Kernels`.
+
+    Args:
+        model: whose embeddings draft heads read; None where there are no heads.
+    """
+
+    def __init__(self, model: LanguageModel | None = None) -> None:
+        self._model = model
+
+    @property
+    def description(self) -> str:
+        return "torch kernels"
+
+    def sampler_head(self, weights: SamplerWeights) -> DraftHead:
+        return TorchSamplerHead(weights, self._with_heads)
+
+    def bigram_head(self, bigrams: Bigrams) -> DraftHead:
+        return TorchBigramHead(bigrams, self._with_heads)
+
+    @property
+    def _with_heads(self) -> LanguageModel:
+        if self._model is None:
+            raise RuntimeError("draft heads need a model: there is none behind these kernels")
+        return self._model
+
+    @torch.inference_mode()
+    def top_k(
+        self, logits: torch.Tensor, count: int, rows: Sequence[int] | None = None
+    ) -> tuple[IntArray, npt.NDArray[np.float32]]:
+        logits = _workable(logits)
+        if rows is not None:
+            logits = logits.index_select(0, torch.tensor(list(rows), dtype=torch.int64, device=logits.device))
+        ids, values = top.top_k(logits, min(count, logits.shape[1]))
+        found = _Record(ids, values.double())
+        return found.ints(), found.floats().astype(np.float32)
+
+    @torch.inference_mode()
+    def sample_path(
+        self, logits: torch.Tensor, request: WalkRequest, tokens: Sequence[int] = (), parents: Sequence[int] = ()
+    ) -> SampledPath:
+        logits = _workable(logits[: len(tokens) + 1])
+        drafted = torch.tensor(list(tokens), dtype=torch.int64, device=logits.device)
+        above = torch.tensor(list(parents), dtype=torch.int64, device=logits.device)
+        levels = _levels(parents)
+        if not 0 < request.kept < logits.shape[1]:
+            return _walk_by_rows(logits, request, drafted, above, levels)
+        # Every row is sampled: which ones the walk meets is known at the end only.
+        ids, values = top.top_k(logits, request.kept)
+        depths = torch.zeros(logits.shape[0], dtype=torch.int64, device=logits.device)
+        for _ in range(levels):
+            depths[1:] = depths[above + 1] + 1
+        best = _scores(values, ids, request, request.position + depths[:, None]).argmax(1, keepdim=True)
+        samples = ids.gather(1, best)[:, 0]
+        # The first draft of its token below a node is the one that can be accepted; its parent has to be.
+        twin = (above[:, None] == above) & (drafted[:, None] == drafted)
+        right = ~twin.tril(-1).any(1) & (drafted == samples[above + 1])
+        met = torch.ones(logits.shape[0], dtype=torch.bool, device=logits.device)
+        for _ in range(levels):
+            met[1:] = right & met[above + 1]
+        found = _Record(met.long(), samples, ids, values.double())
+        rows = np.flatnonzero(found.ints())
+        return SampledPath(
+            rows.tolist(), found.ints()[rows].tolist(), found.ints()[rows], found.floats()[rows].astype(np.float32)
+        )
+
+    @torch.inference_mode()
+    def grow_tree(
+        self, rows: DraftRows, request: GrowRequest, head: DraftHead | None = None, text: IntArray | None = None
+    ) -> GrownTree:
+        growth = _Growth(rows, request, cast(TorchHead | None, head), text)
+        for level in range(len(rows.at)):
+            growth.level(level)
+            if growth.on_host and not bool(growth.alive):
+                break
+        return growth.best()
+
+    def plan_call(self, request: PlanRequest) -> Plan:
+        return search(request)
+
+
+def _workable(tensor: torch.Tensor) -> torch.Tensor:
+    """Where float64 exists: MPS has none, there the operations run on the CPU."""
+    return tensor.cpu() if tensor.device.type == "mps" else tensor
+
+
+def _scores(
+    values: torch.Tensor, ids: torch.Tensor, request: WalkRequest, positions: torch.Tensor | int
+) -> torch.Tensor:
+    """logit / temperature, less that of the largest, plus noise: float64."""
+    below = values.double() - values.amax(-1, keepdim=True).double()
+    return below / request.temperature + gumbel(request.noise, positions, ids)
+
+
+def _levels(parents: Sequence[int]) -> int:
+    """How deep a tree is."""
+    depths = np.zeros(len(parents) + 1, dtype=np.int64)
+    above = np.asarray(parents, dtype=np.int64) + 1
+    while True:
+        deeper = depths.copy()
+        deeper[1:] = depths[above] + 1
+        if (deeper == depths).all():
+            return int(depths.max())
+        depths = deeper
+
+
+def _walk_by_rows(
+    logits: torch.Tensor, request: WalkRequest, drafted: torch.Tensor, above: torch.Tensor, levels: int
+) -> SampledPath:
+    """The walk where the whole vocabulary can be sampled: too much to be done for rows that it may not meet."""
+    device = logits.device
+    ids = torch.arange(logits.shape[1], device=device)
+    at = torch.zeros(1, dtype=torch.int64, device=device)
+    alive = torch.ones(1, dtype=torch.bool, device=device)
+    number = torch.arange(len(drafted), device=device)
+    met: list[torch.Tensor] = []
+    samples: list[torch.Tensor] = []
+    for level in range(levels + 1):
+        row = logits.index_select(0, at)
+        sample = _scores(row, ids[None], request, request.position + level).argmax(1)
+        met.append(torch.where(alive, at, -1))
+        samples.append(sample)
+        if level == levels:
+            break
+        # The first that fits: of all places, those that do not fit count as beyond the last.
+        fits = (above + 1 == at) & (drafted == sample)
+        first = torch.where(fits, number, len(drafted)).amin().reshape(1)
+        alive = alive & (first < len(drafted))
+        at = torch.where(alive, first + 1, 0)
+        if device.type == "cpu" and not bool(alive):
+            break
+    found = _Record(torch.cat(met), torch.cat(samples))
+    rows, sampled = found.ints().tolist(), found.ints().tolist()
+    count = sum(row >= 0 for row in rows)
+    return SampledPath(rows[:count], sampled[:count], np.empty((count, 0), np.int64), np.empty((count, 0), np.float32))
+
+
+class _Growth:
+    """A tree that grows: places for `branches` drafts below each of `width` nodes, in every level.
+
+    Attributes:
+        on_host: whether its values can be looked at on the way.
+        alive: whether the next level is worth growing.
+    """
+
+    def __init__(self, rows: DraftRows, request: GrowRequest, head: TorchHead | None, text: IntArray | None) -> None:
+        self.request, self.head = request, head
+        logits = _workable(rows.logits)
+        self.device = logits.device
+        self.on_host = self.device.type == "cpu"
+        at = torch.tensor(list(rows.at), dtype=torch.int64, device=self.device)
+        plain = logits.index_select(0, at)
+        self.kept = request.kept or plain.shape[1]
+        self.whole = self.kept >= plain.shape[1]
+        if self.whole and head is None:
+            self.ids = torch.arange(plain.shape[1], device=self.device).expand(plain.shape[0], -1)
+            self.values, self.kept = plain, plain.shape[1]
+        else:
+            self.ids, self.values = top.top_k(plain, min(request.candidates, plain.shape[1]))
+            self.kept = min(self.kept, self.ids.shape[1])
+        self.branches = min(request.branches, self.kept)
+        if head is not None:
+            self.ids = self.ids.sort(dim=1).values  # candidates that a head scores alike go by id
+            self.states = rows.hidden.index_select(0, at.to(rows.hidden.device))
+            steps = torch.tensor(list(rows.steps), dtype=torch.int64, device=self.device)
+            self.prepared = head.prepare(self.states, steps)
+        self.text = None if text is None or head is None else torch.from_numpy(text.copy()).to(self.device)
+        self.shares = torch.tensor(request.shares, dtype=torch.float64, device=self.device).clamp_max(1.0)
+        # The nodes of the level above: their numbers, tokens, the tokens above them, and reaches.
+        self.nodes = torch.full((1,), ROOT, dtype=torch.int64, device=self.device)
+        self.last = torch.full((1,), request.root, dtype=torch.int64, device=self.device)
+        self.second = torch.full((1,), request.before, dtype=torch.int64, device=self.device)
+        self.reach = torch.ones(1, dtype=torch.float64, device=self.device)
+        self.alive = torch.ones((), dtype=torch.bool, device=self.device)
+        self.count = self.distributions = 0
+        # Of all levels: token, parent, depth and distribution of each place, its reach; each distribution.
+        self.grown: list[torch.Tensor] = []
+        self.reaches: list[torch.Tensor] = []
+        self.from_ids: list[torch.Tensor] = []
+        self.from_log_p: list[torch.Tensor] = []
+
+    def level(self, level: int) -> None:
+        """The best candidates below each node of the level above, then the nodes to branch from next."""
+        request, width, branches = self.request, self.nodes.shape[0], self.branches
+        ids, log_p = self._distributions(level)
+        drawn = log_p
+        if request.noisy:
+            drawn = log_p + gumbel(request.noise, request.position + level, ids)
+        if drawn.shape[1] > _SORTED:
+            scores, order = drawn.topk(branches, dim=1)
+        else:
+            best = drawn.sort(dim=1, descending=True, stable=True)
+            scores, order = best.values[:, :branches], best.indices[:, :branches]
+        weights = torch.exp((scores - scores[:, :1]) / request.spread)
+        share = self.shares[level] / weights.sum(1) * self.reach
+        reaches = share[:, None] * weights
+        stands = (self.reach >= 0)[:, None] & (reaches >= request.least) & self.alive
+        reaches = torch.where(stands, reaches, MISSING).flatten()
+        tokens = ids.gather(1, order).expand(width, -1).flatten()
+        slots = torch.arange(width * branches, device=self.device)
+        shared = torch.zeros_like(slots) if ids.shape[0] == 1 else slots // branches
+        places = torch.stack(
+            (
+                tokens,
+                self.nodes[slots // branches],
+                torch.full_like(slots, level + 1),
+                shared + self.distributions,
+            )
+        )
+        self.grown.append(places)
+        self.reaches.append(reaches)
+        self.from_ids.append(ids)
+        self.from_log_p.append(log_p)
+        chosen = reaches.sort(descending=True, stable=True)
+        slots = chosen.indices[: request.width]
+        self.second = self.last[slots // branches]
+        self.last, self.nodes = tokens[slots], slots + self.count
+        self.reach = chosen.values[: request.width]
+        together = self.reach.clamp_min(0.0).sum()
+        self.alive = self.alive & (self.reach[0] >= 0) & (together >= request.unlikely)
+        self.count += width * branches
+        self.distributions += ids.shape[0]
+
+    def _distributions(self, level: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens and log probabilities [width or 1, kept] of the drafts below each node."""
+        ids, scores = self.ids[level : level + 1], self.values[level : level + 1]
+        if self.head is not None:
+            scores = self.head.scores(self.states[level], self.prepared[level], self.last, ids[0]).to(self.device)
+            if self.text is not None:
+                scores = scores + self._gain(ids[0], self.text)
+            ids = ids.expand(scores.shape[0], -1)
+        if not (self.whole and self.head is None):
+            # Plain candidates stand in this order already.
+            order = scores.sort(dim=1, descending=True, stable=True).indices[:, : self.kept]
+            ids, scores = ids.gather(1, order), scores.gather(1, order)
+        below = scores.double() - scores.amax(1, keepdim=True).double()
+        scaled = below / self.request.temperature
+        return ids, scaled - torch.log(torch.exp(scaled).sum(1, keepdim=True))
+
+    def _gain(self, ids: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        """[width, C] what candidates gain that the text has already: of late, after the same token, the same two."""
+        request = self.request
+        same = (text[:, None] == ids).float()  # [text, C]
+        seen = same[-request.of_late :].amax(0) if request.of_late else torch.zeros_like(same[0])
+        after_one = text[:-1] == self.last[:, None]  # [width, text - 1]
+        after_two = after_one[:, 1:] & (text[:-2] == self.second[:, None])
+        gain = request.seen * seen
+        gain = gain + request.after_one * (after_one.float() @ same[1:] > 0)
+        return gain + request.after_two * (after_two.float() @ same[2:] > 0)
+
+    def best(self) -> GrownTree:
+        """The drafts by falling reach: equal ones by depth, then by their place in the level."""
+        reaches = torch.cat(self.reaches)
+        ranked = reaches.sort(descending=True, stable=True)
+        place = torch.empty_like(ranked.indices)
+        place[ranked.indices] = torch.arange(self.count, device=self.device)
+        chosen = ranked.indices[: self.request.limit]
+        tokens, parents, depths, source = torch.cat(self.grown, dim=1)[:, chosen]
+        parents = torch.where(parents < 0, ROOT, place[parents])
+        found = _Record(
+            tokens,
+            parents,
+            depths,
+            source,
+            ranked.values[: self.request.limit],
+            torch.cat(self.from_ids),
+            torch.cat(self.from_log_p),
+        )
+        lists = [found.ints() for _ in range(4)]
+        reach = found.floats()
+        count = int((reach >= 0).sum())
+        tokens_, parents_, depths_, source_ = (numbers[:count].tolist() for numbers in lists)
+        return GrownTree(tokens_, parents_, depths_, reach[:count].tolist(), source_, found.ints(), found.floats())
+
+
+class _Record:
+    """Tensors of int64 and float64 as one, copied to the host at once and taken out again in order."""
+
+    def __init__(self, *parts: torch.Tensor) -> None:
+        self._shapes = [tuple(part.shape) for part in parts]
+        self._at = 0
+        bits = [part.contiguous().view(torch.int64).flatten() for part in parts]
+        self._parts = iter(np.split(torch.cat(bits).cpu().numpy(), np.cumsum([b.numel() for b in bits])[:-1]))
+
+    def ints(self) -> IntArray:
+        """The next part, of int64."""
+        shape = self._shapes[self._at]
+        self._at += 1
+        return next(self._parts).reshape(shape)
+
+    def floats(self) -> npt.NDArray[np.float64]:
+        """The next part, of float64."""
+        return self.ints().view(np.float64)

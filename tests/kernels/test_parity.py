@@ -1,0 +1,260 @@
+"""Every operation over both implementations and over the one written node by node: the same choices, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, seed, settings
+from hypothesis import strategies as st
+
+from pass_core.kernels.interface import DraftRows, GrownTree, Kernels, PlanRequest, WalkRequest
+from pass_core.lookahead.bigrams import Bigrams
+from pass_core.lookahead.embeddings import SamplerWeights
+from pass_core.models.language_model import LanguageModel
+from pass_core.runtime.native.build import library
+from pass_core.runtime.native.runtime import NativeRuntime
+from pass_core.sampling.noise import Stream, stream_hash
+from tests.kernels import oracle
+from tests.kernels.makers import (
+    NAMES,
+    REQUESTS,
+    VOCABULARY,
+    bfloat16_model,
+    compiled,
+    kernels_named,
+    repetitive,
+    request_for,
+    whole_numbers,
+)
+
+HEADS = ("none", "sampler", "bigrams")
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return bfloat16_model()
+
+
+@pytest.fixture(scope="module")
+def runtime(model: LanguageModel) -> NativeRuntime:
+    return NativeRuntime(model, threads=2)
+
+
+# The largest logits
+
+
+def rows_of(kind: str, vocabulary: int, generator: np.random.Generator) -> torch.Tensor:
+    if kind == "whole":  # ties are frequent, within the kept tokens and at their edge
+        numbers = generator.integers(-6, 7, (5, vocabulary)).astype(np.float32)
+        numbers[generator.random(numbers.shape) < 0.1] *= -0.0
+        return torch.from_numpy(numbers)
+    return torch.from_numpy(generator.normal(0, 3, (5, vocabulary)).astype(np.float32))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("vocabulary", [6, 50, 130, 2560, 2561])
+@pytest.mark.parametrize("kind", ["whole", "normal"])
+def test_the_largest_logits_are_those_of_a_full_sort(name: str, vocabulary: int, kind: str) -> None:
+    kernels = kernels_named(name)
+    logits = rows_of(kind, vocabulary, np.random.default_rng(vocabulary))
+    for count in (1, 3, 10, 20, 200, vocabulary, vocabulary + 1):
+        for rows in (None, [4, 0, 0], []):
+            ids, values = kernels.top_k(logits, count, rows)
+            chosen = logits.numpy()[range(5) if rows is None else rows]
+            expected = [oracle.top(row, count).tolist() for row in chosen]
+            assert ids.tolist() == expected
+            assert values.tolist() == [row[best].tolist() for row, best in zip(chosen, expected)]
+            assert ids.shape == values.shape == (len(chosen), min(count, vocabulary))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_that_is_not_there_is_refused(name: str) -> None:
+    for rows in ([3], [-1, 7]):
+        with pytest.raises(IndexError):
+            kernels_named(name).top_k(torch.zeros(3, 2560), 10, rows)
+
+
+# The walk
+
+
+def tree_of(logits: np.ndarray, request: WalkRequest, generator: np.random.Generator) -> tuple[list[int], list[int]]:
+    """Drafts of which many are what the target samples, and some stand twice."""
+    tokens: list[int] = []
+    parents: list[int] = []
+    depths: list[int] = []
+    for index in range(logits.shape[0] - 1):
+        parent = int(generator.integers(-1, index)) if index else -1
+        depth = 1 if parent < 0 else depths[parent] + 1
+        below = logits[parent + 1 : parent + 2]
+        (sample,) = oracle.walk(below, replace(request, position=request.position + depth - 1), [], [])[1]
+        tokens.append(sample if generator.random() < 0.7 else int(generator.integers(logits.shape[1])))
+        parents.append(parent)
+        depths.append(depth)
+    return tokens, parents
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("vocabulary", [300, 2560, 128 * 200])
+@pytest.mark.parametrize("top_k", [0, 1, 3, 10, 200])
+@pytest.mark.parametrize("temperature", [1e-30, 0.8, 1.3])
+def test_the_walk_meets_the_rows_of_the_walk_by_hand(
+    name: str, vocabulary: int, top_k: int, temperature: float
+) -> None:
+    kernels = kernels_named(name)
+    generator = np.random.default_rng(7)
+    levels = 0
+    for case in range(2 if vocabulary > 2560 or not top_k else 12):
+        logits = rows_of("whole" if case % 2 else "normal", vocabulary, generator)
+        request = WalkRequest(stream_hash(case, Stream.TARGET), 40, temperature, top_k)
+        tokens, parents = tree_of(logits.numpy(), request, generator)
+        path = kernels.sample_path(logits, request, tokens, parents)
+        rows, samples = oracle.walk(logits.numpy(), request, tokens, parents)
+        assert (path.rows, path.samples) == (rows, samples)
+        if top_k:
+            expected = [oracle.top(logits.numpy()[row], top_k).tolist() for row in rows]
+            assert path.ids.tolist() == expected
+            assert path.values.tolist() == [logits[row][ids].tolist() for row, ids in zip(rows, expected)]
+        assert kernels.sample_path(logits, request).samples == samples[:1]
+        levels += len(samples)
+    assert levels > (2 if vocabulary > 2560 or not top_k else 12), "the walks went below the root"
+
+
+# Trees
+
+
+def assert_same(got: GrownTree, expected: list[oracle.Node]) -> None:
+    assert got.tokens == [n.token for n in expected]
+    assert got.parents == [n.parent for n in expected]
+    assert got.depths == [n.depth for n in expected]
+    assert got.reaches == pytest.approx([n.reach for n in expected], rel=1e-12)
+    for source, node in zip(got.source, expected, strict=True):
+        assert got.ids[source].tolist() == node.ids
+        assert got.log_p[source] == pytest.approx(node.log_p, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("repeats", [True, False], ids=["repeats", "no repeats"])
+@pytest.mark.parametrize("kind", ["none", "bigrams"])
+@pytest.mark.parametrize("case", REQUESTS)
+def test_trees_are_those_grown_by_hand(name: str, repeats: bool, kind: str, case: str, request_model) -> None:
+    """Whole numbers: scores are exact, so that every implementation has the same ones, and ties are frequent."""
+    exact, rows, head_weight, shifts, runtime = request_model
+    kernels = kernels_named(name, exact, runtime)
+    head = kernels.bigram_head(Bigrams(shifts.bfloat16())) if kind == "bigrams" else None
+    scores = None
+    if head is not None:
+        known = shifts.numpy()
+        scores = oracle.exact_scores(
+            lambda t: known[t] if t < len(known) else np.zeros(known.shape[1]), rows.hidden, rows.at, head_weight
+        )
+    text = repetitive() if repeats else None
+    for number in range(3):
+        grow = request_for(case, number, head=head is not None)
+        assert_same(kernels.grow_tree(rows, grow, head, text), oracle.grow(rows, grow, scores, text))
+
+
+@pytest.fixture(scope="module")
+def request_model() -> tuple[LanguageModel, DraftRows, torch.Tensor, torch.Tensor, NativeRuntime | None]:
+    exact = bfloat16_model()
+    rows, weight = whole_numbers(VOCABULARY, 5)
+    exact.head.weight.data.copy_(weight)
+    shifts = torch.randint(-2, 3, (VOCABULARY // 2, 64), generator=torch.Generator().manual_seed(6)).float()
+    return exact, rows, weight, shifts, None if library() is None else NativeRuntime(exact, threads=2)
+
+
+def sampler_weights(model: LanguageModel) -> SamplerWeights:
+    g = torch.Generator().manual_seed(2)
+    hidden = model.hidden_size
+    return SamplerWeights(
+        torch.randn(48, 2 * hidden, generator=g) / hidden**0.5,
+        torch.randn(4, 48, generator=g),
+        torch.randn(hidden, 48, generator=g) / 48**0.5,
+    )
+
+
+@compiled
+@pytest.mark.parametrize("repeats", [True, False], ids=["repeats", "no repeats"])
+@pytest.mark.parametrize("case", REQUESTS)
+def test_trees_of_a_sampler_are_the_same_in_both(
+    model: LanguageModel, runtime: NativeRuntime, repeats: bool, case: str
+) -> None:
+    """Sums in float32 differ in their last bits, the trees do not."""
+    hidden = torch.randn(7, model.hidden_size, generator=torch.Generator().manual_seed(1))
+    rows = DraftRows(hidden, runtime.logits(hidden), [5, 2, 3, 0], [0, 1, 3, 2])
+    text = repetitive() if repeats else None
+    trees: list[list[GrownTree]] = []
+    for name in NAMES:
+        kernels = kernels_named(name, model, runtime)
+        head = kernels.sampler_head(sampler_weights(model))
+        trees.append([kernels.grow_tree(rows, request_for(case, n, head=True), head, text) for n in range(5)])
+    for ours, theirs in zip(*trees, strict=True):
+        assert (ours.tokens, ours.parents, ours.depths) == (theirs.tokens, theirs.parents, theirs.depths)
+        assert ours.reaches == pytest.approx(theirs.reaches, rel=1e-4)
+        for a, b in zip(ours.source, theirs.source, strict=True):
+            assert ours.ids[a].tolist() == theirs.ids[b].tolist()
+            assert ours.log_p[a] == pytest.approx(theirs.log_p[b], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_that_do_not_compare_still_give_a_tree(name: str, model: LanguageModel, runtime: NativeRuntime) -> None:
+    rows, _ = whole_numbers(VOCABULARY, 5)
+    rows.logits[2] = float("nan")
+    assert kernels_named(name, model, runtime).grow_tree(rows, request_for("auto", 0, head=False)).tokens
+
+
+# The shape of a call
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> PlanRequest:
+    count = draw(st.integers(0, 14))
+    parents = [draw(st.integers(-1, i - 1)) for i in range(count)]
+    reaches: list[float] = []
+    for parent in parents:
+        siblings = parents.count(parent)
+        above = 1.0 if parent < 0 else reaches[parent]
+        reaches.append(above * draw(st.floats(0.02, 0.98)) / siblings)
+    order = sorted(range(count), key=lambda i: (-reaches[i], i))
+    place = {-1: -1, **{old: new for new, old in enumerate(order)}}
+    limit = draw(st.integers(1, 24))
+    rising = np.cumsum([draw(st.floats(0.0, 0.4)) for _ in range(limit + 1)])
+    most = min(count, limit - 1)
+    return PlanRequest(
+        0.6,
+        3,
+        limit,
+        [reaches[i] for i in order],
+        [place[parents[i]] for i in order],
+        draw(st.lists(st.floats(0.02, 0.98), max_size=6)),
+        [n for n in (0, 1, 2, 3, 4, 5, 6, 8, 10, 12) if n < most] + [most],
+        rising,
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@seed(12)
+@settings(max_examples=150, deadline=None)
+@given(request=plans())
+def test_the_shape_is_worth_what_the_search_by_hand_finds(name: str, request: PlanRequest) -> None:
+    got, expected = kernels_named(name).plan_call(request), oracle.plan(request)
+    assert got.rows <= request.rows_limit
+    assert len(got.chains) == got.drafts + 1
+    assert all(0 <= c <= len(request.hits) for c in got.chains)
+    assert got == expected or oracle.worth(request, got) == pytest.approx(oracle.worth(request, expected), abs=1e-9)
+
+
+@compiled
+@seed(13)
+@settings(max_examples=200, deadline=None)
+@given(request=plans())
+def test_both_implementations_choose_the_same_shape(request: PlanRequest) -> None:
+    ours, theirs = (kernels_named(name).plan_call(request) for name in NAMES)
+    assert ours == theirs
+
+
+def test_names_are_those_of_the_table() -> None:
+    every: list[Kernels] = [kernels_named(name) for name in NAMES]
+    assert len({k.description for k in every}) == len(every)
