@@ -16,13 +16,13 @@ def top_k(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]
     compared together with their ids, as one integer: torch.topk alone leaves open which of two equal ones it keeps.
     """
     rows, vocabulary = logits.shape
-    logits = logits + 0.0  # -0 equals 0
     ids = torch.arange(vocabulary, device=logits.device).expand(rows, -1)
     blocks = -(-vocabulary // _BLOCK)
     candidates = logits
     if blocks > count:
-        padded = F.pad(logits, (0, blocks * _BLOCK - vocabulary), value=float("-inf"))
-        most = padded.view(rows, blocks, _BLOCK).amax(-1)
+        missing = blocks * _BLOCK - vocabulary
+        padded = F.pad(logits, (0, missing), value=float("-inf")) if missing else logits
+        most = padded.unflatten(1, (blocks, _BLOCK)).amax(-1)
         number = torch.arange(blocks, device=logits.device).expand(rows, -1)
         chosen = _ids(_keys(most, number).topk(count, dim=1).values)
         inside = torch.arange(_BLOCK, device=logits.device)
@@ -34,7 +34,7 @@ def top_k(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]
 
 def _keys(numbers: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """Integers that rank as the numbers do, equal ones by lower id: 32 bits of each."""
-    bits = numbers.contiguous().view(torch.int32)
+    bits = (numbers + 0.0).view(torch.int32)  # -0 equals 0
     ranked = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # negative floats fall with their bits
     return (ranked.long() << 32) + (_IDS - ids)
 

@@ -15,8 +15,6 @@ import statistics
 import time
 from typing import Any
 
-import torch
-
 from pass_core.engine import Engine
 from pass_core.models.loading import load_model
 from pass_core.models.shipped import default_lookahead
@@ -31,41 +29,36 @@ PROMPTS = (
 )
 
 
-class Timed:
-    """A runtime whose forward calls and logits are timed."""
+class Watch:
+    """Times a runtime's forward calls and logits, in its place: the engine sees the runtime that it knows."""
 
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
+    def __init__(self, runtime: Any) -> None:
         self.seconds = 0.0
+        for name in ("forward", "logits"):
+            setattr(runtime, name, self._timed(runtime, getattr(runtime, name)))
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+    def _timed(self, runtime: Any, call: Any) -> Any:
+        def timed(*arguments: Any) -> Any:
+            runtime.synchronize()
+            started = time.perf_counter()
+            out = call(*arguments)
+            runtime.synchronize()
+            self.seconds += time.perf_counter() - started
+            return out
 
-    def _timed(self, call: Any, *arguments: Any) -> Any:
-        self._inner.synchronize()
-        started = time.perf_counter()
-        out = call(*arguments)
-        self._inner.synchronize()
-        self.seconds += time.perf_counter() - started
-        return out
-
-    def forward(self, *arguments: Any) -> Any:
-        return self._timed(self._inner.forward, *arguments)
-
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self._timed(self._inner.logits, hidden)
+        return timed
 
 
-def host_times(engine: Engine, runtime: Timed, settings: DecodingSettings, lookahead: Any, tokens: int) -> list[float]:
+def host_times(engine: Engine, watch: Watch, settings: DecodingSettings, lookahead: Any, tokens: int) -> list[float]:
     """Milliseconds of each step but the first of a text."""
     out: list[float] = []
     for prompt in PROMPTS:
-        runtime.seconds = 0.0
+        watch.seconds = 0.0
         stop = StopConditions(tokens, ignore_eos=True)
         for index, step in enumerate(engine.decode(prompt, settings, lookahead=lookahead, stop=stop)):
             if index:
-                out.append(1e3 * (step.seconds - runtime.seconds))
-            runtime.seconds = 0.0
+                out.append(1e3 * (step.seconds - watch.seconds))
+            watch.seconds = 0.0
     return out
 
 
@@ -78,7 +71,8 @@ def main() -> None:
     parser.add_argument("--kernels", choices=("chosen", "torch"), default="chosen")
     chosen = parser.parse_args()
     model = load_model(device=chosen.device, dtype=chosen.dtype)
-    runtime = Timed(make_runtime(model))
+    runtime = make_runtime(model)
+    watch = Watch(runtime)
     parts: dict[str, Any] = {}
     if chosen.kernels == "torch":
         from pass_core.kernels.reference import ReferenceKernels
@@ -91,8 +85,8 @@ def main() -> None:
         ("plain", DecodingSettings(Strategy.AUTOREGRESSIVE)),
         ("PASS", DecodingSettings(auto=False, row_budget=chosen.rows)),
     ):
-        host_times(engine, runtime, settings, lookahead, 8)
-        times = host_times(engine, runtime, settings, lookahead, chosen.tokens)
+        host_times(engine, watch, settings, lookahead, 8)
+        times = host_times(engine, watch, settings, lookahead, chosen.tokens)
         quarter = statistics.quantiles(times, n=4)[0]
         print(f"{name:6} {statistics.median(times):6.3f} ms median, {quarter:6.3f} lower quartile, {len(times)} steps")
 
