@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pass_core.models.errors import ModelDamaged, ModelUnsupported
+from pass_core.models.errors import ModelUnsupported
+from pass_core.models.gguf_header import GgufTensor, read_header
 
 ARCHITECTURES = frozenset({"llama", "qwen2", "qwen3"})
 """GGUF's names of what is read here; Mistral's files call themselves llama."""
@@ -47,24 +47,15 @@ class GgufBlocks:
     """
 
     def __init__(self, path: Path) -> None:
-        from gguf import GGUFReader
-
         self.path = path
-        try:
-            reader: Any = GGUFReader(path)
-        except Exception as error:  # the package raises what its numpy calls raise
-            raise ModelDamaged(
-                f"{path.name} cannot be read as GGUF ({' '.join(str(error).split()) or type(error).__name__}). "
-                "Download it again."
-            ) from error
-        self._fields: Any = reader.fields
-        self._tensors: dict[str, Any] = {str(t.name): t for t in reader.tensors}
-        self.architecture = str(self._field("general.architecture") or "")
+        self._header = read_header(path)
+        self.architecture = self._header.architecture
         if self.architecture not in ARCHITECTURES:
             raise ModelUnsupported(
                 f"{path.name} is a {self.architecture or 'nameless'} model: its blocks cannot be used as they are. "
                 "Choose another format of weights."
             )
+        self._bytes: npt.NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r")
 
     def tensor(self, name: str) -> tuple[str, tuple[int, ...], npt.NDArray[np.uint8]]:
         """A tensor by transformers' name ("model.layers.0.mlp.up_proj.weight").
@@ -79,41 +70,42 @@ class GgufBlocks:
         Raises:
             KeyError: the file has no such tensor (a tied head is one).
         """
-        stored = self._tensors[_stored_name(name)]
-        shape: tuple[int, ...] = tuple(int(n) for n in reversed(stored.shape))
-        first = next(iter(shape))
-        rows = first if len(shape) > 1 else 1
-        data = np.ascontiguousarray(stored.data).view(np.uint8).reshape(rows, -1)
+        stored = self._header.tensors[_stored_name(name)]
+        first = stored.shape[0]
+        rows = first if len(stored.shape) > 1 else 1
+        data = self._bytes[stored.offset : stored.offset + stored.nbytes].reshape(rows, -1)
         heads = self._permuted_heads(name)
         if heads:
             data = _in_halves(data.reshape(first, -1), heads).reshape(data.shape)
-        return str(stored.tensor_type.name), shape, data
+        return _type_name(stored), stored.shape, data
 
     def types(self) -> dict[str, int]:
         """How many weights the file holds of each type, most first."""
         counts: dict[str, int] = {}
-        for stored in self._tensors.values():
-            kind = str(stored.tensor_type.name)
-            counts[kind] = counts.get(kind, 0) + int(stored.n_elements)
+        for stored in self._header.tensors.values():
+            kind = _type_name(stored)
+            counts[kind] = counts.get(kind, 0) + stored.count
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
     @property
     def nbytes(self) -> int:
         """Bytes of all tensors."""
-        return sum(int(t.n_bytes) for t in self._tensors.values())
+        return sum(t.nbytes for t in self._header.tensors.values())
 
     def _permuted_heads(self, name: str) -> int:
         """The heads whose rows llama.cpp reordered in this tensor, 0 where it left them."""
         if self.architecture not in _PERMUTED:
             return 0
-        heads = int(self._field(f"{self.architecture}.attention.head_count"))
+        heads = int(self._header.of_model("attention.head_count"))
         if ".q_proj." in name:
             return heads
-        return int(self._field(f"{self.architecture}.attention.head_count_kv") or heads) if ".k_proj." in name else 0
+        return int(self._header.of_model("attention.head_count_kv", heads)) if ".k_proj." in name else 0
 
-    def _field(self, key: str) -> Any:
-        field = self._fields.get(key)
-        return None if field is None else field.contents()
+
+def _type_name(tensor: GgufTensor) -> str:
+    from gguf import GGMLQuantizationType
+
+    return GGMLQuantizationType(tensor.type).name
 
 
 def _stored_name(name: str) -> str:

@@ -10,7 +10,7 @@ import math
 import mmap
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,18 @@ _LONGEST_NAME = 65_535
 
 @dataclass(frozen=True, slots=True)
 class GgufTensor:
-    """One tensor's entry; `shape` is in the order of numpy and torch (GGUF writes it reversed)."""
+    """One tensor's entry; `shape` is in the order of numpy and torch (GGUF writes it reversed).
+
+    Attributes:
+        offset: where its bytes begin in the file.
+        nbytes: how many they are.
+    """
 
     name: str
     shape: tuple[int, ...]
     type: int
+    offset: int = 0
+    nbytes: int = 0
 
     @property
     def count(self) -> int:
@@ -88,27 +95,28 @@ def _parse(name: str, data: mmap.mmap) -> GgufHeader:
     tensors: dict[str, GgufTensor] = {}
     ends = [0]
     for _ in cursor.counted(tensor_count, 24):
-        tensor, offset = _tensor(cursor)
+        tensor = _tensor(cursor)
         if tensor.name in tensors:
             raise ValueError(f"two tensors are called {tensor.name}")
-        tensors[tensor.name] = tensor
-        ends.append(offset + _bytes(tensor))
+        tensors[tensor.name] = tensor = replace(tensor, nbytes=_bytes(tensor))
+        ends.append(tensor.offset + tensor.nbytes)
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20:
         raise ValueError(f"its alignment is {alignment}")
     start = math.ceil(cursor.at / alignment) * alignment
     if start + max(ends) > len(data) and tensors:
         raise ModelDamaged(f"{name} is cut short: its tensors end beyond the file. Download it again.")
-    return GgufHeader(name, metadata, tensors)
+    return GgufHeader(name, metadata, {n: replace(t, offset=start + t.offset) for n, t in tensors.items()})
 
 
-def _tensor(cursor: _Cursor) -> tuple[GgufTensor, int]:
+def _tensor(cursor: _Cursor) -> GgufTensor:
+    """An entry; its offset counts from the first tensor's place."""
     name = cursor.string(_LONGEST_NAME)
     dimensions = cursor.scalar("I")
     if not 1 <= dimensions <= _MOST_DIMENSIONS:
         raise ValueError(f"{name} has {dimensions} dimensions")
     shape = tuple(cursor.scalar("Q") for _ in range(dimensions))[::-1]
-    return GgufTensor(name, shape, cursor.scalar("I")), cursor.scalar("Q")
+    return GgufTensor(name, shape, cursor.scalar("I"), cursor.scalar("Q"))
 
 
 def _bytes(tensor: GgufTensor) -> int:
