@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import torch
+
 from pass_core.decoding.events import StepEvent
 from pass_core.decoding.loop import Generation
 from pass_core.decoding.resources import Resources
@@ -18,6 +20,7 @@ from pass_core.models import prompts
 from pass_core.models.detokenizer import TokenBytes
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.loading import unload
+from pass_core.models.memory import release_memory
 from pass_core.progress import CancelToken, Progress, ProgressCallback
 from pass_core.prompt import Prompt
 from pass_core.runtime.base import Runtime
@@ -30,6 +33,10 @@ from pass_core.settings import DecodingSettings, LookaheadPart, StopConditions, 
 
 class EngineBusy(RuntimeError):
     """A second generation was asked for while one runs."""
+
+
+class OutOfMemory(MemoryError):
+    """The device's memory is full; the message says what to do. What the engine can do without is freed."""
 
 
 class Engine:
@@ -174,6 +181,7 @@ class Engine:
             UnsupportedStrategy: a drafting strategy on a model that cannot roll its cache back.
             LookaheadError: the embeddings do not fit the model.
             EngineBusy: another generation of this engine runs.
+            OutOfMemory: the device has too little memory for this text.
         """
         ask = settings if callable(settings) else lambda: settings
         if not self._lock.acquire(blocking=False):
@@ -193,6 +201,13 @@ class Engine:
                 resources.bigrams = self.bigrams
             run = Generation(resources, ids, lookahead, stop or StopConditions(), seed, cancelled or (lambda: False))
             yield from run.steps(ask, rule)
+        except torch.OutOfMemoryError as error:
+            self._runtime = None  # its buffers and graphs; made again by the next text
+            release_memory()
+            raise OutOfMemory(
+                f"The memory of {self.model.device} is full. Choose fewer new tokens, a smaller row budget or "
+                "model, or close other programs that use this device."
+            ) from error
         finally:
             self._lock.release()
 

@@ -34,6 +34,7 @@ _CHANGING_ROPE = frozenset({"dynamic", "longrope"})
 log = logging.getLogger(__name__)
 
 _Key = tuple[int, Storage, LookaheadParts | None]
+_STAND_IN = chain_rows(np.ones(1, dtype=np.int64))
 
 
 def why_not(model: LanguageModel) -> str:
@@ -150,7 +151,13 @@ class StaticRuntime(TorchRuntime):
         got: torch.Tensor | None = None
         try:
             with torch.inference_mode():
+                # Captured with other inputs than those compared, into a result that holds no numbers: whatever the
+                # capture froze or left out shows.
+                inputs.fill(_STAND_IN, cache.length, storage.scratch)
                 captured = self._graphs.capture(self._work(inputs, storage, parts))
+                inputs.fill(rows, cache.length, storage.scratch)
+                if captured.result is not None:
+                    captured.result.fill_(torch.nan)
             got = self._replay(captured, rows.count)
             self._captured[inputs.size, storage, parts] = captured
         except Exception as error:  # whatever a driver, torch or a model's code raises: eager calls need none of it

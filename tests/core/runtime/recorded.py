@@ -38,7 +38,7 @@ class RecordedGraphs:
                     again()
             return result
 
-        return Captured(replay)
+        return Captured(replay, result)
 
 
 class _Recorder(TorchDispatchMode):

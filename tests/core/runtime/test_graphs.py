@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ class FakeCuda:
         self.fails = fails
         self.current = "main"
         self.log: list[str] = []
+        self.streams = 0
+        self.collecting: list[bool] = []
 
     @contextmanager
     def stream(self, stream: Any) -> Generator[None]:
@@ -36,9 +39,10 @@ class FakeCuda:
         yield
 
     @contextmanager
-    def graph(self, graph: Any, pool: Any, capture_error_mode: str) -> Generator[None]:
+    def graph(self, graph: Any, pool: Any, stream: Any, capture_error_mode: str) -> Generator[None]:
         assert (pool, capture_error_mode) == ("pool", "thread_local")
-        before, self.current = self.current, "capture"
+        before, self.current = self.current, f"capture on {stream}"
+        self.collecting.append(gc.isenabled())
         self.log.append("begin")
         yield
         if self.fails:
@@ -50,7 +54,8 @@ class FakeCuda:
         return _Stream(self.current)
 
     def Stream(self, device: Any) -> Any:
-        return _Stream("aside")
+        self.streams += 1
+        return _Stream(f"stream {self.streams} of {device}")
 
     def CUDAGraph(self) -> Any:
         return self
@@ -91,9 +96,31 @@ def test_a_call_warms_up_aside_is_captured_once_and_leaves_the_stream_as_it_was(
         captured = graphs.capture(work)
         assert captured.replay() is captured.replay()
         assert cuda.log == ["begin", "end", "replay", "replay"]
-    assert ran == ["aside", "aside", "capture"]
+    own = f"stream 1 of {DEVICE}"
+    assert ran == [own, own, f"capture on {own}"]
     assert cuda.current == "main"
+    assert cuda.collecting == [False]
+    assert gc.isenabled()
+
+
+def test_each_set_of_graphs_has_one_stream_of_its_own(cuda: FakeCuda) -> None:
+    """cuBLAS keeps a workspace for each stream: one model's graphs must not share it with another's."""
+    cuda.fails = False
+    ran: list[str] = []
+
+    def work() -> torch.Tensor:
+        ran.append(cuda.current)
+        return torch.ones(1)
+
+    first, second = CudaGraphs(DEVICE), CudaGraphs(torch.device("cuda", 1))
+    for graphs in (first, first, second):
+        graphs.capture(work)
+    assert cuda.streams == 2
+    assert ran[2] == ran[5] == "capture on stream 1 of cuda:0"
+    assert ran[8] == "capture on stream 2 of cuda:1"
 
 
 def test_torch_takes_what_it_is_given() -> None:
-    assert {"cuda_graph", "pool", "capture_error_mode"} <= set(inspect.signature(torch.cuda.graph.__init__).parameters)
+    assert {"cuda_graph", "pool", "stream", "capture_error_mode"} <= set(
+        inspect.signature(torch.cuda.graph.__init__).parameters
+    )

@@ -206,9 +206,37 @@ class Wrong:
         return Captured(lambda: 1.1 * work())
 
 
-@pytest.mark.parametrize(("graphs", "says"), [(Failing(), "not permitted"), (Wrong(), "differs from an eager call")])
+class Empty:
+    """What a graph is whose kernels went to another stream: its capture computed, its replays do nothing."""
+
+    name = "graphs"
+
+    def capture(self, work: Work) -> Captured:
+        result = work()
+        return Captured(lambda: result, result)
+
+
+class Frozen:
+    """A graph that froze the inputs of its capture."""
+
+    name = "graphs"
+
+    def capture(self, work: Work) -> Captured:
+        kept = work().clone()
+        return Captured(lambda: kept)
+
+
+@pytest.mark.parametrize(
+    ("graphs", "says"),
+    [
+        (Failing(), "not permitted"),
+        (Wrong(), "differs from an eager call"),
+        (Empty(), "differs from an eager call"),
+        (Frozen(), "differs from an eager call"),
+    ],
+)
 def test_what_cannot_be_captured_or_is_wrong_runs_eagerly(
-    graphs: Failing | Wrong, says: str, caplog: pytest.LogCaptureFixture
+    graphs: Failing | Wrong | Empty | Frozen, says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = tiny.tiny_llama(vocabulary=12)
     lookahead = random_lookahead(model, 4)
