@@ -7,8 +7,9 @@ from typing import Any
 from pass_core.models.errors import ModelUnsupported
 from pass_core.models.language_model import Capabilities
 
-# Dense decoders whose attention takes any mask and whose positions are given row by row; tests check each of them
-# against a plain forward. Value: whether positions are learned (a table) instead of rotary.
+# Decoders whose attention takes any mask and whose positions are given row by row (mixtures of experts among them:
+# experts see one row at a time); tests check each of them against a plain forward. Value: whether positions are learned
+# (a table) instead of rotary.
 FAMILIES: dict[str, bool] = {
     "llama": False,
     "mistral": False,
@@ -27,6 +28,12 @@ FAMILIES: dict[str, bool] = {
     "stablelm": False,
     "granite": False,
     "starcoder2": False,
+    "mixtral": False,
+    "qwen2_moe": False,
+    "qwen3_moe": False,
+    "olmoe": False,
+    "granitemoe": False,
+    "gpt_oss": False,
 }
 _POSITION_BIAS = {"bloom": "ALiBi", "mpt": "ALiBi", "t5": "relative position bias"}
 _OWN_STATE = ("rwkv", "xlstm")  # their state is no transformers cache
@@ -45,7 +52,13 @@ def examine(config: Any) -> Capabilities:
     refuse_unusable(config)
     length = context_length(text)
     reason = _reason(text, kind)
-    return Capabilities(not reason, reason, length, learned_positions=FAMILIES.get(kind, False))
+    return Capabilities(
+        not reason,
+        reason,
+        length,
+        learned_positions=FAMILIES.get(kind, False),
+        sliding_window=_sliding_window(text, list(getattr(text, "layer_types", None) or [])),
+    )
 
 
 def refuse_unusable(config: Any) -> None:
@@ -93,15 +106,14 @@ def _reason(text: Any, kind: str) -> str:
         return (
             f"{kind} encodes positions as {bias} inside the attention mask, so look-ahead rows cannot be placed freely."
         )
-    layer_types: list[str] = list(getattr(text, "layer_types", None) or [])
     recurrent = recurrent_parts(text)
     if recurrent:
         return f"{kind} keeps a running state ({recurrent}) that rejected drafts cannot be taken out of."
-    window = _sliding_window(text, layer_types)
-    if window is not None:
+    boundary = rope_boundary(text)
+    if boundary is not None:
         return (
-            f"{kind} uses sliding-window attention ({window} tokens): its cache drops old entries, so drafts cannot be "
-            "rolled back."
+            f"{kind} rotates every position anew once the text has more than {boundary} tokens (LongRoPE), so drafts "
+            "that reach beyond that are computed for another text."
         )
     chunk = getattr(text, "attention_chunk_size", None)
     if chunk and chunk < context_length(text):
@@ -121,6 +133,19 @@ def recurrent_parts(text: Any) -> str:
             return str(layer_type)
     kind = str(text.model_type)
     return "recurrent layers" if any(sign in kind for sign in (*_RECURRENT_SIGNS, *_RECURRENT_KINDS)) else ""
+
+
+def rope_boundary(text: Any) -> int | None:
+    """The length beyond which LongRoPE takes its other table of factors; None where it never does."""
+    rope: Any = getattr(text, "rope_parameters", None) or {}
+    for table in (rope, *(v for v in rope.values() if isinstance(v, dict))):
+        if table.get("rope_type") == "longrope" and table.get("short_factor") != table.get("long_factor"):
+            original = table.get("original_max_position_embeddings") or getattr(
+                text, "original_max_position_embeddings", None
+            )
+            if isinstance(original, int) and original < context_length(text):
+                return original
+    return None
 
 
 def _sliding_window(text: Any, layer_types: list[str]) -> int | None:

@@ -23,12 +23,15 @@ class Capabilities:
         reason: why not, in plain words ("" when supported).
         context_length: the most tokens of prompt and text together.
         learned_positions: absolute position embeddings (GPT-2) instead of rotary ones.
+        sliding_window: the most positions that layers with a window see, None where no window is shorter than the
+            context.
     """
 
     supports_pass: bool
     reason: str
     context_length: int
     learned_positions: bool = False
+    sliding_window: int | None = None
 
 
 @dataclass

@@ -12,12 +12,13 @@ from transformers.cache_utils import DynamicCache
 
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models.cache_argument import cache_argument
-from pass_core.models.capabilities import recurrent_parts
+from pass_core.models.capabilities import recurrent_parts, rope_boundary
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken, ProgressCallback
 from pass_core.runtime.base import Cache
 from pass_core.runtime.rows import Rows
 
+_READ_AGAIN = frozenset({"phi3", "phi4_multimodal"})  # in prepare_inputs_for_generation
 _STATE_SPACE = frozenset({"mamba", "mamba2", "falcon_mamba"})  # their states take no mask
 
 
@@ -28,7 +29,25 @@ class GrowingCache:
         self.capacity = capacity
         self.length = 0
         self.pending = 0
-        self.inner: Any = DynamicCache(config=model.config)
+        self._config = model.config
+        self.boundary = rope_boundary(model.config)
+        self.tokens: list[int] = []
+        self.begun = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew with no entries inside; the committed tokens are read again by the next call."""
+        self.inner: Any = DynamicCache(config=self._config)
+
+    def crosses(self, rows: int) -> bool:
+        """Whether a call of so many rows takes the text beyond LongRoPE's boundary, so that all of it rotates anew.
+
+        As transformers' `generate`: a prompt is read with the table for its length; of the models that cross the
+        boundary while they write, Phi-3 reads all of the text again.
+        """
+        if self.boundary is None or not self.length <= self.boundary < self.length + rows:
+            return False
+        return self.length > 0 and (not self.begun or self._config.model_type in _READ_AGAIN)
 
     def commit(self, rows: Sequence[int]) -> None:
         """Keep the rows of the last call.
@@ -101,6 +120,12 @@ class PlainRuntime:
         chunks = [rows.tokens] if at_once else np.split(rows.tokens, rows.count)
         logits = torch.empty(0)
         done = 0
+        del growing.tokens[growing.length :]
+        growing.tokens += [int(t) for t in rows.tokens]
+        if growing.crosses(rows.count):
+            growing.forget()
+            chunks, done = [np.array(growing.tokens)], -growing.length
+        growing.begun = growing.begun or rows.count == 1
         with torch.inference_mode():
             for chunk in chunks:
                 ids = torch.from_numpy(chunk).to(self._device)[None]

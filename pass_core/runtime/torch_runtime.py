@@ -16,6 +16,7 @@ from pass_core.progress import CancelToken, ProgressCallback
 from pass_core.runtime.base import Cache
 from pass_core.runtime.cache import KVCache
 from pass_core.runtime.lookahead_parts import LookaheadParts
+from pass_core.runtime.masks import Masks, layer_masks
 from pass_core.runtime.packed import pack_linears
 from pass_core.runtime.rows import Rows
 
@@ -31,7 +32,6 @@ class TorchRuntime:
         self._devices = devices_of(model.model)
         self._dtype = model.dtype
         self._layers = list(model.layers)
-        self._eager = getattr(model.model.config, "_attn_implementation", "sdpa") == "eager"
         self._lookahead: LookaheadEmbeddings | None = None
         self._parts: LookaheadParts | None = None
         self._packed = pack_linears(model)
@@ -70,7 +70,9 @@ class TorchRuntime:
         cache = cast(KVCache, cache)
         steps = torch.from_numpy(rows.lookahead).to(self._device)
         tokens = torch.from_numpy(np.maximum(rows.tokens, 0)).to(self._device)
-        positions = torch.from_numpy(rows.depths + cache.length).to(self._device)
+        # Rows beyond the context are never part of a text; rotary embeddings that stretch would stretch for all rows.
+        last = self.model.capabilities.context_length - 1
+        positions = torch.from_numpy(np.minimum(rows.depths + cache.length, last)).to(self._device)
         parts = self._parts_for(rows)
         with torch.inference_mode():
             inputs = self.model.input_embedding(tokens)
@@ -96,18 +98,17 @@ class TorchRuntime:
             raise RuntimeError("look-ahead rows need look-ahead embeddings: call use_lookahead first")
         return self._parts
 
-    def _mask(self, rows: Rows, committed: int) -> torch.Tensor:
-        """[1, 1, n, committed + n]: bool (True = attend), or additive where attention is eager."""
+    def _mask(self, rows: Rows, committed: int) -> Masks:
+        """[1, 1, n, committed + n], see `layer_masks`."""
         seen = torch.ones(rows.count, committed + rows.count, dtype=torch.bool)
         if rows.is_chain:
             seen[:, committed:] = torch.ones(rows.count, rows.count, dtype=torch.bool).tril()
         else:
             seen[:, committed:] = torch.from_numpy(rows.ancestors())
-        seen = seen.to(self._device)
-        if not self._eager:
-            return seen[None, None]
-        floor = torch.finfo(self._dtype).min
-        return torch.zeros_like(seen, dtype=self._dtype).masked_fill(~seen, floor)[None, None]
+        depths = torch.from_numpy(rows.depths)
+        keys = torch.cat((torch.arange(committed), depths + committed))
+        distance = (depths + committed)[:, None] - keys
+        return layer_masks(self.model, seen.to(self._device)[None, None], distance.to(self._device)[None, None])
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():

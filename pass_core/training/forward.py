@@ -17,6 +17,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from pass_core.models.cache_argument import cache_argument
 from pass_core.models.language_model import LanguageModel
+from pass_core.runtime.masks import layer_masks
 from pass_core.training.chains import Chains
 from pass_core.training.parts import Adapter, LookaheadParts
 
@@ -103,12 +104,10 @@ def _hooked(model: LanguageModel, parts: LookaheadParts, depth: torch.Tensor) ->
 def lookahead_forward(model: LanguageModel, parts: LookaheadParts, prefix: Prefix, chains: Chains) -> torch.Tensor:
     """Hidden states [batch, rows, hidden] of every look-ahead row, after the final norm, with gradient to `parts`."""
     inputs = parts.embeddings.to(model.dtype)[chains.depth]
-    mask = chains.mask(prefix.ids.shape[1])
-    if getattr(model.model.config, "_attn_implementation", "sdpa") != "sdpa":
-        # Only SDPA takes booleans; eager attention adds the mask.
-        mask = torch.zeros(mask.shape, dtype=model.dtype, device=mask.device).masked_fill_(
-            ~mask, torch.finfo(model.dtype).min
-        )
+    tokens = prefix.ids.shape[1]
+    real = torch.arange(tokens, device=chains.position.device).expand(chains.position.shape[0], tokens)
+    distance = chains.position[:, :, None] - torch.cat((real, chains.position), 1)[:, None]
+    mask = layer_masks(model, chains.mask(tokens), distance[:, None])
     with _hooked(model, parts, chains.depth):
         out: Any = model.base(
             inputs_embeds=inputs,

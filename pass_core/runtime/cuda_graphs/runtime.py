@@ -43,6 +43,8 @@ def why_not(model: LanguageModel) -> str:
         return model.capabilities.reason
     if is_spread(model.model):
         return "it is spread over several devices"
+    if model.capabilities.sliding_window is not None:
+        return f"its layers see a window of {model.capabilities.sliding_window} tokens"
     kinds: Any = getattr(getattr(model.base, "rotary_emb", None), "rope_type", "")
     for kind in kinds.values() if isinstance(kinds, dict) else (kinds,):
         if kind in _CHANGING_ROPE:

@@ -50,6 +50,8 @@ def why_not(model: LanguageModel) -> str:
         return f"{config.model_type} is not Llama-shaped"
     if not model.capabilities.supports_pass:
         return model.capabilities.reason
+    if model.capabilities.sliding_window is not None:
+        return f"its layers see a window of {model.capabilities.sliding_window} tokens"
     if getattr(config, "hidden_act", "silu") not in ("silu", "swish") or getattr(config, "mlp_bias", False):
         return "its MLP is not SwiGLU without bias"
     rope = getattr(getattr(model.base, "rotary_emb", None), "rope_type", "")

@@ -16,11 +16,10 @@ from pass_core.runtime.rows import RowsBuilder
 from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
-    "mistral": {"sliding_window": 16},
-    "gemma3_text": {"sliding_window": 16, "query_pre_attn_scalar": 8},
+    "exaone4": {"sliding_window": 16, "sliding_window_pattern": 2},
     "bloom": {},
     "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
-    "mixtral": {"num_local_experts": 2},
+    "phimoe": {"num_local_experts": 2},
     "mamba": {"state_size": 8},
     "recurrent_gemma": {"attention_window_size": 16},
 }
@@ -60,7 +59,7 @@ def test_plain_decoding_equals_generate(kind: str, length: int) -> None:
 
 
 def test_a_cache_that_cannot_go_back_says_so() -> None:
-    runtime = PlainRuntime(build("mistral"))
+    runtime = PlainRuntime(build("exaone4"))
     cache = runtime.new_cache(32)
     rows = RowsBuilder()
     rows.add_token(1)
