@@ -13,8 +13,15 @@ from pass_core.runtime.native.build import reason_missing
 
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    families: Annotated[
+        bool,
+        typer.Option("--families", help="Try a tiny model of every architecture: what drafts, what decodes plainly."),
+    ] = False,
 ) -> None:
     """List the models that are known, and which of them are on this machine."""
+    if families:
+        _families(as_json)
+        return
     rows = _rows()
     if reason_missing():
         note(reason_missing())
@@ -38,6 +45,20 @@ def models(
         table.add_row(name, parameters, amount(row["bytes"], "B") if row["bytes"] else "", row["license"], here)
     console.print(table)
     console.print("\nAny other Hugging Face id, model folder or GGUF file works as well: --model …", style="dim")
+
+
+def _families(as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from transformers.utils import logging
+
+    from pass_core.evaluation.families import family_results, markdown
+
+    logging.set_verbosity_error()
+    results = list(family_results())
+    typer.echo(
+        json.dumps([asdict(r) for r in results], ensure_ascii=False) if as_json else markdown(results), nl=as_json
+    )
 
 
 def _rows() -> list[dict[str, Any]]:

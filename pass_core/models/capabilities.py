@@ -36,6 +36,14 @@ FAMILIES: dict[str, bool] = {
     "gpt_oss": False,
 }
 _POSITION_BIAS = {"bloom": "ALiBi", "mpt": "ALiBi", "t5": "relative position bias"}
+# Encoders; transformers runs them as decoders where `is_decoder` is set, and else every token sees the whole text.
+_ENCODERS = frozenset(
+    {
+        "bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert",
+        "reformer", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta",
+        "xlm-roberta-xl", "xmod",
+    }
+)  # fmt: skip
 _OWN_STATE = ("rwkv", "xlstm")  # their state is no transformers cache
 _RECURRENT_KINDS = ("falcon_h1", "lfm2", "zamba", "jamba", "bamba", "nemotron_h")
 _RECURRENT_SIGNS = ("mamba", "rwkv", "ssm", "recurrent", "linear_attention", "xlstm", "gated_delta", "conv")
@@ -83,7 +91,8 @@ def refuse_unusable(config: Any) -> None:
     masked = any(
         a.endswith(("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")) for a in architectures
     )
-    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or masked:
+    encoder = getattr(text, "is_decoder", None) is False and kind in _ENCODERS
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or masked or encoder:
         raise ModelUnsupported(
             f"“{', '.join(architectures) or kind}” is no language model that continues a text. "
             "Choose a causal model such as SmolLM2, Llama, Qwen or GPT-2."
@@ -121,7 +130,7 @@ def _reason(text: Any, kind: str) -> str:
     if kind not in FAMILIES:
         return (
             f"{kind} is not among the families whose mask and cache are known to allow drafting "
-            f"({', '.join(sorted(FAMILIES))})."
+            "(“python -m pass_core models --families” lists them)."
         )
     return ""
 

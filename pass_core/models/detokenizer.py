@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
 from typing import Any
+
+_LETTER = "x"  # stands for the text around a piece
 
 
 @lru_cache(maxsize=1)
@@ -22,10 +26,11 @@ def _byte_level_alphabet() -> dict[str, int]:
 
 
 class TokenBytes:
-    """What each token id adds to the text, as bytes; special tokens add nothing.
+    """What each token id adds to a text that goes on, as bytes; special tokens add nothing.
 
-    Works for byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM), for SentencePiece with byte fallback (Llama 2, Mistral,
-    Gemma) and, by decoding single tokens, for anything else.
+    Byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM) and the byte tokens of SentencePiece (Llama 2, Mistral, Gemma) give
+    their exact bytes, also parts of characters. All other pieces go through the tokenizer's own decoder, between two
+    letters: so a WordPiece, a `</w>` or a word of a WordLevel vocabulary brings its space along.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -33,6 +38,8 @@ class TokenBytes:
         self._special: set[int] = set()
         self._added: dict[int, str] = {}
         self._kind = "other"
+        self._decoder: Any = None
+        self._tail = ""
         self._cache: dict[int, bytes] = {}
         self._shown: dict[int, str] = {}
         if tokenizer is None:
@@ -45,11 +52,10 @@ class TokenBytes:
                 self._special.add(int(token_id))
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is not None:
-            decoder = json.dumps(json.loads(backend.to_str()).get("decoder") or {})
-            if '"ByteLevel"' in decoder:
-                self._kind = "byte-level"
-            elif '"ByteFallback"' in decoder or '"Metaspace"' in decoder:
-                self._kind = "sentencepiece"
+            self._decoder = backend.decoder
+            kinds = json.dumps(json.loads(backend.to_str()).get("decoder") or {})
+            self._kind = "byte-level" if '"ByteLevel"' in kinds else "pieces"
+            self._tail = self._decoded([_LETTER, _LETTER])[len(_LETTER) :]
 
     def __call__(self, token_id: int) -> bytes:
         """The exact bytes that the token adds to the text."""
@@ -57,6 +63,23 @@ class TokenBytes:
         if found is None:
             found = self._cache[token_id] = self._bytes(token_id)
         return found
+
+    def whole(self, token_ids: Sequence[int]) -> bytes:
+        """The bytes of a text that begins and ends with these tokens: what `tokenizer.decode` gives as characters.
+
+        A decoder may leave a space out at the very start or end, which a text that goes on has.
+        """
+        ids = [i for i in token_ids if i not in self._special]
+        out = [self(i) for i in ids]
+        if ids and self._kind == "pieces":
+            first, last = self._plain(ids[0]), self._plain(ids[-1])
+            if len(ids) == 1 and first is not None:
+                return self._decoded([first]).encode()
+            if first is not None:
+                out[0] = self._decoded([first, _LETTER]).removesuffix(self._tail).encode()
+            if last is not None:
+                out[-1] = self._decoded([_LETTER, last]).removeprefix(_LETTER).encode()
+        return b"".join(out)
 
     def display(self, token_id: int) -> str:
         """The token alone, for a person: special tokens by name, incomplete characters as U+FFFD."""
@@ -74,20 +97,47 @@ class TokenBytes:
             return f"⟨{token_id}⟩".encode()
         if token_id in self._special:
             return b""
-        if token_id in self._added:
-            return self._added[token_id].encode()
         piece = self._tokenizer.convert_ids_to_tokens(token_id)
         if piece is None:  # ids beyond the tokenizer's vocabulary (padded embedding tables)
             return b""
         if self._kind == "byte-level":
+            if token_id in self._added:
+                return self._added[token_id].encode()
             alphabet = _byte_level_alphabet()
             if all(c in alphabet for c in piece):
                 return bytes(alphabet[c] for c in piece)
-        elif self._kind == "sentencepiece":
-            if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
-                return bytes([int(piece[3:5], 16)])
-            return str(piece).replace("▁", " ").encode()
+        elif self._kind == "pieces":
+            byte = _byte_of(piece) if self._falls_back else None
+            if byte is not None:
+                return bytes([byte])
+            between = self._decoded([_LETTER, piece, _LETTER])
+            if between.startswith(_LETTER) and between.endswith(self._tail):
+                return between[len(_LETTER) : len(between) - len(self._tail)].encode()
         return str(self._tokenizer.decode([token_id])).encode()
+
+    @cached_property
+    def _falls_back(self) -> bool:
+        """Whether `<0xNN>` stands for a byte."""
+        return self._decoder is not None and self._decoder.decode(["<0x41>"]) == "A"
+
+    def _plain(self, token_id: int) -> str | None:
+        """The token's piece; None for bytes and for ids without one."""
+        piece = self._tokenizer.convert_ids_to_tokens(token_id)
+        return None if piece is None or (self._falls_back and _byte_of(piece) is not None) else str(piece)
+
+    def _decoded(self, pieces: list[str]) -> str:
+        """What the tokenizer makes of pieces; without a decoder it puts spaces between them."""
+        text = " ".join(pieces) if self._decoder is None else str(self._decoder.decode(pieces))
+        clean = getattr(self._tokenizer, "clean_up_tokenization_spaces", False)
+        return str(self._tokenizer.clean_up_tokenization(text)) if clean else text
+
+
+def _byte_of(piece: str) -> int | None:
+    """The byte that SentencePiece writes as `<0xNN>`."""
+    if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+        with contextlib.suppress(ValueError):
+            return int(piece[3:5], 16)
+    return None
 
 
 class TextStream:

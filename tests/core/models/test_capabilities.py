@@ -200,6 +200,15 @@ def test_what_cannot_run_at_all_is_refused(kind: str, message: str) -> None:
         examine(AutoConfig.for_model(kind))
 
 
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra"])
+def test_an_encoder_that_sees_the_whole_text_is_refused(kind: str) -> None:
+    from transformers import AutoConfig
+
+    with pytest.raises(ModelUnsupported, match="no language model"):
+        examine(AutoConfig.for_model(kind))
+    assert examine(AutoConfig.for_model(kind, is_decoder=True)).context_length > 0
+
+
 def test_encoders_are_no_models_for_this() -> None:
     from transformers import BertConfig, ViTConfig
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -86,6 +87,106 @@ def test_the_stream_gives_whole_characters_and_all_of_them(kind: str, text: str)
     assert "".join(out) == text
 
 
+def fast(backend: Any, normalizer: Any = None, pre: Any = None, decoder: Any = None, **names: str) -> Any:
+    if normalizer is not None:
+        backend.normalizer = normalizer
+    if pre is not None:
+        backend.pre_tokenizer = pre
+    if decoder is not None:
+        backend.decoder = decoder
+    backend.add_tokens([AddedToken("<tool>", special=False)])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+
+
+def trained(model: Any, trainer: Any, pre: Any, decoder: Any, **names: str) -> Any:
+    backend = Tokenizer(model)
+    backend.pre_tokenizer = pre
+    backend.train_from_iterator([*TEXTS, WORDS] * 3, trainer)
+    return fast(backend, decoder=decoder, **names)
+
+
+WORDS = "the quick brown foxes don't jump over lazy dogs' tails, do they? they're not; I'm 12.5% sure! naïve café"
+LETTERS = sorted(set(WORDS))
+
+
+def metaspace(scheme: str, sign: str = "▁") -> Any:
+    pre = pre_tokenizers.Metaspace(replacement=sign, prepend_scheme=scheme)
+    trainer = trainers.UnigramTrainer(vocab_size=200, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False)
+    decoder = decoders.Metaspace(replacement=sign, prepend_scheme=scheme)
+    return trained(models.Unigram(), trainer, pre, decoder, unk_token="<unk>")
+
+
+def word_piece(cleanup: bool) -> Any:
+    trainer = trainers.WordPieceTrainer(vocab_size=120, special_tokens=["[UNK]"], show_progress=False)
+    decoder = decoders.WordPiece(cleanup=cleanup)
+    model = models.WordPiece(unk_token="[UNK]")  # type: ignore[call-arg]
+    return trained(model, trainer, pre_tokenizers.BertPreTokenizer(), decoder, unk_token="[UNK]")
+
+
+def end_of_word() -> Any:
+    trainer = trainers.BpeTrainer(
+        vocab_size=150, special_tokens=["<unk>"], end_of_word_suffix="</w>", show_progress=False
+    )
+    model = models.BPE(unk_token="<unk>", end_of_word_suffix="</w>")
+    return trained(model, trainer, pre_tokenizers.BertPreTokenizer(), decoders.BPEDecoder(), unk_token="<unk>")
+
+
+def word_level(clean: bool) -> Any:
+    trainer = trainers.WordLevelTrainer(special_tokens=["[UNK]"], show_progress=False)
+    made = trained(models.WordLevel(unk_token="[UNK]"), trainer, pre_tokenizers.Whitespace(), None, unk_token="[UNK]")
+    made.clean_up_tokenization_spaces = clean
+    return made
+
+
+def llama_two() -> Any:
+    """As converted from SentencePiece: a space is put before the text, and its decoder takes it away."""
+    made = sentencepiece()
+    made.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    made.backend_tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return made
+
+
+DECODERS = {
+    "byte-level": byte_level,
+    "sentencepiece": sentencepiece,
+    "llama 2": llama_two,
+    "word-piece": lambda: word_piece(False),
+    "word-piece, cleaned": lambda: word_piece(True),
+    "</w>": end_of_word,
+    "word-level": lambda: word_level(False),
+    "metaspace, always": lambda: metaspace("always"),
+    "metaspace, first": lambda: metaspace("first"),
+    "metaspace, never": lambda: metaspace("never"),
+    "metaspace, another sign": lambda: metaspace("first", "_"),
+}
+
+
+def random_text(chance: random.Random) -> str:
+    parts = [*WORDS.split(), *LETTERS, "<tool>", "  ", "\n", "é", "日", "👩‍👩‍👧", "\u0301", "unseen"]
+    return "".join(chance.choice(parts) + chance.choice(["", " ", " "]) for _ in range(chance.randint(0, 12)))
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_pieces_put_together_are_what_the_tokenizer_decodes(kind: str) -> None:
+    """300 random texts: as a whole, and as what goes on after another."""
+    tokenizer, chance = DECODERS[kind](), random.Random(kind)
+    give, longest = TokenBytes(tokenizer), 0
+    for _ in range(300):
+        ids = tokenizer(random_text(chance), add_special_tokens=False)["input_ids"]
+        wanted = tokenizer.decode(ids, skip_special_tokens=True)
+        assert give.whole(ids).decode() == wanted
+        streamed = b"".join(map(give, ids)).decode()
+        assert streamed.strip(" ") == wanted.strip(" ")
+        longest = max(longest, len(ids))
+        before = tokenizer("the quick", add_special_tokens=False)["input_ids"]
+        both = tokenizer.decode([*before, *ids], skip_special_tokens=True)
+        after = give.whole(before).decode() + (" " if kind == "</w>" and ids else "") + streamed
+        assert after.rstrip(" ") == both.rstrip(" ")
+    assert longest > 20
+
+
 def test_special_tokens_add_nothing_and_show_their_name() -> None:
     for tokenizer, name in ((byte_level(), "<|end|>"), (sentencepiece(), "</s>")):
         give = TokenBytes(tokenizer)
@@ -117,10 +218,12 @@ def test_without_a_tokenizer_ids_show_themselves() -> None:
     assert give.display(7) == "⟨7⟩"
 
 
-def test_other_tokenizers_are_asked_to_decode_single_tokens() -> None:
+def test_vocabularies_of_words_bring_their_spaces() -> None:
     backend = Tokenizer(models.WordLevel({"hello": 0, "[UNK]": 1}, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    assert TokenBytes(PreTrainedTokenizerFast(tokenizer_object=backend))(0) == b"hello"
+    give = TokenBytes(PreTrainedTokenizerFast(tokenizer_object=backend))
+    assert give.whole([0]) == b"hello"
+    assert give(0) == b" hello", "words have spaces between them, which nothing else brings"
 
 
 class TestStream:
