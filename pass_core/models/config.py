@@ -34,8 +34,14 @@ def read_config(folder: Path) -> Any:
         if isinstance(part, dict):
             check_sizes(cast("dict[str, Any]", part), f"{folder / 'config.json'}")
     from transformers import AutoConfig
+    from transformers.utils import logging
 
-    return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # its advice is for authors of configs
+    try:
+        return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    finally:
+        logging.set_verbosity(level)
 
 
 def check_sizes(fields: dict[str, Any], where: str) -> None:

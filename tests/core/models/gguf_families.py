@@ -72,6 +72,12 @@ FAMILIES: dict[str, Family] = {
     ),
     "qwen3": Family("qwen3", qk_norm=True, head_dim=32),
     "phi3": Family("phi3", fused=True, window=24),
+    "phi3-longrope": Family(
+        "phi3",
+        fused=True,
+        keys={"rope.scaling.original_context_length": 128, "rope.scaling.attn_factor": 1.19},
+        tables={"rope_factors_short.weight": "random", "rope_factors_long.weight": "random"},
+    ),
     "gemma2": Family(
         "gemma2", act="gelu", sandwich=True, head_dim=32, tied=True, window=8, every=2,
         keys={"attn_logit_softcapping": 40.0, "final_logit_softcapping": 20.0},
@@ -301,6 +307,9 @@ def _rotate(family: Family, t: dict[str, torch.Tensor], x: torch.Tensor, slides:
         kind = ""
     if "rope_freqs.weight" in t:
         rate = rate / t["rope_freqs.weight"].double()
+    if "rope_factors_short.weight" in t:  # texts here stay below the original context
+        rate = rate / t["rope_factors_short.weight"].double()
+        scale = family.keys["rope.scaling.attn_factor"]
     if kind == "linear":
         rate = rate / factor
     elif kind == "yarn":

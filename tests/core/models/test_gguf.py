@@ -75,6 +75,51 @@ def test_start_and_end_tokens(
     assert model.eos_token_ids == ends
 
 
+@pytest.mark.parametrize(
+    ("fields", "start"),
+    [({}, [1]), ({"add_eos_token": True}, [1]), ({"add_bos_token": False, "add_eos_token": True}, [])],
+    ids=str,
+)
+def test_sentencepiece_vocabularies_start_and_never_end(
+    fields: dict[str, bool], start: list[int], tmp_path: Path
+) -> None:
+    """The ids between are those of the tokenizer that transformers makes of the file."""
+    path = tmp_path / "m.gguf"
+    writer = gguf.GGUFWriter(str(path), "llama")
+    for add, value in (
+        (writer.add_block_count, 2), (writer.add_context_length, 512), (writer.add_embedding_length, 64),
+        (writer.add_feed_forward_length, 96), (writer.add_head_count, 4), (writer.add_head_count_kv, 2),
+        (writer.add_layer_norm_rms_eps, 1e-6),
+    ):  # fmt: skip
+        add(value)  # type: ignore[operator]
+    letters = [*"abcdefghijklmnopqrstuvwxyzH", "▁"]
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), *letters, "Hi", "▁Hi"]
+    pieces += [f"▁unused{i}" for i in range(gguf_families.VOCABULARY - len(pieces))]
+    normal = gguf.TokenType.NORMAL
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(pieces)
+    writer.add_token_scores([-float(i) for i in range(len(pieces))])
+    writer.add_token_types([gguf.TokenType.UNKNOWN, *[gguf.TokenType.CONTROL] * 2, *[gguf.TokenType.BYTE] * 256,
+                            *[normal] * (len(pieces) - 259)])  # fmt: skip
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    for key, value in fields.items():
+        writer.add_bool(f"tokenizer.ggml.{key}", value)
+    for name, array in gguf_families.tensors(FAMILIES["llama"]).items():
+        writer.add_tensor(name, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    model = load_model(path, device="cpu", dtype="float32")
+    ids = model.tokenizer("Hi abé")["input_ids"]
+    assert ids[: len(start)] == start
+    assert ids[-1] != 2
+    pieces_of = model.tokenizer.convert_ids_to_tokens(ids[len(start) :])
+    assert pieces_of == ["▁Hi", "▁", "a", "b", "<0xC3>", "<0xA9>"]
+    assert model.tokenizer.decode(ids, skip_special_tokens=True).strip() == "Hi abé"
+
+
 def changed(path: Path, family: Family = FAMILIES["llama"], **changes: Any) -> Path:
     return gguf_families.write(dataclasses.replace(family, **changes), path)
 
