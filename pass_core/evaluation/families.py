@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 
-from pass_core.decoding.loop import decode
+from pass_core.engine import Engine
 from pass_core.models.capabilities import FAMILIES, examine
 from pass_core.models.errors import ModelUnsupported
 from pass_core.models.language_model import LanguageModel, fingerprint
@@ -175,5 +175,5 @@ def _generated(model: LanguageModel) -> list[int]:
 
 def _text(model: LanguageModel, strategy: Strategy) -> list[int]:
     settings = DecodingSettings(strategy=strategy, k=3, sampling=SamplingSettings(0.0, 0))
-    steps = decode(model, list(_PROMPT), settings, stop=StopConditions(_TOKENS))
+    steps = Engine(model).decode(list(_PROMPT), settings, stop=StopConditions(_TOKENS))
     return [t.id for step in steps for t in step.tokens]
