@@ -18,7 +18,7 @@ from typing import Any
 
 from pass_core.decoding import budget, fused
 from pass_core.decoding.budget import FUTURE_WEIGHT, Plan, stop_probabilities
-from pass_core.decoding.loop import decode, prepare_drafts
+from pass_core.engine import Engine
 from pass_core.evaluation.prompts import BUILT_IN, built_in, prompt_ids
 from pass_core.lookahead.embeddings import load_lookahead
 from pass_core.models.loading import load_model
@@ -47,9 +47,7 @@ class FewChains(budget._Chains):  # pyright: ignore[reportPrivateUsage]
         return True
 
 
-def plan(
-    reaches: Sequence[float], parents: Sequence[int], hits: Sequence[float], rows_limit: int, *_: Any
-) -> Plan:
+def plan(reaches: Sequence[float], parents: Sequence[int], hits: Sequence[float], rows_limit: int, *_: Any) -> Plan:
     """The best shape of exactly `rows_limit` rows (fewer only where there are no more drafts), with few chains."""
     best, best_value = Plan(0, (0,)), -1.0
     for drafts in range(min(len(reaches), rows_limit - 1) + 1):
@@ -74,11 +72,16 @@ def main() -> None:
     asked = parser.parse_args()
     model = load_model(dtype=asked.dtype)
     lookahead = load_lookahead(asked.lookahead)
-    prepare_drafts(model, lookahead)
+    engine = Engine(model)
+    engine.prepare(lookahead)
     turns = zip_longest(*(built_in(name) for name in BUILT_IN))
     chosen = [prompt for turn in turns for prompt in turn if prompt is not None][: asked.prompts]
     settings = DecodingSettings(
-        strategy=Strategy.FUSED, k=lookahead.count, sampling=SamplingSettings(0.8, 10), row_budget=asked.rows, auto=False
+        strategy=Strategy.FUSED,
+        k=lookahead.count,
+        sampling=SamplingSettings(0.8, 10),
+        row_budget=asked.rows,
+        auto=False,
     )
     own = fused.plan
     print(f"{len(chosen)} built-in prompts, {asked.tokens} tokens each, {asked.rows} rows a call, {asked.lookahead}")
@@ -90,7 +93,7 @@ def main() -> None:
         seen: Counter[str] = Counter()
         for prompt in chosen:
             stop = StopConditions(asked.tokens, ignore_eos=True)
-            for event in decode(model, prompt_ids(prompt, model), settings, lookahead=lookahead, stop=stop, seed=0):
+            for event in engine.decode(prompt_ids(prompt, model), settings, lookahead=lookahead, stop=stop, seed=0):
                 seen["tokens"] += len(event.tokens)
                 seen["calls"] += event.calls
                 seen["drafts"] += sum(event.rows) - event.calls - event.lookahead_rows
