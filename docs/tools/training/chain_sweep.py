@@ -3,9 +3,9 @@ that are verified now and look-ahead rows that draft the next tree.
 
     python docs/tools/training/chain_sweep.py --rows 16 --chains 1 2 3 4 8 --prompts 24 --tokens 96
 
-At most so many nodes of a call's tree (the root among them) carry look-ahead rows; where the walk stops at another, drafts
-come from an ancestor's chain. The rows go where the planner's own estimate finds most in them, and every call has all of
-them. The text is the same in every line (coupled rule), so the lines compare the same tokens.
+At most so many nodes of a call's tree (the root among them) carry look-ahead rows; where the walk stops at another,
+drafts come from an ancestor's chain. The rows go where the planner's own estimate finds most in them, and every call
+has all of them. The text is the same in every line (coupled rule), so the lines compare the same tokens.
 """
 
 from __future__ import annotations
