@@ -1,4 +1,4 @@
-"""Llama-shaped models in bfloat16 on a CPU: one compiled call for all layers, weights packed once."""
+"""Llama-shaped models on a CPU: one compiled call for all layers, weights packed once."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ from pass_core.progress import CancelToken, ProgressCallback
 from pass_core.runtime.base import Cache
 from pass_core.runtime.native.arrays import floats, halves, pointer
 from pass_core.runtime.native.build import library, reason_missing
+from pass_core.runtime.native.formats import ACTIVATION_BITS, Format, Weights
+from pass_core.runtime.native.weights import Blocks, WeightSource
 from pass_core.runtime.rows import Rows
 
 _FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 _STATIC_ROPE = frozenset({"default", "linear", "llama3", "yarn"})
+_OWN_WEIGHTS: dict[torch.dtype, Weights] = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+_NO_MEMORY = "There is not enough memory to pack the model's weights. Close other programs."
 _LINEARS = (
     "self_attn.q_proj",
     "self_attn.k_proj",
@@ -34,7 +38,7 @@ _LINEARS = (
 class _Shape(ctypes.Structure):
     _fields_ = (
         *((n, ctypes.c_int32) for n in ("hidden", "layers", "heads", "kv_heads", "head_dim", "inner", "vocabulary")),
-        ("threads", ctypes.c_int32),
+        *((n, ctypes.c_int32) for n in ("threads", "cache_format", "bits")),
         ("epsilon", ctypes.c_float),
     )
 
@@ -42,8 +46,8 @@ class _Shape(ctypes.Structure):
 def why_not(model: LanguageModel) -> str:
     """Why this model cannot run natively, "" when it can."""
     config = model.config
-    if model.device.type != "cpu" or model.dtype is not torch.bfloat16:
-        return "it is for bfloat16 on a CPU"
+    if model.device.type != "cpu" or model.dtype not in _OWN_WEIGHTS:
+        return "it is for float32 and bfloat16 on a CPU"
     if model.quantization:
         return f"its weights are {model.quantization}"
     if config.model_type not in _FAMILIES:
@@ -114,9 +118,22 @@ class NativeRuntime:
 
     Args:
         threads: computing threads; by default as many as PyTorch uses.
+        weights: what to compute with, by default the model's own dtype. In float32 the KV cache is float32, too, else
+            bfloat16.
+        blocks: the tensors of the GGUF file that the model came from, for weights="gguf".
+        bits: 8 or 16, of the integers that rows become where weights are integers (16 where the processor has no
+            products of bytes).
     """
 
-    def __init__(self, model: LanguageModel, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        threads: int | None = None,
+        *,
+        weights: Weights | None = None,
+        blocks: Blocks | None = None,
+        bits: int = ACTIVATION_BITS,
+    ) -> None:
         lib = library()
         if lib is None:
             raise RuntimeError("the native library is not available")
@@ -132,62 +149,59 @@ class NativeRuntime:
         rotary: Any = model.base.rotary_emb
         self._frequencies = rotary.inv_freq.float().cpu().numpy()
         self._rope_scale = float(getattr(rotary, "attention_scaling", 1.0))
-        self._embedding = model.input_embedding.weight.detach()
+        self.weights: Weights = weights or _OWN_WEIGHTS[model.dtype]
+        self.bits = bits
+        self._cache_format = Format.F32 if self.weights == "float32" else Format.BF16
         self._lookahead: LookaheadEmbeddings | None = None
+        self._source = WeightSource(lib, model, self.weights, blocks)
+        self._table = self._source.table()
         self.handle: int = self._build(config)
 
     @property
+    def isa(self) -> str:
+        """The instruction set that the library in use was compiled for."""
+        name = self.lib.pass_isa
+        name.restype = ctypes.c_char_p
+        return str(name().decode())
+
+    @property
     def description(self) -> str:
-        return f"native bfloat16, {self.threads} threads"
+        integers = f" by {self.bits} bits" if self.weights in ("int8", "gguf") else ""
+        return f"native {self.weights}{integers}, {self.isa}, {self.threads} threads"
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of packed weights: what a call with the vocabulary head reads of memory."""
+        self.lib.pass_weight_bytes.restype = ctypes.c_int64
+        return int(self.lib.pass_weight_bytes(ctypes.c_void_p(self.handle)))
 
     def _build(self, config: Any) -> int:
-        model, lib = self.model, self.lib
-        layers: list[Any] = list(model.layers)
+        lib, source = self.lib, self._source
+        count = len(self.model.layers)
         shape = _Shape(
             self._hidden,
-            len(layers),
+            count,
             self._heads,
             self._kv_heads,
             self._head_dim,
             int(config.intermediate_size),
             self._vocabulary,
             self.threads,
+            self._cache_format,
+            self.bits,
             float(config.rms_norm_eps),
         )
         lib.pass_new.restype = ctypes.c_void_p
-        final: Any = model.base.norm
-        norm = floats(final.weight)
-        table = self._embedding
-        if not table.is_contiguous():
-            raise RuntimeError("the input embeddings are not contiguous")
-        handle = lib.pass_new(ctypes.byref(shape), pointer(norm), ctypes.c_void_p(table.data_ptr()))
+        norm = source.floats("model.norm.weight")
+        table = pointer(self._table.data)
+        handle = lib.pass_new(ctypes.byref(shape), pointer(norm), table, self._table.format)
         if not handle:
-            raise MemoryError("There is not enough memory to pack the model's weights. Close other programs.")
-        for index, layer in enumerate(layers):
-            attention, mlp = layer.self_attn, layer.mlp
-            projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-            bias = None
-            if projections[0].bias is not None:
-                bias = np.concatenate([floats(p.bias) for p in projections])
-            norms = [floats(layer.input_layernorm.weight), floats(layer.post_attention_layernorm.weight)]
-            head_norms = [
-                floats(getattr(attention, n).weight) if hasattr(attention, n) else None for n in ("q_norm", "k_norm")
-            ]
-            weights = [
-                halves(m.weight) for m in (*projections, attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-            ]
-            failed = lib.pass_set_layer(
-                ctypes.c_void_p(handle),
-                index,
-                *(pointer(w) for w in weights),
-                *(pointer(n) for n in norms),
-                pointer(bias),
-                *(pointer(n) for n in head_norms),
-            )
-            if failed:
-                raise MemoryError("There is not enough memory to pack the model's weights. Close other programs.")
-        if lib.pass_set_head(ctypes.c_void_p(handle), pointer(halves(model.head.weight))):
-            raise MemoryError("There is not enough memory to pack the model's weights. Close other programs.")
+            raise MemoryError(_NO_MEMORY)
+        for index in range(count):
+            self._pack_layer(handle, index)
+        head = source.head()
+        if lib.pass_set_head(ctypes.c_void_p(handle), pointer(head.data), head.format):
+            raise MemoryError(_NO_MEMORY)
         return handle
 
     @property
@@ -197,6 +211,29 @@ class NativeRuntime:
     def warm_up(self, on_progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> None:
         """Nothing to make ready: weights are packed when the runtime is made."""
 
+    def _pack_layer(self, handle: int, index: int) -> None:
+        source, place = self._source, f"model.layers.{index}."
+        names = [f"{place}{linear}.weight" for linear in _LINEARS]
+        groups = [source.group(*names[:3]), source.group(names[3]), source.group(*names[4:6]), source.group(names[6])]
+        biases = [source.floats(f"{place}{linear}.bias") for linear in _LINEARS[:3]]
+        bias = None if biases[0] is None else np.concatenate([b for b in biases if b is not None])
+        norms = [
+            source.floats(f"{place}{name}.weight")
+            for name in ("input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm")
+        ]
+        formats = np.array([group[0].format for group in groups], dtype=np.int32)
+        failed = self.lib.pass_set_layer(
+            ctypes.c_void_p(handle),
+            index,
+            pointer(formats),
+            *(pointer(matrix.data) for group in groups for matrix in group),
+            *(pointer(n) for n in norms[:2]),
+            pointer(bias),
+            *(pointer(n) for n in norms[2:]),
+        )
+        if failed:
+            raise MemoryError(_NO_MEMORY)
+
     def new_cache(self, capacity: int) -> NativeCache:
         return NativeCache(self.lib, self.handle, capacity)
 
@@ -205,7 +242,7 @@ class NativeRuntime:
             return
         self._lookahead = lookahead
         handle = ctypes.c_void_p(self.handle)
-        vectors = None if lookahead is None else floats(lookahead.embeddings.to(torch.bfloat16))
+        vectors = None if lookahead is None else floats(self._narrow(lookahead.embeddings))
         deep = None if lookahead is None or lookahead.deep is None else floats(lookahead.deep)
         self.lib.pass_set_lookahead(handle, pointer(vectors), pointer(deep), lookahead.count if lookahead else 0)
         adapters = {} if lookahead is None else lookahead.adapters
@@ -213,12 +250,16 @@ class NativeRuntime:
             for which, name in enumerate(_LINEARS):
                 self._set_adapter(index, which, adapters.get(f"layers.{index}.{name}"))
 
+    def _narrow(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor if self.weights == "float32" else tensor.to(torch.bfloat16)
+
     def _set_adapter(self, layer: int, linear: int, adapter: AdapterWeights | None) -> None:
         handle = ctypes.c_void_p(self.handle)
         if adapter is None:
             self.lib.pass_set_adapter(handle, layer, linear, None, None, 0, 0, 0)
             return
-        down, up = halves(adapter.down), halves(adapter.up)
+        as_kept = floats if self._cache_format is Format.F32 else halves
+        down, up = as_kept(adapter.down), as_kept(adapter.up)
         rank, inputs = down.shape
         if self.lib.pass_set_adapter(handle, layer, linear, pointer(down), pointer(up), rank, inputs, up.shape[0]):
             raise MemoryError("There is not enough memory for the look-ahead adapters. Switch them off.")

@@ -1,11 +1,11 @@
 // What Python calls besides a model: the largest logits, the walk of the coupled rule, draft heads, trees of drafts and
-// the shape of a call. Included by api.cpp.
+// the shape of a call.
 
 #include <cstdint>
 
 #include "chains.h"
 #include "drafting.h"
-#include "forward.h"
+#include "model.h"
 #include "requests.h"
 #include "top.h"
 #include "walk.h"

@@ -1,4 +1,4 @@
-// What Python calls: a Llama-shaped decoder in bfloat16 for CPUs.
+// What Python calls: a Llama-shaped decoder for CPUs.
 
 #include <cstdint>
 
@@ -8,11 +8,13 @@ extern "C" {
 
 struct PassShape {
   int32_t hidden, layers, heads, kv_heads, head_dim, inner, vocabulary, threads;
+  int32_t cache_format;  // of KV cache and adapters: BF16 or F32
+  int32_t bits;          // of rows where weights are integers: 8 or 16
   float epsilon;
 };
 
-// table: bfloat16 [vocabulary, hidden] input embeddings; the caller keeps them as long as the model lives.
-void* pass_new(const PassShape* s, const float* final_norm, const uint16_t* table) {
+// table: input embeddings [vocabulary, hidden] in a format's file order; the caller keeps them as long as the model lives.
+void* pass_new(const PassShape* s, const float* final_norm, const void* table, int table_format) {
   Model* m = new (std::nothrow) Model(std::max(1, s->threads));
   if (!m) return nullptr;
   m->hidden = s->hidden;
@@ -22,10 +24,13 @@ void* pass_new(const PassShape* s, const float* final_norm, const uint16_t* tabl
   m->head_dim = s->head_dim;
   m->inner = s->inner;
   m->vocabulary = s->vocabulary;
+  m->cache_format = s->cache_format;
+  m->bits = s->bits;
   m->epsilon = s->epsilon;
   m->blocks = std::vector<Layer>(s->layers);
   m->final_norm = copy(final_norm, s->hidden);
   m->table = table;
+  m->table_format = table_format;
   return m;
 }
 
@@ -34,26 +39,43 @@ void pass_free(void* model) {
   delete (Model*)model;
 }
 
-// Row-major bfloat16 [outputs, inputs]; biases and norms float32, or null where the model has none.
-int pass_set_layer(void* model, int index, const uint16_t* q, const uint16_t* k, const uint16_t* v, const uint16_t* o,
-                   const uint16_t* gate, const uint16_t* up, const uint16_t* down, const float* input_norm,
+// Bytes of packed weights.
+int64_t pass_weight_bytes(void* model) { return (int64_t)((Model*)model)->arena.taken(); }
+
+// The form of rows that products with weights of a format read: 0 float32, 1 bfloat16, 2 and 3 integers of 8 and 16 bits.
+int pass_form(int format, int bits) { return pass::form_of(format, bits); }
+
+// float32 [rows, inputs] as Q8_0 blocks; inputs a multiple of 32, out: 34 bytes for each 32 of them.
+void pass_quantise(const float* x, int64_t rows, int inputs, uint8_t* out) {
+  for (int64_t r = 0; r < rows; r++) quantise_q8(x + r * inputs, inputs, out + r * row_bytes(pass::Q8_0, inputs));
+}
+
+// Rows [outputs, inputs] in the file order of their format: formats of q k v, o, gate and up, down. Biases and norms
+// float32, or null where the model has none. Returns 1 without memory.
+int pass_set_layer(void* model, int index, const int32_t* formats, const void* q, const void* k, const void* v,
+                   const void* o, const void* gate, const void* up, const void* down, const float* input_norm,
                    const float* post_norm, const float* qkv_bias, const float* q_norm, const float* k_norm) {
   Model& m = *(Model*)model;
   Layer& l = m.blocks[index];
   int d = m.head_dim, h = m.hidden, q_rows = m.heads * d, kv_rows = m.kv_heads * d;
   Arena* a = &m.arena;
-  if (!l.qkv.reserve(q_rows + 2 * kv_rows, h, a) || !l.output.reserve(h, q_rows, a) ||
-      !l.gate_up.reserve(2 * m.inner, h, a) || !l.down.reserve(h, m.inner, a))
+  if (!l.qkv.reserve(formats[0], q_rows + 2 * kv_rows, h, a) || !l.output.reserve(formats[1], h, q_rows, a) ||
+      !l.gate_up.reserve(formats[2], 2 * m.inner, h, a) || !l.down.reserve(formats[3], h, m.inner, a))
     return 1;
-  l.qkv.put(q, q_rows);
-  l.qkv.put(k, kv_rows, q_rows);
-  l.qkv.put(v, kv_rows, q_rows + kv_rows);
-  l.output.put(o, h);
-  for (int b = 0; b < m.inner / 16; b++) {
-    l.gate_up.put(gate + (size_t)b * 16 * h, 16, b * 32);
-    l.gate_up.put(up + (size_t)b * 16 * h, 16, b * 32 + 16);
-  }
-  l.down.put(down, h);
+  size_t panel_bytes = 16 * row_bytes(formats[2], h);
+  m.team.run(1, [=, &l, &m](Job& job, int t) {
+    job.phase(0, t, 6 + m.inner / 16, 1, [&](int unit, int) {
+      if (unit == 0) l.qkv.put(q, q_rows);
+      if (unit == 1) l.qkv.put(k, kv_rows, q_rows);
+      if (unit == 2) l.qkv.put(v, kv_rows, q_rows + kv_rows);
+      if (unit == 3) l.output.put(o, h);
+      if (unit == 4) l.down.put(down, h);
+      if (unit < 6) return;
+      int b = unit - 6;
+      l.gate_up.put((const char*)gate + b * panel_bytes, 16, b * 32);
+      l.gate_up.put((const char*)up + b * panel_bytes, 16, b * 32 + 16);
+    });
+  });
   l.input_norm = copy(input_norm, h);
   l.post_norm = copy(post_norm, h);
   l.qkv_bias = copy(qkv_bias, q_rows + 2 * kv_rows);
@@ -62,10 +84,15 @@ int pass_set_layer(void* model, int index, const uint16_t* q, const uint16_t* k,
   return 0;
 }
 
-int pass_set_head(void* model, const uint16_t* weight) {
+int pass_set_head(void* model, const void* weight, int format) {
   Model& m = *(Model*)model;
-  if (!m.head.reserve(m.vocabulary, m.hidden, &m.arena)) return 1;
-  m.head.put(weight, m.vocabulary);
+  if (!m.head.reserve(format, m.vocabulary, m.hidden, &m.arena)) return 1;
+  constexpr int AT_ONCE = 256;
+  m.team.run(1, [&m, weight](Job& job, int t) {
+    job.phase(0, t, m.vocabulary, AT_ONCE, [&](int first, int last) {
+      m.head.put((const char*)weight + first * row_bytes(m.head.format, m.hidden), last - first, first);
+    });
+  });
   return 0;
 }
 
@@ -77,30 +104,33 @@ void pass_set_lookahead(void* model, const float* vectors, const float* deep, in
   m.deep = copy(deep, deep ? (size_t)m.layers * steps * m.hidden : 0);
 }
 
-// down: bfloat16 [rank, inputs], up: bfloat16 [outputs, rank]; rank 0 removes the adapter.
-int pass_set_adapter(void* model, int layer, int linear, const uint16_t* down, const uint16_t* up, int rank,
-                     int inputs, int outputs) {
-  Adapter& a = ((Model*)model)->blocks[layer].adapters[linear];
+// down: [rank, inputs], up: [outputs, rank], in the cache's format; rank 0 removes the adapter. Returns 1 without memory.
+int pass_set_adapter(void* model, int layer, int linear, const void* down, const void* up, int rank, int inputs,
+                     int outputs) {
+  Model& m = *(Model*)model;
+  Adapter& a = m.blocks[layer].adapters[linear];
   if (rank == 0) {
     a.down.panels = 0;
     return 0;
   }
   int width = (rank + 1) / 2 * 2;
-  if (!a.down.reserve((rank + 15) / 16 * 16, inputs) || !a.up.reserve(outputs, width)) return 1;
+  if (!a.down.reserve(m.cache_format, (rank + 15) / 16 * 16, inputs) || !a.up.reserve(m.cache_format, outputs, width))
+    return 1;
   std::memset(a.down.memory.data, 0, a.down.memory.bytes);
   std::memset(a.up.memory.data, 0, a.up.memory.bytes);
   a.down.put(down, rank);
-  std::vector<uint16_t> padded((size_t)outputs * width, 0);
-  for (int o = 0; o < outputs; o++) std::memcpy(&padded[(size_t)o * width], up + (size_t)o * rank, rank * 2);
+  size_t wide = row_bytes(m.cache_format, width), narrow = row_bytes(m.cache_format, rank);
+  std::vector<char> padded(outputs * wide, 0);
+  for (int o = 0; o < outputs; o++) std::memcpy(&padded[o * wide], (const char*)up + o * narrow, narrow);
   a.up.put(padded.data(), outputs);
   return 0;
 }
 
 void* pass_cache_new(void* model, int capacity) {
   Model& m = *(Model*)model;
-  Cache* c = new (std::nothrow) Cache{m.layers, m.kv_heads, m.head_dim, (capacity + 31) / 16 * 16, {}, {}};
+  Cache* c = new (std::nothrow) Cache{m.layers, m.kv_heads, m.head_dim, (capacity + 31) / 16 * 16, m.cache_format, {}, {}};
   if (!c) return nullptr;
-  size_t bytes = (size_t)c->layers * c->kv_heads * c->head_elements() * 2;
+  size_t bytes = (size_t)c->layers * c->kv_heads * c->head_bytes();
   if (!c->keys.reserve(bytes) || !c->values.reserve(bytes)) {
     delete c;
     return nullptr;
@@ -119,39 +149,40 @@ int pass_forward(void* model, void* cache, int length, int rows, int tokens, con
   Model& m = *(Model*)model;
   Cache& c = *(Cache*)cache;
   if (length + rows > c.capacity) return 2;
-  size_t q = (size_t)m.heads * m.head_dim, ld = pair_stride(rows);
-  if (!m.residual.reserve((size_t)rows * m.hidden * 4) || !m.queries.reserve(rows * q * 2) ||
-      !m.attended.reserve(ld * q * 2) || !m.inner_rows.reserve(ld * m.inner * 2))
+  size_t q = (size_t)m.heads * m.head_dim, ld = word_stride(rows);
+  constexpr unsigned every = (1u << pass::FORMS) - 1;
+  if (!m.residual.reserve((size_t)rows * m.hidden * 4) || !m.queries.reserve(rows * q * 4) ||
+      !m.attended.reserve(Activations::bytes((int)q, ld, every)) ||
+      !m.inner_rows.reserve(Activations::bytes(m.inner, ld, every)))
     return 1;
   float* residual = m.residual.as<float>();
   for (int r = 0; r < rows; r++) {
     float* row = residual + (size_t)r * m.hidden;
-    if (r >= tokens) {
+    if (r >= tokens)
       std::memcpy(row, m.lookahead.data() + (size_t)steps[r] * m.hidden, (size_t)m.hidden * 4);
-      continue;
-    }
-    const uint16_t* embedding = m.table + (size_t)ids[r] * m.hidden;
-    for (int i = 0; i < m.hidden; i++) row[i] = from_bf16(embedding[i]);
+    else
+      wide_row(m.table_format, (const char*)m.table + ids[r] * row_bytes(m.table_format, m.hidden), m.hidden, row);
   }
   Call call{m, c, length, rows, tokens, ld, cosine, sine, parents, steps};
-  m.team.run(m.layers * PHASES_PER_LAYER + 1, [call, hidden](Job& job, int t) { forward_thread(job, call, t, hidden); });
+  m.team.run(m.layers * PHASES_PER_LAYER + 1,
+             [call, hidden](Job& job, int t) { Forward(job, call, t).run(hidden); });
   return 0;
 }
 
 // hidden: float32 [rows, hidden]; logits: float32 [rows, vocabulary rounded up to 16].
 int pass_head(void* model, const float* hidden, int rows, float* logits) {
   Model& m = *(Model*)model;
-  size_t ld = pair_stride(rows);
-  if (!m.logits_in.reserve(ld * m.hidden * 2)) return 1;
-  uint32_t* x = m.logits_in.as<uint32_t>();
-  for (int r = 0; r < rows; r++)
-    for (int i = 0; i < m.hidden; i += 16)
-      store_pairs(x + i / 2 * ld + r, ld, load_f32(hidden + (size_t)r * m.hidden + i));
+  Form form = m.form(m.head);
+  size_t ld = word_stride(rows);
+  if (!m.logits_in.reserve(Activations::bytes(m.hidden, ld, bit(form)))) return 1;
+  Activations x;
+  x.place(m.logits_in.data, m.hidden, ld, bit(form));
+  for (int r = 0; r < rows; r++) x.put(r, 0, hidden + (size_t)r * m.hidden, m.hidden);
   size_t width = (size_t)m.head.panels * 16;
-  m.team.run(1, [&m, x, ld, rows, logits, width](Job& job, int t) {
+  m.team.run(1, [&m, x, form, rows, logits, width](Job& job, int t) {
     job.phase(0, t, m.head.panels, 96, [&](int first, int last) {
-      product<ONCE>(m.head.panel(first), (size_t)m.head.pairs * 32, last - first, x, ld, rows,
-              m.head.pairs, logits + (size_t)first * 16, width);
+      pass::product(m.head.format, form, pass::ONCE, m.head.run(first, last - first), x.of[form], x.ld, rows,
+                    logits + (size_t)first * 16, width);
     });
   });
   return 0;
@@ -170,7 +201,7 @@ float pass_read(void* model, const float* data, int64_t lines) {
       for (int b = first; b < last; b++) {
         const float* at = data + b * BLOCK * 16;
         int64_t count = std::min(BLOCK, lines - b * BLOCK);
-        f32x16 sum[8] = {};
+        f32x16 sum[8];
         for (int64_t i = 0; i + 8 <= count; i += 8)
           for (int j = 0; j < 8; j++) {
             __builtin_prefetch(at + (i + j) * 16 + 192 * 16);
@@ -190,20 +221,13 @@ float pass_read(void* model, const float* data, int64_t lines) {
 
 // Move slots length + rows[i] to length + i, in order (rows[i] >= i and rising).
 void pass_commit(void* cache, int length, const int32_t* rows, int count) {
-  Cache& c = *(Cache*)cache;
+  const Cache& c = *(Cache*)cache;
   for (int i = 0; i < count; i++) {
     if (rows[i] == i) continue;
-    for (int l = 0; l < c.layers; l++)
-      for (int h = 0; h < c.kv_heads; h++) {
-        uint16_t *k = c.key_head(l, h), *v = c.value_head(l, h);
-        for (int d = 0; d < c.head_dim; d++) {
-          k[c.key_at(length + i, d)] = k[c.key_at(length + rows[i], d)];
-          v[c.value_at(length + i, d)] = v[c.value_at(length + rows[i], d)];
-        }
-      }
+    if (c.format == pass::F32)
+      c.move<uint32_t>(length + rows[i], length + i);
+    else
+      c.move<uint16_t>(length + rows[i], length + i);
   }
 }
 }
-
-// One translation unit: what the compiler makes of kernel.h is made once.
-#include "algorithm_api.cpp"

@@ -30,7 +30,7 @@ bool top_of_row(const float* row, int vocabulary, int count, int64_t* ids, float
     f32x16 top = load_f32(row + b * TOP_BLOCK);
     for (int i = 16; i < TOP_BLOCK; i += 16) {
       f32x16 v = load_f32(row + b * TOP_BLOCK + i);
-      top = v > top ? v : top;
+      top = larger(v, top);
     }
     float best = top[0];
     for (int i = 1; i < 16; i++) best = top[i] > best ? top[i] : best;
