@@ -6,8 +6,8 @@ from enum import IntEnum
 from typing import Literal, get_args
 
 Weights = Literal["float32", "bfloat16", "int8", "gguf"]
-"""What a runtime computes with: the module's weights in float32 or bfloat16, those rounded to 8-bit blocks (Q8_0), or the
-blocks of a GGUF file as they are."""
+"""What a runtime computes with: the module's weights in float32 or bfloat16, those rounded to 8-bit blocks (Q8_0), or
+the blocks of a GGUF file as they are."""
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 
 

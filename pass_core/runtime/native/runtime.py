@@ -118,8 +118,8 @@ class NativeRuntime:
 
     Args:
         threads: computing threads; by default as many as PyTorch uses.
-        weights: what to compute with, by default the model's own dtype. In float32 the KV cache is float32, too, else
-            bfloat16.
+        weights: what to compute with, by default the model's own dtype.
+        wide_cache: keep keys, values and adapters in float32 instead of bfloat16; by default where weights are float32.
         blocks: the tensors of the GGUF file that the model came from, for weights="gguf".
         bits: 8 or 16, of the integers that rows become where weights are integers (16 where the processor has no
             products of bytes).
@@ -133,6 +133,7 @@ class NativeRuntime:
         weights: Weights | None = None,
         blocks: Blocks | None = None,
         bits: int = ACTIVATION_BITS,
+        wide_cache: bool | None = None,
     ) -> None:
         lib = library()
         if lib is None:
@@ -151,7 +152,8 @@ class NativeRuntime:
         self._rope_scale = float(getattr(rotary, "attention_scaling", 1.0))
         self.weights: Weights = weights or _OWN_WEIGHTS[model.dtype]
         self.bits = bits
-        self._cache_format = Format.F32 if self.weights == "float32" else Format.BF16
+        wide = self.weights == "float32" if wide_cache is None else wide_cache
+        self._cache_format = Format.F32 if wide else Format.BF16
         self._lookahead: LookaheadEmbeddings | None = None
         self._source = WeightSource(lib, model, self.weights, blocks)
         self._table = self._source.table()
@@ -251,7 +253,7 @@ class NativeRuntime:
                 self._set_adapter(index, which, adapters.get(f"layers.{index}.{name}"))
 
     def _narrow(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor if self.weights == "float32" else tensor.to(torch.bfloat16)
+        return tensor if self._cache_format is Format.F32 else tensor.to(torch.bfloat16)
 
     def _set_adapter(self, layer: int, linear: int, adapter: AdapterWeights | None) -> None:
         handle = ctypes.c_void_p(self.handle)
