@@ -4,47 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QElapsedTimer, QObject, Qt, QTimer, Signal
+from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtWidgets import QSlider, QWidget
 
-from app.replay.bar import SPEEDS
+from app.replay.player import Player, SpeedChoice
 from app.replay.timeline import Timeline
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
 from app.widgets.basic import label, row, tool_button
-from app.widgets.choice import Choice
 from pass_core.decoding.events import StepEvent
 
-TICK_MS = 33
 
-
-class Race(QObject):
+class Race(Player):
     """One clock over several timelines.
 
     Attributes:
         clock: recorded seconds since the start of both.
 
     Signals:
-        moved(float): the clock; loaded(); playing_changed(bool).
+        moved(float): the clock.
     """
 
     moved = Signal(float)
-    loaded = Signal()
-    playing_changed = Signal(bool)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.timelines: list[Timeline] = []
         self.clock = 0.0
-        self.speed = 1.0
-        self._elapsed = QElapsedTimer()
-        self._timer = QTimer(self)
-        self._timer.setInterval(TICK_MS)
-        self._timer.timeout.connect(lambda: self.advance(self._elapsed.restart() / 1000 * self.speed))
-
-    @property
-    def playing(self) -> bool:
-        return self._timer.isActive()
 
     @property
     def duration(self) -> float:
@@ -62,28 +48,12 @@ class Race(QObject):
         """Tokens of each run that are there now."""
         return [t.shown_at(self.clock) for t in self.timelines]
 
-    def play(self) -> None:
-        """Go on; from the start when all are there."""
-        if self.playing or self.duration <= 0:
-            return
+    def ready(self) -> bool:
+        if self.duration <= 0:
+            return False
         if self.clock >= self.duration:
             self.seek(0.0)
-        self._elapsed.start()
-        self._timer.start()
-        self.playing_changed.emit(True)
-
-    def pause(self) -> None:
-        """Stop the clock."""
-        if self.playing:
-            self._timer.stop()
-            self.playing_changed.emit(False)
-
-    def toggle(self) -> None:
-        """Play or pause."""
-        if self.playing:
-            self.pause()
-        else:
-            self.play()
+        return True
 
     def seek(self, seconds: float) -> None:
         """Set the clock."""
@@ -91,7 +61,6 @@ class Race(QObject):
         self.moved.emit(self.clock)
 
     def advance(self, seconds: float) -> None:
-        """Let recorded time pass."""
         self.seek(self.clock + seconds)
         if self.clock >= self.duration:
             self.pause()
@@ -108,11 +77,7 @@ class RaceBar(QWidget):
         self.slider.setAccessibleName("Time of the race")
         self.time = label("", "hint")
         self.time.setMinimumWidth(110)
-        self.speed = Choice(theme)
-        for speed in SPEEDS:
-            self.speed.addItem(f"{speed:g}×", speed)
-        self.speed.setCurrentIndex(SPEEDS.index(1.0))
-        self.speed.setToolTip("Speed against the recorded time")
+        self.speed = SpeedChoice(race, theme)
         layout = row(self.play, label("Race", "hint"), self.slider, self.time, self.speed, spacing=6)
         layout.setStretch(2, 1)
         self.setLayout(layout)
@@ -121,7 +86,6 @@ class RaceBar(QWidget):
         race.playing_changed.connect(self._playing)
         self.play.clicked.connect(race.toggle)
         self.slider.valueChanged.connect(self._scrubbed)
-        self.speed.currentIndexChanged.connect(lambda: setattr(race, "speed", float(self.speed.currentData())))
         self._loaded()
 
     def _loaded(self) -> None:

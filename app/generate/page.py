@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QAction, QKeySequence, QResizeEvent
-from PySide6.QtWidgets import QFrame, QPushButton, QScrollArea, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtCore import QSize, Signal
+from PySide6.QtGui import QAction, QResizeEvent
+from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from app.engine.run import Run
 from app.engine.session import EngineState, RunRefused
+from app.generate.columns import GenerateColumns
 from app.prompts import greeting
 from app.state.context import AppContext
 from app.state.loader import Loader
 from app.state.preferences import Preferences
 from app.state.setup import GenerationSetup
 from app.theme.icons import set_icon
-from app.widgets.basic import Card, ElidedLabel, row, tool_button
+from app.widgets.actions import make_action
+from app.widgets.basic import ElidedLabel, tool_button
 from app.widgets.controls import DecodingControls
 from app.widgets.embedding_card import EmbeddingCard
 from app.widgets.figures import Figures
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from pass_core.models.language_model import LanguageModel
 
 COUNTED_CHARACTERS = 40_000
-PLOTS_FROM_WIDTH = 1000
 
 
 class GeneratePage(Page):
@@ -131,19 +131,13 @@ class GeneratePage(Page):
 
     def actions_for_file_menu(self) -> list[QAction]:
         """What can be opened."""
-        entries: list[tuple[str, str, Callable[[], None]]] = [
-            ("Open model folder…", "Ctrl+O", self.model_card.choose_folder),
-            ("Open GGUF file…", "", self.model_card.choose_gguf),
-            ("Load from Hugging Face…", "", self.model_card.choose_hub_id),
-            ("Open look-ahead embeddings…", "Ctrl+E", self.embedding_card.choose_file),
+        card, embeddings = self.model_card, self.embedding_card
+        return [
+            make_action(self, "Open model folder…", card.choose_folder, "Ctrl+O"),
+            make_action(self, "Open GGUF file…", card.choose_gguf),
+            make_action(self, "Load from Hugging Face…", card.choose_hub_id),
+            make_action(self, "Open look-ahead embeddings…", embeddings.choose_file, "Ctrl+E"),
         ]
-        actions: list[QAction] = []
-        for text, shortcut, work in entries:
-            action = QAction(text, self)
-            action.setShortcut(shortcut)
-            action.triggered.connect(lambda _=False, w=work: w())
-            actions.append(action)
-        return actions
 
     def page_shown(self) -> None:
         """Became visible."""
@@ -169,10 +163,7 @@ class GeneratePage(Page):
         self._fit_plots()
 
     def _fit_plots(self) -> None:
-        """Below the width that all three columns need, the text goes before the plots."""
-        shown = self.plots_action.isChecked() and self.width() >= PLOTS_FROM_WIDTH
-        self._right.setVisible(shown)
-        self._centre_column.setContentsMargins(0, 8, 0 if shown else 8, 8)
+        self.splitter.fit(self.width(), wanted=self.plots_action.isChecked())
 
     # -- run -------------------------------------------------------------------------------------------------------
 
@@ -341,20 +332,13 @@ class GeneratePage(Page):
         self.stop_button.setText("Stopping…" if session.state is EngineState.STOPPING else "Stop")
 
     def _make_actions(self) -> None:
-        self.run_action = QAction("Run", self)
-        self.run_action.setShortcuts([QKeySequence("Ctrl+Return"), QKeySequence("Ctrl+Enter")])
-        self.run_action.triggered.connect(self._run_here)
-        self.stop_action = QAction("Stop", self)
-        self.stop_action.setShortcut(QKeySequence("Esc"))
-        self.stop_action.triggered.connect(self.stop)
-        self.ghosts_action = QAction("Show rejected drafts", self, checkable=True)
-        self.ghosts_action.setShortcut(QKeySequence("Ctrl+G"))
+        self.run_action = make_action(self, "Run", self._run_here, "Ctrl+Return", "Ctrl+Enter")
+        self.stop_action = make_action(self, "Stop", self.stop, "Esc")
+        self.copy_action = make_action(self, "Copy text", self._copy, "Ctrl+Shift+C")
+        self.ghosts_action = make_action(self, "Show rejected drafts", None, "Ctrl+G", checkable=True)
         self.ghosts_action.toggled.connect(self._show_ghosts)
-        self.copy_action = QAction("Copy text", self)
-        self.copy_action.setShortcut(QKeySequence("Ctrl+Shift+C"))
-        self.copy_action.triggered.connect(self._copy)
-        self.plots_action = QAction("Show plots", self, checkable=True, checked=True)
-        self.plots_action.setShortcut(QKeySequence("Ctrl+P"))
+        self.plots_action = make_action(self, "Show plots", None, "Ctrl+P", checkable=True)
+        self.plots_action.setChecked(True)
 
     def _show_ghosts(self, on: bool) -> None:
         self.text.set_ghosts(on)
@@ -378,72 +362,16 @@ class GeneratePage(Page):
         self.stop_button.setMinimumHeight(36)
         set_icon(self.stop_button, "ph.stop-fill", theme, "danger", "danger")
 
-        stack = QWidget()
-        stack.setObjectName("scrollBody")
-        column = QVBoxLayout(stack)
-        column.setContentsMargins(0, 0, 8, 0)
-        column.setSpacing(8)
-        for card in (self.model_card, self.prompt, self.controls, self.embedding_card):
-            column.addWidget(card)
-        column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidget(stack)
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        left = QWidget()
-        left_column = QVBoxLayout(left)
-        left_column.setContentsMargins(8, 8, 0, 8)
-        left_column.setSpacing(8)
-        left_column.addWidget(scroll, 1)
-        buttons = row(self.run_button, self.stop_button)
-        buttons.setStretch(0, 2)
-        buttons.setStretch(1, 1)
-        buttons.setContentsMargins(0, 0, 8, 0)
-        left_column.addLayout(buttons)
-        left.setMinimumWidth(352)
-        left.setMaximumWidth(480)
-
-        text_card = Card()
-        text_card.body.setContentsMargins(1, 8, 1, 1)
-        text_card.body.setSpacing(4)
+        cards = (self.model_card, self.prompt, self.controls, self.embedding_card)
+        self.splitter = GenerateColumns()
+        self.splitter.set_choices(cards, (self.run_button, self.stop_button))
         ghosts = tool_button("ph.ghost", "Show rejected drafts beside corrections (Ctrl+G)", theme, checkable=True)
         ghosts.toggled.connect(self.ghosts_action.setChecked)
         self.ghosts_action.toggled.connect(ghosts.setChecked)
         copy = tool_button("ph.copy", "Copy the generated text (Ctrl+Shift+C)", theme)
         copy.clicked.connect(self.copy_action.trigger)
-        top = row(self.legend)
-        top.setContentsMargins(16, 2, 16, 4)
-        text_card.body.addLayout(top)
-        line = QFrame()
-        line.setProperty("role", "line")
-        text_card.body.addWidget(line)
-        text_card.body.addWidget(self.text, 1)
-        foot = row(self.reason, ghosts, copy, spacing=4)
-        foot.setStretch(0, 1)
-        foot.setContentsMargins(16, 0, 8, 4)
-        text_card.body.addLayout(foot)
-        centre = QWidget()
-        self._centre_column = centre_column = QVBoxLayout(centre)
-        centre_column.setContentsMargins(0, 8, 0, 8)
-        centre_column.setSpacing(8)
-        centre_column.addWidget(self.figures)
-        centre_column.addWidget(text_card, 1)
-        centre.setMinimumWidth(360)
-
-        self._right = QWidget()
-        right_column = QVBoxLayout(self._right)
-        right_column.setContentsMargins(0, 8, 8, 8)
-        right_column.addWidget(self.plots)
-        self._right.setMinimumWidth(232)
-
-        self.splitter = QSplitter(Qt.Orientation.Horizontal)
-        self.splitter.setChildrenCollapsible(False)
-        self.splitter.setHandleWidth(8)
-        for i, (widget, stretch) in enumerate(((left, 0), (centre, 3), (self._right, 2))):
-            self.splitter.addWidget(widget)
-            self.splitter.setStretchFactor(i, stretch)
-        self.splitter.setSizes([360, 560, 280])
+        self.splitter.set_text(self.figures, self.legend, self.text, self.reason, (ghosts, copy))
+        self.splitter.set_plots(self.plots)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.splitter)

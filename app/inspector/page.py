@@ -15,6 +15,7 @@ from app.inspector.viewer import RunViewer
 from app.state.context import AppContext
 from app.state.setup import GenerationSetup
 from app.theme.icons import set_icon
+from app.widgets.actions import make_action
 from app.widgets.basic import ElidedLabel, label, row
 from app.widgets.page import Page
 from app.widgets.text_format import settings_text
@@ -96,19 +97,12 @@ class InspectPage(Page):
     def actions_for_menu(self) -> list[QAction]:
         """Entries of the page's menu."""
         replay = self.viewer.replay
-        entries: list[tuple[str, str, Callable[[], None]]] = [
-            ("Play or pause", "", replay.toggle),
-            ("One step back", "", lambda: replay.step(-1)),
-            ("One step forward", "", lambda: replay.step(1)),
-            ("Inspect the newest run", "Ctrl+I", self.open_newest),
+        return [
+            make_action(self, "Play or pause", replay.toggle),
+            make_action(self, "One step back", lambda: replay.step(-1)),
+            make_action(self, "One step forward", lambda: replay.step(1)),
+            make_action(self, "Inspect the newest run", self.open_newest, "Ctrl+I"),
         ]
-        actions: list[QAction] = []
-        for text, shortcut, work in entries:
-            action = QAction(text, self)
-            action.setShortcut(shortcut)
-            action.triggered.connect(lambda _=False, w=work: w())
-            actions.append(action)
-        return actions
 
     def shown_run(self) -> Run | None:
         """The run that is open, when it is one of this session."""

@@ -6,13 +6,12 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QSlider, QVBoxLayout, QWidget
 
 from app.replay.controller import ReplayController
+from app.replay.player import SpeedChoice
 from app.replay.timeline import Granularity
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
 from app.widgets.basic import ElidedLabel, row, tool_button
 from app.widgets.choice import Choice
-
-SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 class ReplayBar(QWidget):
@@ -36,11 +35,7 @@ class ReplayBar(QWidget):
         self.granularity.addItem("by token", Granularity.TOKEN.value)
         self.granularity.addItem("by call", Granularity.CALL.value)
         self.granularity.setToolTip("What one step of the replay is")
-        self.speed = Choice(theme)
-        for speed in SPEEDS:
-            self.speed.addItem(f"{speed:g}×", speed)
-        self.speed.setCurrentIndex(SPEEDS.index(1.0))
-        self.speed.setToolTip("Speed against the recorded time")
+        self.speed = SpeedChoice(controller, theme)
         for box in (self.granularity, self.speed):
             box.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         layout = QVBoxLayout(self)
@@ -66,11 +61,9 @@ class ReplayBar(QWidget):
         self.play.clicked.connect(c.toggle)
         self.slider.valueChanged.connect(self._scrubbed)
         self.granularity.currentIndexChanged.connect(self._choose)
-        self.speed.currentIndexChanged.connect(self._choose)
 
     def _choose(self) -> None:
         self._controller.granularity = Granularity(self.granularity.currentData())
-        self._controller.speed = float(self.speed.currentData())
 
     def _jump(self, to: int) -> None:
         self._controller.pause()

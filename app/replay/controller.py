@@ -4,46 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QElapsedTimer, QObject, QTimer, Signal
+from PySide6.QtCore import QObject, Signal
 
+from app.replay.player import Player
 from app.replay.timeline import Granularity, Timeline
 from pass_core.decoding.events import StepEvent
 
-TICK_MS = 33
 
-
-class ReplayController(QObject):
+class ReplayController(Player):
     """Attributes:
         timeline: what is played.
         shown: tokens shown now.
         granularity: of `step`, and of the places at which playing stops to show.
-        speed: recorded seconds per second.
 
     Signals:
-        loaded(): another timeline (or more of it) is there.
         moved(int): tokens shown now.
-        playing_changed(bool).
     """
 
-    loaded = Signal()
     moved = Signal(int)
-    playing_changed = Signal(bool)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.timeline = Timeline.of(())
         self.shown = 0
         self.granularity = Granularity.TOKEN
-        self.speed = 1.0
         self._clock = 0.0
-        self._elapsed = QElapsedTimer()
-        self._timer = QTimer(self)
-        self._timer.setInterval(TICK_MS)
-        self._timer.timeout.connect(self._tick)
-
-    @property
-    def playing(self) -> bool:
-        return self._timer.isActive()
 
     def load(self, steps: Sequence[StepEvent], at: int | None = None) -> None:
         """Take another run; `at` tokens shown, all of them by default."""
@@ -75,32 +60,15 @@ class ReplayController(QObject):
         self.pause()
         self.seek(self.timeline.moved(self.shown, by, self.granularity))
 
-    def play(self) -> None:
-        """Go on from here; from the start when the end is shown."""
-        if self.playing or not self.timeline.tokens:
-            return
+    def ready(self) -> bool:
+        if not self.timeline.tokens:
+            return False
         if self.shown >= self.timeline.tokens:
             self.seek(0)
         self._clock = self._clock_at(self.shown)
-        self._elapsed.start()
-        self._timer.start()
-        self.playing_changed.emit(True)
-
-    def pause(self) -> None:
-        """Stop playing."""
-        if self.playing:
-            self._timer.stop()
-            self.playing_changed.emit(False)
-
-    def toggle(self) -> None:
-        """Play or pause."""
-        if self.playing:
-            self.pause()
-        else:
-            self.play()
+        return True
 
     def advance(self, seconds: float) -> None:
-        """Let recorded time pass (the clock's tick; tests call it with times of their own)."""
         self._clock += seconds
         t = self.timeline
         shown = t.shown_at(self._clock)
@@ -129,6 +97,3 @@ class ReplayController(QObject):
         first = t.ends[step] - len(t.steps[step].tokens)
         begin = t.times[first - 1] if first else 0.0
         return begin + (t.times[first] - begin) * (shown - first) / len(t.steps[step].tokens)
-
-    def _tick(self) -> None:
-        self.advance(self._elapsed.restart() / 1000 * self.speed)

@@ -21,7 +21,8 @@ from PySide6.QtWidgets import QApplication
 from qasync import QEventLoop
 
 from app.application import Program
-from app.compare.page import READY, ComparePage
+from app.compare.page import ComparePage
+from app.compare.ready import READY
 from app.history.page import HistoryPage
 from app.inspector.page import InspectPage
 from app.start.arguments import parse
@@ -65,8 +66,8 @@ class Photographer:
         page = self.window.page("compare")
         assert isinstance(page, ComparePage)
         self.window.show_page("compare")
-        page.ready.activated.emit(ready + 1)
-        page.rounds.setValue(rounds)
+        page.head.ready.activated.emit(ready + 1)
+        page.head.rounds.setValue(rounds)
         page.compare()
         await until(lambda: page.runner.running)
         await until(lambda: not page.runner.running)

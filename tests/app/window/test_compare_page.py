@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from pytestqt.qtbot import QtBot
 
-from app.compare.page import PLAIN, READY, ComparePage
+from app.compare.page import ComparePage
 from app.compare.pane_setup import UNTRAINED, PaneWish
+from app.compare.ready import PLAIN, READY
 from app.compare.runner import Order, PaneChoice, Plan
 from app.state.context import AppContext
 from app.state.setup import GenerationSetup
@@ -87,8 +88,8 @@ def test_rejection_diverges_by_design_and_both_panes_mark_it(
 def test_warm_ups_come_first_and_the_order_is_chosen(page: ComparePage, ready: AppContext, qtbot: QtBot) -> None:
     runs: list[tuple[bool, Strategy]] = []
     ready.session.run_started.connect(lambda r: runs.append((r.request.recorded, r.request.settings.strategy)))
-    page.order.setCurrentText(Order.ALTERNATE.value)
-    page.rounds.setValue(2)
+    page.head.order.setCurrentText(Order.ALTERNATE.value)
+    page.head.rounds.setValue(2)
     compare(page, qtbot, PaneWish(PLAIN), PaneWish(TWO_CALL))
     plain, pass_ = Strategy.AUTOREGRESSIVE, Strategy.TWO_CALL
     assert runs == [
@@ -182,7 +183,7 @@ def test_stop_ends_it_at_once(page: ComparePage, ready: AppContext, qtbot: QtBot
     assert not ready.session.running
     assert page.runner.results[1] == []
     assert "stopped" in page.strip.detail.text()
-    assert page.compare_button.isEnabled()
+    assert page.head.compare_button.isEnabled()
 
 
 def test_a_slider_moved_while_files_are_read_counts_for_both(
@@ -215,7 +216,7 @@ def test_a_file_that_does_not_fit_is_refused_in_plain_words(page: ComparePage, r
     with qtbot.waitSignal(ready.error_raised, timeout=30_000) as raised:
         page.compare()
     assert "no file" in raised.args[0].sentence
-    assert page.compare_button.isEnabled()
+    assert page.head.compare_button.isEnabled()
 
 
 def test_the_race_shows_each_run_at_its_recorded_time(page: ComparePage, qtbot: QtBot) -> None:
@@ -269,7 +270,7 @@ def test_the_texts_go_before_the_plots(page: ComparePage, qtbot: QtBot) -> None:
 
 def test_ready_comparisons_set_both_panes(page: ComparePage) -> None:
     for number, (_, a, b) in enumerate(READY, start=1):
-        page.ready.activated.emit(number)
+        page.head.ready.activated.emit(number)
         assert [p.setup.wish() for p in page.panes] == [a, b]
 
 

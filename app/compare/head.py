@@ -1,0 +1,55 @@
+"""The row above the panes: what both share, how often and in which order they run, Compare and Stop."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QPushButton, QSpinBox, QWidget
+
+from app.compare.ready import READY
+from app.compare.runner import Order
+from app.theme.apply import ThemeManager
+from app.theme.icons import set_icon
+from app.widgets.basic import ElidedLabel, guard_wheel, label, row
+from app.widgets.choice import Choice
+
+MAX_ROUNDS = 20
+
+
+class CompareHead(QWidget):
+    """Attributes:
+    shared, stage: what both panes run with, and what is being done.
+    ready, order, rounds: choices.
+    compare_button, stop_button: one of them is there.
+    """
+
+    def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.shared = ElidedLabel("", "hint")
+        self.stage = label("", "hint")
+        self.ready = Choice(theme)
+        self.ready.addItem("Ready comparisons")
+        for title, _, _ in READY:
+            self.ready.addItem(title)
+        self.order = Choice(theme)
+        for order in Order:
+            self.order.addItem(order.value)
+        self.order.setToolTip("Which pane runs first")
+        self.rounds = QSpinBox()
+        self.rounds.setRange(1, MAX_ROUNDS)
+        self.rounds.setSuffix(" round")
+        self.rounds.valueChanged.connect(lambda n: self.rounds.setSuffix(" round" if n == 1 else " rounds"))
+        self.rounds.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.rounds.setFixedWidth(88)
+        self.rounds.setToolTip("How often both panes run; figures are medians over the rounds")
+        guard_wheel(self.rounds)
+        self.compare_button = QPushButton("Compare")
+        self.compare_button.setProperty("role", "primary")
+        self.compare_button.setToolTip("Ctrl+Shift+Enter")
+        set_icon(self.compare_button, "ph.columns-fill", theme, "on_accent", "on_accent")
+        self.stop_button = QPushButton("Stop")
+        self.stop_button.setToolTip("Esc")
+        set_icon(self.stop_button, "ph.stop-fill", theme, "danger", "danger")
+        choices = (self.ready, self.order, self.rounds)
+        layout = row(self.shared, self.stage, *choices, self.compare_button, self.stop_button)
+        layout.setStretch(0, 1)
+        self.setLayout(layout)
