@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QAction, QActionGroup, QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QKeySequence
@@ -31,6 +32,9 @@ from app.widgets.embedding_card import SUFFIXES
 from app.widgets.log import LogDialog, LogKeeper
 from app.widgets.page import Page
 from app.widgets.status import StatusLine
+
+if TYPE_CHECKING:
+    from pass_core.lookahead.embeddings import LookaheadEmbeddings
 
 TITLE = "PASS Playground"
 DEFAULT_SIZE = QSize(1280, 800)
@@ -137,7 +141,7 @@ class MainWindow(QMainWindow):
         else:
             self.status.set_state("Loading cancelled")
 
-    def _ready(self, lookahead: object) -> None:
+    def _ready(self, lookahead: LookaheadEmbeddings | None) -> None:
         if not self._context.session.running:
             self.status.set_state("Ready" if lookahead is not None else "No model is loaded")
 

@@ -292,7 +292,10 @@ def _ended(ended: PaneRun, name: str) -> tuple[Reason, str]:
         StopReason.STOP_STRING: "a stop string appeared",
         StopReason.CONTEXT_FULL: "the context was full",
     }
-    return Reason.ENDED_EARLY, f"{name} ended there ({why.get(stop, 'it ended')}); up to it both are the same."
+    return (
+        Reason.ENDED_EARLY,
+        f"{name} ended there ({why.get(stop, 'it ended') if stop else 'it ended'}); up to it both are the same.",
+    )
 
 
 def _rejects(run: PaneRun) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from PySide6.QtCore import QByteArray, QSettings
 
@@ -40,7 +40,8 @@ class Preferences:
             return default
         if isinstance(default, float) and isinstance(value, int):
             value = float(value)
-        return value if default is None or type(value) is type(default) else default
+        fits = default is None or type(value) is type(default)
+        return cast(T, value) if fits else default
 
     def set(self, key: str, value: object) -> None:
         """Remember a JSON value."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
@@ -76,19 +77,17 @@ class TrainingForm(QWidget):
         base = self._base
         steps = base.steps if by_time else self.steps.value()
         expected = round(minutes * 60 / seconds_per_step) if by_time and seconds_per_step > 0 else steps
-        config = TrainingConfig(
-            **{
-                **{k: getattr(base, k) for k in TrainingConfig.__dataclass_fields__},
-                "kind": TrainingKind(self.kind.value()),
-                "with_sampler": self.sampler.isChecked(),
-                "lookahead": int(self.count.value()),
-                "rank": int(self.rank.value()),
-                "rows": max(base.rows, int(self.count.value())),
-                "steps": steps,
-                "minutes": minutes,
-                "evaluate_every": max(5, min(50, expected // EVALUATIONS)),
-                "evaluate_contexts": min(base.evaluate_contexts, EVALUATION_CONTEXTS),
-            }
+        config = replace(
+            base,
+            kind=TrainingKind(self.kind.value()),
+            with_sampler=self.sampler.isChecked(),
+            lookahead=int(self.count.value()),
+            rank=int(self.rank.value()),
+            rows=max(base.rows, int(self.count.value())),
+            steps=steps,
+            minutes=minutes,
+            evaluate_every=max(5, min(50, expected // EVALUATIONS)),
+            evaluate_contexts=min(base.evaluate_contexts, EVALUATION_CONTEXTS),
         )
         return TrainingPlan(config, data, int(self.texts.value()), self.out())
 

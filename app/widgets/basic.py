@@ -263,7 +263,10 @@ class SliderField(QWidget):
         """Set without a signal; values outside the range go to its ends."""
         for widget in (self.slider, self.spin):
             widget.blockSignals(True)
-        self.spin.setValue(value if isinstance(self.spin, QDoubleSpinBox) else round(value))
+        if isinstance(self.spin, QDoubleSpinBox):
+            self.spin.setValue(value)
+        else:
+            self.spin.setValue(round(value))
         self.slider.setValue(round(self.value() * self._scale))
         for widget in (self.slider, self.spin):
             widget.blockSignals(False)
