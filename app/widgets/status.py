@@ -20,6 +20,7 @@ from pass_core.decoding.events import StopReason
 from pass_core.progress import Progress
 
 MEMORY_INTERVAL_MS = 1000
+LINE_HEIGHT = 24
 
 STOP_WORDS = {
     StopReason.MAX_NEW_TOKENS: "all tokens written",
@@ -47,10 +48,12 @@ class StatusLine(QWidget):
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setFixedWidth(96)
+        self.setFixedHeight(LINE_HEIGHT)  # nothing moves when something begins
         self.bar.setAccessibleName("Progress of what goes on")
         self.stop = QToolButton()
         self.stop.setText("Stop")
         self.stop.setObjectName("statusStop")
+        self.stop.setFixedHeight(LINE_HEIGHT)
         self.stop.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         set_icon(self.stop, "ph.stop-fill", context.theme, "danger", "danger")
         self.stop.clicked.connect(context.activity.stop)
