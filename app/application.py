@@ -83,6 +83,7 @@ class Program:
         from app.pages import register_pages
         from app.start.crash import CrashReporter
         from app.state.context import AppContext
+        from app.state.diary import Diary
         from app.state.loader import Loader
         from app.state.preferences import Preferences
         from app.theme.apply import ThemeManager, ThemeMode
@@ -101,6 +102,7 @@ class Program:
         theme = ThemeManager(app, ThemeMode(mode))
         self.context = AppContext(self._preferences, theme)
         self.loader = Loader(self.context)
+        self._diary = Diary(self.context, self.loader)
         self.window = MainWindow(self.context, self.loader, self._log)
         self.generate = self.window.generate
         register_pages(self.window, self.generate, self.context)

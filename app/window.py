@@ -29,6 +29,7 @@ from app.theme.apply import ThemeMode
 from app.theme.icons import set_icon
 from app.widgets.banner import Banner
 from app.widgets.embedding_card import SUFFIXES
+from app.widgets.help import HelpDialog
 from app.widgets.log import LogDialog, LogKeeper
 from app.widgets.page import Page
 from app.widgets.status import StatusLine
@@ -211,7 +212,10 @@ class MainWindow(QMainWindow):
         text = self.generate.text
         self._view_menu.addAction("Larger text", QKeySequence.StandardKey.ZoomIn, lambda: text.zoom(1))
         self._view_menu.addAction("Smaller text", QKeySequence.StandardKey.ZoomOut, lambda: text.zoom(-1))
+        self._view_menu.addAction("Usual text size", QKeySequence("Ctrl+0"), text.reset_zoom)
         help_menu = bar.addMenu("Help")
+        help_menu.addAction("Help…", QKeySequence.StandardKey.HelpContents, self.show_help)
+        help_menu.addAction("Keyboard shortcuts…", QKeySequence("Ctrl+/"), self.show_help)
         help_menu.addAction("Log…", self.show_log)
         help_menu.addAction("About…", self.show_about)
         self.file_menu, self.help_menu = file_menu, help_menu
@@ -221,6 +225,12 @@ class MainWindow(QMainWindow):
         self._log_dialog = LogDialog(self._log, self)
         self._log_dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self._log_dialog.show()
+
+    def show_help(self) -> None:
+        """Open the help."""
+        dialog = HelpDialog(self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
 
     def show_about(self) -> None:
         """Open the about box."""

@@ -59,6 +59,7 @@ class GeneratePage(Page):
         self._loader = loader
         self._pending_run = False
         self._run: Run | None = None
+        self._prompt_tokens = 0
         theme = context.theme
         self.model_card = ModelCard(theme, loader.recent)
         self.embedding_card = EmbeddingCard(theme)
@@ -88,6 +89,13 @@ class GeneratePage(Page):
         self._publish()
         if not context.setup.value.prompt_text.strip():
             context.report_error("The prompt is empty. Write a few words, or pick a ready prompt.")
+            return
+        self._count_tokens()
+        if context.model is not None and self._prompt_tokens >= context.model.capabilities.context_length:
+            context.report_error(
+                f"The prompt has {self._prompt_tokens:,} tokens, and that fills the model's context of "
+                f"{context.model.capabilities.context_length:,}. Shorten it."
+            )
             return
         try:
             run = context.session.start(context.request())
@@ -238,16 +246,18 @@ class GeneratePage(Page):
 
     def _count_tokens(self) -> None:
         model, text = self._context.model, self.prompt.text()
+        self._prompt_tokens = 0
         if model is None or model.tokenizer is None or len(text) > COUNTED_CHARACTERS:
             self.prompt.show_count(None)
             return
         engine = self._context.engine
         assert engine is not None  # its model is loaded
         try:
-            count = len(engine.encode(Prompt(text, chat=self.prompt.chat.isChecked()))) if text else 0
+            self._prompt_tokens = len(engine.encode(Prompt(text, chat=self.prompt.chat.isChecked()))) if text else 0
         except PromptError:
-            count = None
-        self.prompt.show_count(count)
+            self.prompt.show_count(None)
+            return
+        self.prompt.show_count(self._prompt_tokens, model.capabilities.context_length)
 
     # -- model -----------------------------------------------------------------------------------------------------
 
@@ -382,6 +392,7 @@ class GeneratePage(Page):
         context.model_changed.connect(self._model_changed)
         context.lookahead_changed.connect(self._lookahead_changed)
         context.setup.changed.connect(self._show_setup)
+        context.run_requested.connect(self.run)
         context.busy_changed.connect(self._show_run_button)
         loader.loading_changed.connect(self._loading_changed)
         loader.progress.connect(self.model_card.show_progress)

@@ -200,7 +200,7 @@ class HistoryPage(Page):
         self._with_record(self._apply)
 
     def _apply(self, record: RunRecord) -> None:
-        self._context.apply_setup(setup_of(record))
+        self._context.run_again(setup_of(record))
         model = self._context.model
         if model is not None and record.model.fingerprint not in ("", model.fingerprint):
             self._context.notify(f"This run was made with {record.model.name}; {model.name} is loaded now.")
@@ -236,6 +236,7 @@ class HistoryPage(Page):
             self,
         )
         box.button(QMessageBox.StandardButton.Yes).setText("Delete")
+        box.setDefaultButton(QMessageBox.StandardButton.Cancel)
         box.accepted.connect(lambda: self.delete([e.id for e in entries]))
         box.finished.connect(box.deleteLater)
         box.open()

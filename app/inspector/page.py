@@ -45,7 +45,7 @@ class InspectPage(Page):
         self.title = ElidedLabel("", "heading")
         self.facts = label("", "hint")
         self.again = QPushButton("Run again")
-        self.again.setToolTip("Take this run's prompt, seed and settings to the Generate page")
+        self.again.setToolTip("Run this prompt, seed and settings on the Generate page")
         self.export = QPushButton("Export")
         self.export.setMenu(export_menu(context, self, self._with_record))
         set_icon(self.again, "ph.arrow-counter-clockwise", context.theme)
@@ -185,10 +185,10 @@ class InspectPage(Page):
 
     def _run_again(self) -> None:
         if self.record is not None:
-            self._context.apply_setup(setup_of(self.record))
+            self._context.run_again(setup_of(self.record))
         elif self._run is not None:
             r = self._run.request
-            self._context.apply_setup(GenerationSetup(r.prompt_text, r.chat, r.seed, r.settings, r.stop))
+            self._context.run_again(GenerationSetup(r.prompt_text, r.chat, r.seed, r.settings, r.stop))
 
     def _lay_out(self) -> None:
         head = row(self.title, self.facts, self.again, self.export, spacing=12)

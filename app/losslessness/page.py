@@ -50,6 +50,7 @@ class LosslessnessPage(Page):
         self._context = context
         self.job = MeasurementJob(context, JOB_TITLE, lambda error: f"The proofs stopped: {error}", self)
         self.bar = RunBar(context, self.job, "Check")
+        self.bar.setMaximumWidth(360)
         self.extent = Segmented(SIZES)
         self.wrong_rule = QCheckBox("Check a rule that is known to be wrong")
         self.wrong_rule.setToolTip(

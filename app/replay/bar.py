@@ -10,7 +10,7 @@ from app.replay.player import SpeedChoice
 from app.replay.timeline import Granularity
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
-from app.widgets.basic import ElidedLabel, row, tool_button
+from app.widgets.basic import label, row, tool_button
 from app.widgets.choice import Choice
 
 
@@ -28,9 +28,7 @@ class ReplayBar(QWidget):
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setAccessibleName("Position in the run")
         self.slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.place = ElidedLabel("", "hint")
-        self.place.setMinimumWidth(40)
-        self.place.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.place = label("", "hint")
         self.granularity = Choice(theme)
         self.granularity.addItem("by token", Granularity.TOKEN.value)
         self.granularity.addItem("by call", Granularity.CALL.value)
@@ -41,10 +39,11 @@ class ReplayBar(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addWidget(self.slider)
+        above = row(self.slider, self.place, spacing=8)
+        above.setStretch(0, 1)
+        layout.addLayout(above)
         buttons = (self.start, self.back, self.play, self.forward, self.end)
-        below = row(*buttons, self.place, self.granularity, self.speed, spacing=4)
-        below.setStretch(len(buttons), 1)
+        below = row(*buttons, 1, self.granularity, self.speed, spacing=4)
         layout.addLayout(below)
         self._connect()
         self._loaded()
@@ -85,9 +84,7 @@ class ReplayBar(QWidget):
         self.slider.setValue(shown)
         self.slider.blockSignals(False)
         seconds = t.times[shown - 1] if shown else 0.0
-        self.place.set_full_text(
-            f"{shown} of {t.tokens} tokens  ·  {seconds:.1f} s" if t.tokens else "nothing recorded"
-        )
+        self.place.setText(f"{shown} of {t.tokens} tokens  ·  {seconds:.1f} s" if t.tokens else "nothing recorded")
 
     def _playing(self, playing: bool) -> None:
         set_icon(self.play, "ph.pause" if playing else "ph.play", self._theme)

@@ -72,6 +72,7 @@ class AppContext(QObject):
     Signals:
         model_changed(LanguageModel | None), lookahead_changed(LookaheadEmbeddings | None): after the fact.
         pane_requested(GenerationSetup): somebody wants a pane of Compare to take these choices.
+        run_requested(): the Generate page shall run the present choices.
         busy_changed(str): what holds the model now, "" when it is free.
         error_raised(ErrorReport), notice_raised(str): for the banner.
         page_requested(str): show the page of this key.
@@ -81,6 +82,7 @@ class AppContext(QObject):
     model_changed = Signal(object)
     lookahead_changed = Signal(object)
     pane_requested = Signal(object)
+    run_requested = Signal()
     busy_changed = Signal(str)
     error_raised = Signal(object)
     notice_raised = Signal(str)
@@ -135,6 +137,12 @@ class AppContext(QObject):
             self.pane_requested.emit(setup)
         if show:
             self.page_requested.emit("compare" if for_a_pane else "generate")
+
+    def run_again(self, setup: GenerationSetup) -> None:
+        """Take these choices and run them; a strategy that only panes have waits for Compare to be pressed."""
+        self.apply_setup(setup)
+        if setup.settings.strategy is not Strategy.PROMPT_LOOKUP and self.model is not None:
+            self.run_requested.emit()
 
     def request(self, setup: GenerationSetup | None = None, *, label: str = "") -> RunRequest:
         """A RunRequest of `setup` (default: the present choices) on the loaded model and look-ahead embeddings.

@@ -251,7 +251,7 @@ class TrainingPlots(QWidget):
                     True,
                 ),
                 (
-                    "Held-out acceptance by draft position",
+                    "Held-out acceptance by position",
                     self.positions,
                     "How often draft j and all drafts before it are accepted on text that is not trained on",
                     True,

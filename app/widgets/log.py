@@ -1,57 +1,102 @@
-"""The log of this session, for reading and copying."""
+"""The log of this session, for reading, copying and saving."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
+from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QDialog, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QDialog, QFileDialog, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from app.theme.apply import mono
-from app.widgets.basic import row
+from app.widgets.basic import label, row
 
 KEPT_LINES = 2000
+LEVELS = (("Everything", logging.INFO), ("Warnings and errors", logging.WARNING), ("Errors", logging.ERROR))
 
 
 class LogKeeper(QObject, logging.Handler):
-    """Keeps the last lines of all loggers; safe from any thread.
+    """Keeps the last lines of all loggers with their levels; safe from any thread.
 
     Signals:
-        line_added(str).
+        line_added(int, str): level and text.
     """
 
-    line_added = Signal(str)
+    line_added = Signal(int, str)
 
     def __init__(self, parent: QObject | None = None) -> None:
         QObject.__init__(self, parent)
         logging.Handler.__init__(self, logging.INFO)
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
-        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S"))
+        self.lines: deque[tuple[int, str]] = deque(maxlen=KEPT_LINES)
 
     def emit(self, record: logging.LogRecord) -> None:  # type: ignore[override]
         line = self.format(record)
-        self.lines.append(line)
-        self.line_added.emit(line)
+        self.lines.append((record.levelno, line))
+        self.line_added.emit(record.levelno, line)
+
+    def text(self, least: int = logging.INFO) -> str:
+        """The lines of at least this level."""
+        return "\n".join(line for level, line in list(self.lines) if level >= least)
 
 
 class LogDialog(QDialog):
-    """Shows a LogKeeper's lines as they come."""
+    """Shows a LogKeeper's lines as they come.
+
+    Attributes:
+        text, level: the lines shown, and from which level on.
+    """
 
     def __init__(self, keeper: LogKeeper, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._keeper = keeper
         self.setWindowTitle("Log")
         self.resize(760, 420)
-        self._text = QPlainTextEdit()
-        self._text.setReadOnly(True)
-        self._text.setFont(mono(9))
-        self._text.setMaximumBlockCount(KEPT_LINES)
-        self._text.setPlainText("\n".join(keeper.lines))
-        keeper.line_added.connect(self._text.appendPlainText)
-        copy, close = QPushButton("Copy"), QPushButton("Close")
-        copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(self._text.toPlainText()))
+        self.text = QPlainTextEdit()
+        self.text.setReadOnly(True)
+        self.text.setFont(mono(9))
+        self.text.setMaximumBlockCount(KEPT_LINES)
+        self.text.setAccessibleName("Log")
+        self.level = QComboBox()
+        for title, value in LEVELS:
+            self.level.addItem(title, value)
+        self.level.setAccessibleName("Level")
+        self._said: QLabel = label("", "hint")
+        copy, save, close = QPushButton("Copy"), QPushButton("Save…"), QPushButton("Close")
+        copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(self.text.toPlainText()))
+        save.clicked.connect(self._ask_path)
         close.clicked.connect(self.close)
+        self.level.currentIndexChanged.connect(self._fill)
+        keeper.line_added.connect(self._add)
         layout = QVBoxLayout(self)
-        layout.addWidget(self._text)
-        layout.addLayout(row(1, copy, close))
+        layout.addWidget(self.text)
+        layout.addLayout(row(self.level, self._said, 1, copy, save, close))
+        self._fill()
+
+    def save(self, path: Path) -> None:
+        """Write the lines shown."""
+        try:
+            path.write_text(self.text.toPlainText() + "\n", encoding="utf-8")
+        except OSError as error:
+            self._said.setText(f"{path.name} could not be written ({error.strerror}). Choose another place.")
+        else:
+            self._said.setText(f"Saved {path.name}.")
+
+    def _least(self) -> int:
+        return int(self.level.currentData())
+
+    def _fill(self) -> None:
+        self.text.setPlainText(self._keeper.text(self._least()))
+
+    def _add(self, level: int, line: str) -> None:
+        if level >= self._least():
+            self.text.appendPlainText(line)
+
+    def _ask_path(self) -> None:
+        dialog = QFileDialog(self, "Save the log", str(Path.home() / "pass-playground.log"), "Log (*.log *.txt)")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.fileSelected.connect(lambda name: self.save(Path(name)))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()

@@ -11,6 +11,7 @@ from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QFileDialog, QInputDialog, QMenu, QToolButton, QWidget
 
 from app.state.loader import LOADING, ModelChoice
+from app.state.machine import why_no_device, why_no_weights
 from app.theme.apply import ThemeManager
 from app.widgets.basic import Card, ElidedLabel, label, menu_heading, row, set_tone, tool_button
 from app.widgets.embedding_card import training_state
@@ -91,6 +92,7 @@ class ModelCard(Card):
         self._unload.setEnabled(model is not None)
         self.warning.setVisible(False)
         if model is None:
+            self.picker.set_label("No model")
             self.facts.set_full_text("Nothing loaded. Pick a model, or drop a folder or GGUF file here.")
             return
         self.picker.set_label(model.name)
@@ -183,6 +185,7 @@ class ModelCard(Card):
 
     def _choices_menu(self) -> QMenu:
         menu = QMenu(self)
+        menu.setToolTipsVisible(True)
         self._groups: list[QActionGroup] = []
         for title, options in (("Device", DEVICES), ("Number format", DTYPES), ("Weights", QUANTIZATIONS)):
             group = QActionGroup(self)
@@ -192,6 +195,10 @@ class ModelCard(Card):
                 action = QAction(text, menu, checkable=True)
                 action.setData(value)
                 action.setChecked(value == options[0][0])
+                if why := why_no_device(value) or why_no_weights(value):
+                    action.setEnabled(False)
+                    action.setText(f"{text}: not here")
+                    action.setToolTip(why)
                 group.addAction(action)
                 menu.addAction(action)
             group.triggered.connect(self._retune)

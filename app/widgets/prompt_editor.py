@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QCheckBox, QMenu, QPlainTextEdit, QPushButton, QWi
 
 from app.prompts import KINDS, ReadyPrompt, ready_prompts
 from app.theme.apply import ThemeManager, mono
-from app.widgets.basic import Card, label, row
+from app.widgets.basic import Card, label, row, set_tone
 
 LINES = 6
 
@@ -73,9 +73,16 @@ class PromptEditor(Card):
         if not available:
             self.chat.setChecked(False)
 
-    def show_count(self, tokens: int | None) -> None:
-        """How many tokens the prompt has (None: not known)."""
-        self.count.setText("" if tokens is None else f"{tokens} tokens" if tokens != 1 else "1 token")
+    def show_count(self, tokens: int | None, limit: int | None = None) -> None:
+        """How many tokens the prompt has (None: not known), of how many; in red when nothing could follow it."""
+        full = tokens is not None and limit is not None and tokens >= limit
+        if full:
+            text = f"{tokens:,} of {limit:,} tokens"
+        else:
+            text = "" if tokens is None else f"{tokens} tokens" if tokens != 1 else "1 token"
+        self.count.setText(text)
+        self.count.setToolTip("The prompt fills the model's context. Shorten it." if full else "")
+        set_tone(self.count, "bad" if full else "")
 
     def sizeHint(self) -> QSize:
         return QSize(320, 210)

@@ -168,6 +168,10 @@ class TokenView(QPlainTextEdit):
         points = min(MAX_POINTS, max(MIN_POINTS, self.font().pointSizeF() + steps))
         self.setFont(mono(points))
 
+    def reset_zoom(self) -> None:
+        """The size of the beginning."""
+        self.setFont(mono(11.5))
+
     # -- drawing ---------------------------------------------------------------------------------------------------
 
     def _insert(self, pieces: list[Piece]) -> None:

@@ -114,4 +114,4 @@ def test_the_scrubber_moves_everything(viewer: RunViewer) -> None:
     assert viewer.replay.shown == 3
     assert viewer.text.toPlainText() == "Where? café is"
     assert viewer.inspector.step is STEPS[1]
-    assert viewer.bar.place.full_text().startswith("3 of 5 tokens")
+    assert viewer.bar.place.text().startswith("3 of 5 tokens")

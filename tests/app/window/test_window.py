@@ -214,9 +214,23 @@ def test_an_error_leaves_when_it_is_overcome(whole: MainWindow, context: AppCont
         assert not whole.banner.isVisible()
 
 
-def test_a_prompt_that_fills_the_context_is_said(whole: MainWindow, context: AppContext, qtbot: QtBot) -> None:
-    whole.generate.prompt.set_text("word " * 100)
-    with qtbot.waitSignal(context.session.run_finished, timeout=60_000):
-        whole.generate.run()
-    assert whole.banner.sentence.text() == "The prompt has 500 tokens, and that fills the model's context. Shorten it."
-    assert "–" in whole.status.first.text()
+def test_a_prompt_that_fills_the_context_is_said_before_it_runs(
+    whole: MainWindow, context: AppContext, qtbot: QtBot
+) -> None:
+    started: list[object] = []
+    context.session.run_started.connect(started.append)
+    page = whole.generate
+    page.prompt.set_text("word " * 100)
+    with qtbot.waitSignal(page.prompt.changed, timeout=10_000):
+        pass
+    assert page.prompt.count.text() == "500 of 256 tokens"
+    assert page.prompt.count.property("tone") == "bad"
+    page.run()
+    assert whole.banner.sentence.text() == (
+        "The prompt has 500 tokens, and that fills the model's context of 256. Shorten it."
+    )
+    assert started == []  # no empty run, and what was written before stays
+    page.prompt.set_text("word")
+    with qtbot.waitSignal(page.prompt.changed, timeout=10_000):
+        pass
+    assert page.prompt.count.property("tone") == ""
