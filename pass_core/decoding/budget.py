@@ -22,6 +22,7 @@ def plan(
     cost: CostModel | None,
     rate: float,
     kernels: Kernels,
+    drafting: float = 0.0,
 ) -> Plan:
     """Choose the shape with the best expected gain.
 
@@ -33,8 +34,12 @@ def plan(
         rows_limit: the most rows the call may carry.
         cost: measured seconds of a call by rows; None fills the limit whatever it costs.
         rate: tokens per second that the rows compete with.
+        drafting: seconds that a step which drafts takes on the host beyond what a plain one takes.
     """
-    seconds = cost.table(rows_limit) * rate if cost is not None else np.zeros(rows_limit + 1)
+    seconds = np.zeros(rows_limit + 1)
+    if cost is not None:
+        seconds = cost.table(rows_limit) * rate
+        seconds[2:] += drafting * rate
     counts = _counts(min(len(reaches), rows_limit - 1))
     request = PlanRequest(FUTURE_WEIGHT, PATIENCE, rows_limit, reaches, parents, hits, counts, seconds)
     return kernels.plan_call(request)

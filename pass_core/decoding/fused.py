@@ -56,6 +56,7 @@ class FusedStepper(Stepper):
         self._lookup = NgramLookup()
         self._plain_steps = 0
         self._rate = 0.0
+        self._host: dict[bool, float] = {}  # seconds of a step besides its call, of plain and of drafting ones
 
     def forget(self) -> None:
         self._pending = None
@@ -187,6 +188,7 @@ class FusedStepper(Stepper):
             None if probing or trial else cost,
             self._rate or (1.0 / cost(1) if cost else 0.0),
             state.kernels,
+            max(0.0, self._host.get(True, 0.0) - self._host.get(False, self._host.get(True, 0.0))),
         )
         if not settings.auto:
             return shape, ""
@@ -206,6 +208,9 @@ class FusedStepper(Stepper):
         cost = self._cost
         if cost is not None:
             cost.observe(rows, call_seconds)
+            drafts = rows > 1
+            known = self._host.get(drafts, other_seconds)
+            self._host[drafts] = 0.9 * known + 0.1 * other_seconds
             rate = emitted / (cost(rows) + other_seconds)
             self._rate = rate if self._rate == 0 else 0.95 * self._rate + 0.05 * rate
 

@@ -47,7 +47,10 @@ class CostModel:
         nearest = min(self._now, key=lambda r: abs(r - rows))
         known, now = self._now[nearest], time.monotonic()
         weight = _FOLLOW if now - self._seen.get(nearest, -_STALE) < _STALE else _FOLLOW_STALE
-        self._now[nearest] = known + weight * (known * min(seconds / self(rows), _DISTURBED) - known)
+        # Related to the kept figures, not to the table: what caps a table would make them grow without end.
+        sizes = sorted(self._now)
+        expected = float(np.interp(rows, sizes, [self._now[r] for r in sizes]))
+        self._now[nearest] = known + weight * (known * min(seconds / expected, _DISTURBED) - known)
         self._seen[nearest] = now
         if abs(self._now[nearest] / self._shown.get(nearest, np.inf) - 1.0) > _MOVED:
             self._table.clear()
@@ -68,8 +71,7 @@ class CostModel:
         if found is None or found.size <= most:
             at = self._now or self.seconds
             rows = sorted(at)
-            # What disturbs a measurement only adds to it: a smaller call never costs more than a larger one did.
-            known = np.minimum.accumulate([at[r] for r in reversed(rows)])[::-1]
+            known = self._consistent(at, rows)
             wanted = np.arange(max(most, _USUAL) + 1)
             found = np.interp(wanted, rows, known)
             if len(rows) > 1:
@@ -78,6 +80,22 @@ class CostModel:
             self._table[:] = [found]
             self._shown.update(at)
         return found[: most + 1]
+
+    def _consistent(self, at: Mapping[int, float], rows: Sequence[int]) -> np.ndarray:
+        """Seconds of rising sizes, never falling.
+
+        What disturbs a measurement only adds to it: a smaller call never costs more than a larger one did. But real
+        calls carry look-ahead rows, which the first measurement has not: only observed sizes cap an observed one.
+        """
+        out: list[float] = []
+        least = least_observed = np.inf
+        for size in reversed(rows):
+            observed = size in self._seen
+            out.append(min(at[size], least_observed if observed else least))
+            least = min(least, out[-1])
+            if observed:
+                least_observed = min(least_observed, out[-1])
+        return np.maximum.accumulate(out[::-1])
 
     def __call__(self, rows: int) -> float:
         return float(self.table(max(rows, 1))[rows])

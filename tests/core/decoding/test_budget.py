@@ -84,3 +84,12 @@ def test_cost_never_falls_and_goes_on_with_its_last_slope() -> None:
     assert table[1] == pytest.approx(0.009)  # a disturbed measurement of the smaller call
     assert (np.diff(table) >= 0).all()
     assert table[12] == pytest.approx(0.018 + 4 * (0.018 - 0.009) / 4)
+
+
+@pytest.mark.parametrize(("host", "drafts"), [(0.0001, True), (0.003, False)], ids=["cheap drafting", "dear drafting"])
+def test_the_hosts_time_of_drafting_counts(host: float, drafts: bool) -> None:
+    """A flat device of 2.6 ms a call: 0.7 tokens more are worth 0.1 ms, and not 3 ms."""
+    cost = CostModel({1: 0.0026, 16: 0.0026, 48: 0.0026})
+    plain = 1 / 0.0026
+    shape = plan([0.5, 0.2], [-1, -1], [0.5, 0.2], 16, cost, plain, TORCH, host)
+    assert (shape.rows > 1) == drafts

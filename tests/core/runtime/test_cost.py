@@ -119,3 +119,16 @@ def test_sizes_not_seen_for_a_while_are_tried_once_each(monkeypatch: pytest.Monk
     # What was not seen for a while is believed at once, or nearly.
     cost.observe(8, 1.0)
     assert cost(8) == pytest.approx(1.5)
+
+
+def test_a_device_whose_real_calls_are_dearer_than_measured_ones_settles_at_what_is_seen() -> None:
+    """A GPU's flat figures, measured without look-ahead rows; 64 rows, never called again, must not cap the others."""
+    cost = CostModel({1: 0.0025, 8: 0.0026, 16: 0.0026, 32: 0.0026, 48: 0.0026, 64: 0.0026})
+    for _ in range(20_000):
+        cost.observe(16, 0.0045)
+        cost.observe(1, 0.0025)
+    assert cost(16) == pytest.approx(0.0045, rel=0.02)
+    assert cost(1) == pytest.approx(0.0025, rel=0.02)
+    assert cost(64) >= cost(16)
+    assert np.isfinite(cost.table(64)).all()
+    assert (np.diff(cost.table(64)) >= 0).all()
