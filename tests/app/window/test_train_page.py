@@ -184,7 +184,8 @@ def test_looking_at_the_page_leaves_the_model_free(page: TrainPage, ready: AppCo
     ready.jobs.started.connect(started.append)
     page.page_shown()
     page.form.steps.setValue(4)
-    assert not [timer for timer in page.findChildren(QTimer) if timer.isActive()]  # nothing is going to begin, either
+    own = page.findChildren(QTimer, options=Qt.FindChildOption.FindDirectChildrenOnly)
+    assert not [timer for timer in own if timer.isActive()]  # nothing is going to begin, either
     assert started == []
     assert "not measured yet" in page.takes.estimate.text()
     assert page.takes.time_button.isEnabled()
