@@ -14,15 +14,9 @@ from app.state.context import AppContext
 from app.widgets.basic import Card, Segmented, label, row, set_tone
 from app.widgets.page import Page
 from app.widgets.run_bar import RunBar
-from pass_core.evaluation.losslessness import (
-    QUICK,
-    TITLES,
-    Check,
-    LosslessnessLab,
-    Proof,
-    VerificationEnded,
-    VerificationPlan,
-)
+from pass_core.evaluation.losslessness.plan import QUICK, TITLES, Proof, VerificationPlan
+from pass_core.evaluation.losslessness.report import Check, VerificationEnded
+from pass_core.evaluation.losslessness.run import LosslessnessLab
 
 JOB_TITLE = "the losslessness proofs"
 EXPLANATIONS = {

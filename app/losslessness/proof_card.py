@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QSizePolicy
 
 from app.widgets.basic import Card, label, set_tone
-from pass_core.evaluation.losslessness import Check, Divergence
+from pass_core.evaluation.losslessness.report import Check, Divergence
 
 _MARK, _TEXT = 0, 1
 

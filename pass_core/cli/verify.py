@@ -22,7 +22,8 @@ from pass_core.cli.measuring import (
 from pass_core.progress import CancelToken, Progress
 
 if TYPE_CHECKING:
-    from pass_core.evaluation.losslessness import Check, LosslessnessLab, VerificationEnded
+    from pass_core.evaluation.losslessness.report import Check, VerificationEnded
+    from pass_core.evaluation.losslessness.run import LosslessnessLab
 
 
 def verify(
@@ -50,7 +51,8 @@ def verify(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdicts.")] = False,
 ) -> None:
     """Check on this machine that decoding is lossless: three proofs, each in plain words; status 1 if one fails."""
-    from pass_core.evaluation.losslessness import QUICK, LosslessnessLab, Proof, VerificationPlan
+    from pass_core.evaluation.losslessness.plan import QUICK, Proof, VerificationPlan
+    from pass_core.evaluation.losslessness.run import LosslessnessLab
 
     plan = QUICK if quick else VerificationPlan()
     plan = replace(
@@ -87,7 +89,8 @@ def verify(
 
 
 def _run(lab: LosslessnessLab, cancel: CancelToken, quiet: bool) -> tuple[list[Check], VerificationEnded]:
-    from pass_core.evaluation.losslessness import TITLES, Check, Proof, VerificationEnded
+    from pass_core.evaluation.losslessness.plan import TITLES, Proof
+    from pass_core.evaluation.losslessness.report import Check, VerificationEnded
 
     console = stdout_console()
     checks: list[Check] = []

@@ -26,7 +26,7 @@ from app.benchmark.page import BenchmarkPage
 from app.losslessness.page import LosslessnessPage
 from app.start.arguments import parse
 from app.theme.apply import ThemeMode
-from pass_core.evaluation.losslessness import QUICK, Proof
+from pass_core.evaluation.losslessness.plan import QUICK, Proof
 
 FOLDER = Path(__file__).parents[2] / "screenshots"
 PATIENCE_SECONDS = 1800.0

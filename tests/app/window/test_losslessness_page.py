@@ -10,7 +10,8 @@ from pytestqt.qtbot import QtBot
 from app.losslessness.page import LosslessnessPage
 from app.state.context import AppContext
 from pass_core.engine import Engine
-from pass_core.evaluation.losslessness import Check, Proof, VerificationPlan
+from pass_core.evaluation.losslessness.plan import Proof, VerificationPlan
+from pass_core.evaluation.losslessness.report import Check
 from tests import tiny
 
 PLAN = VerificationPlan(prompts=1, tokens=8, seeds=1, temperatures=(0.8,), draws=6, texts=1)

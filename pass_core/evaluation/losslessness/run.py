@@ -1,199 +1,39 @@
-"""The losslessness lab: three proofs on a loaded model that PASS changes the speed and nothing else."""
+"""The run: texts by every way of decoding, compared with transformers, with one another, and with the model."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
-from pass_core.decoding.events import StopReason, TokenEvent
+from pass_core.decoding.events import StopReason
 from pass_core.engine import Engine
 from pass_core.evaluation.baselines.contestants import Job, hf_generate
+from pass_core.evaluation.losslessness.draws import Draw, check_one_by_one, check_together, draft_of
+from pass_core.evaluation.losslessness.plan import (
+    AUTOREGRESSIVE,
+    FALSE_ALARM,
+    SHORT_PROMPT,
+    Proof,
+    Variant,
+    VerificationPlan,
+    identity_variants,
+    rule_variants,
+)
+from pass_core.evaluation.losslessness.report import (
+    Check,
+    Divergence,
+    LosslessnessEvent,
+    VerificationEnded,
+    ending,
+    identity_verdict,
+)
 from pass_core.evaluation.prompts import Prompt, built_in, prompt_ids
 from pass_core.evaluation.reference import Tie, distributions_along, exact_tree, examine_tie, is_exact
-from pass_core.evaluation.statistics import ChiSquare, chi_square
-from pass_core.evaluation.wrong_rule import PlausibleRule
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.progress import Cancelled, CancelToken, Progress
 from pass_core.sampling.distribution import Distribution
-from pass_core.sampling.rules import VerificationRule
 from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy, Verification
-
-FALSE_ALARM = 0.001
-"""Probability that a correct engine fails the distribution proof, all its tests together."""
-RANKS = 10
-SHORT_PROMPT = Prompt("built-in", "short", "The little dog ran to the")
-
-
-class Proof(StrEnum):
-    """What is shown."""
-
-    GREEDY = "greedy"
-    COUPLED = "coupled"
-    DISTRIBUTION = "distribution"
-
-
-TITLES: Mapping[Proof, str] = {
-    Proof.GREEDY: "At temperature 0, the same text as transformers",
-    Proof.COUPLED: "At a temperature, the same text for the same seed, whatever the strategy",
-    Proof.DISTRIBUTION: "Every token is drawn from the model's own probabilities",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class VerificationPlan:
-    """How much is checked.
-
-    Attributes:
-        proofs: which of the three.
-        prompts: texts that the identity proofs write on from (prose, code and chat in turn).
-        tokens: length of these texts.
-        seeds: seeds of the coupled proof.
-        temperatures: of the coupled proof.
-        temperature, top_k: of the distribution proof.
-        draws: seeds of the first-tokens test, for every strategy and rule.
-        first_tokens: tokens of that test.
-        texts: texts of the along-the-text test.
-        wrong_rule: check a rule that is known to be wrong instead of the rejection rule.
-    """
-
-    proofs: tuple[Proof, ...] = tuple(Proof)
-    prompts: int = 6
-    tokens: int = 48
-    seeds: int = 2
-    temperatures: tuple[float, ...] = (0.8, 1.2)
-    temperature: float = 0.8
-    top_k: int = 10
-    draws: int = 100
-    first_tokens: int = 3
-    texts: int = 12
-    wrong_rule: bool = False
-
-
-QUICK = VerificationPlan(prompts=3, tokens=32, seeds=1, temperatures=(0.8,), draws=40, texts=9)
-
-
-@dataclass(frozen=True, slots=True)
-class Divergence:
-    """Where two texts part that should be the same.
-
-    Attributes:
-        prompt, seed, temperature: of the run.
-        at: index among the new tokens.
-        expected, found: the two tokens' texts.
-        tie: what the model itself says about the two.
-    """
-
-    prompt: str
-    seed: int
-    temperature: float
-    at: int
-    expected: str
-    found: str
-    tie: Tie
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finished check.
-
-    Attributes:
-        proof: the proof it belongs to.
-        subject: what was checked ("pass, k = 5, rejection rule").
-        passed: whether it holds.
-        verdict: one plain sentence.
-        identical, compared: texts that are the same token for token, of how many (identity proofs).
-        tokens: tokens behind the check.
-        divergences: every place where two texts part, near ties among them.
-        test: the statistics (distribution proof).
-        accepted: drafts that the rule accepted on the way: without any, nothing was put to the test.
-    """
-
-    proof: Proof
-    subject: str
-    passed: bool
-    verdict: str
-    identical: int = 0
-    compared: int = 0
-    tokens: int = 0
-    divergences: tuple[Divergence, ...] = ()
-    test: ChiSquare | None = None
-    accepted: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class VerificationEnded:
-    """Nothing more comes.
-
-    Attributes:
-        passed: every check of the plan passed.
-        complete: all were made.
-        verdict: a plain sentence about the whole.
-    """
-
-    passed: bool
-    complete: bool
-    verdict: str
-
-
-LosslessnessEvent = Progress | Check | VerificationEnded
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """A way of decoding that is put to the test."""
-
-    name: str
-    settings: DecodingSettings
-    rule: VerificationRule | None = None
-
-    def at(self, sampling: SamplingSettings) -> DecodingSettings:
-        return replace(self.settings, sampling=sampling)
-
-
-AUTOREGRESSIVE = Variant("autoregressive", DecodingSettings(strategy=Strategy.AUTOREGRESSIVE, k=0))
-
-
-def identity_variants(count: int) -> tuple[Variant, ...]:
-    """Strategies, numbers of look-ahead steps and tree shapes for L = `count`; all under the coupled rule."""
-
-    def fused(name: str, k: int, auto: bool, budget: int | None = None, lookup: bool = False) -> Variant:
-        settings = DecodingSettings(strategy=Strategy.FUSED, k=k, auto=auto, row_budget=budget, prompt_lookup=lookup)
-        return Variant(f"pass, k = {k}{name}", settings)
-
-    few = min(2, count)
-    two_call = [Variant(f"two-call, k = {k}", DecodingSettings(strategy=Strategy.TWO_CALL, k=k)) for k in {few, count}]
-    return (
-        *sorted(two_call, key=lambda v: v.settings.k),
-        fused("", few, False),
-        fused(", trees of at most 16 rows", count, False, 16),
-        fused(", shape chosen by the engine", count, True),
-        fused(", with prompt lookup", count, True, None, True),
-    )
-
-
-def rule_variants(count: int, wrong: bool) -> tuple[Variant, ...]:
-    """Every strategy under every rule, for the distribution proof."""
-    k = min(3, count)
-    two_call = DecodingSettings(strategy=Strategy.TWO_CALL, k=k, auto=False)
-    fused = DecodingSettings(strategy=Strategy.FUSED, k=k, auto=False, row_budget=16)
-    out = [
-        AUTOREGRESSIVE,
-        Variant(f"two-call, k = {k}, coupled rule", two_call),
-        Variant(f"pass, k = {k}, coupled rule", fused),
-    ]
-    for name, settings in (("two-call", two_call), ("pass", fused)):
-        if wrong:
-            chained = replace(settings, verification=Verification.REJECTION)
-            out.append(Variant(f"{name}, k = {k}, a rule known to be wrong", chained, PlausibleRule()))
-        else:
-            chained = replace(settings, verification=Verification.REJECTION)
-            out.append(Variant(f"{name}, k = {k}, rejection rule", chained))
-    return tuple(out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +88,7 @@ class LosslessnessLab:
             passed = all(c.passed for c in checks)
             yield VerificationEnded(passed, False, f"Stopped after {len(checks)} checks; nothing more is claimed.")
             return
-        yield _ending(checks)
+        yield ending(checks)
 
     def _events(self) -> Iterator[LosslessnessEvent]:
         makers: dict[Proof, Callable[[], Iterator[LosslessnessEvent]]] = {
@@ -309,7 +149,7 @@ class LosslessnessLab:
             rule=variant.rule,
         ):
             out += [t.id for t in step.tokens]
-            drafts += [_draft_of(t) for t in step.tokens]
+            drafts += [draft_of(t) for t in step.tokens]
             accepted += step.accepted
             if step.stop_reason is StopReason.CANCELLED:
                 raise Cancelled("cancelled by the user")
@@ -385,7 +225,7 @@ class LosslessnessLab:
             proof,
             subject,
             not unexplained,
-            _identity_verdict(whose, same, compared, tokens, divergences, str(self.model.dtype)),
+            identity_verdict(whose, same, compared, tokens, divergences, str(self.model.dtype)),
             same,
             compared,
             tokens,
@@ -457,27 +297,18 @@ class LosslessnessLab:
         level: float,
     ) -> Iterator[Check]:
         """Two tests of the first tokens after one prompt: their joint distribution, and their ranks."""
-        joint = _joint(tree, depth)
-        index = {path: i for i, path in enumerate(joint)}
-        counts = np.zeros(len(joint) + 1)
-        for text in texts:
-            counts[index.get(text.ids, len(joint))] += 1
-        p = np.array([*joint.values(), 0.0])
-        accepted = sum(t.accepted for t in texts)
+        accepted, exact = sum(t.accepted for t in texts), is_exact(self.model)
         subject = f"{variant.name}: the first {depth} tokens together"
-        if not is_exact(self.model):
-            # In low precision the two computations may disagree about the last token that top-k keeps.
-            counts[-1] = 0
-        yield _distribution_check(subject, chi_square([p / p.sum()], counts, level=level), level, accepted)
+        yield check_together(subject, [t.ids for t in texts], tree, depth, level, accepted, exact)
         if depth > 1:
-            draws = [
+            draws: list[Draw] = [
                 (tree[t.ids[:i]], t.ids[i], t.drafts[i])
                 for t in texts
                 for i in range(1, len(t.ids))
                 if t.ids[:i] in tree
             ]
             subject = f"{variant.name}: tokens 2 to {depth}, each after the one before"
-            yield from self._one_by_one(subject, draws, level, accepted)
+            yield from check_one_by_one(subject, draws, level, accepted, exact)
 
     def _along(
         self,
@@ -487,78 +318,13 @@ class LosslessnessLab:
         sampling: SamplingSettings,
         level: float,
     ) -> Iterator[Check]:
-        draws: list[_Draw] = []
+        draws: list[Draw] = []
         for prompt, text in zip(prompts, texts, strict=True):
             exact = distributions_along(self.engine, prompt, text.ids, sampling)
             draws += list(zip(exact, text.ids, text.drafts, strict=True))
         subject = f"{variant.name}: every token of {len(texts)} texts"
-        yield from self._one_by_one(subject, draws, level, sum(t.accepted for t in texts))
-
-    def _one_by_one(self, subject: str, draws: Sequence[_Draw], level: float, accepted: int) -> Iterator[Check]:
-        """Test tokens each against its own exact distribution; bins are chosen before the token is known.
-
-        Where there were drafts, the bins are whether the draft distribution gives a token more than the model does
-        (any mistake in a rule shows there first), and whether it is the model's likeliest. Elsewhere the bins are the
-        model's ranks. The last bin holds what the model cannot emit: impossible in float32; in low precision such draws
-        are left out, for the two computations may disagree about the last token that top-k keeps.
-        """
-        drafted = [d for d in draws if d[2] is not None]
-        chosen = drafted or draws
-        rows: list[np.ndarray] = []
-        counts = np.zeros(RANKS + 1)
-        favoured = np.zeros(2)
-        for exact, token, draft in chosen:
-            bins = _bins(exact, draft)
-            at = np.flatnonzero(exact.ids == token)
-            if not at.size and not is_exact(self.model):
-                continue
-            p = np.exp(exact.log_p)
-            rows.append(np.bincount(bins, weights=p, minlength=RANKS + 1))
-            found = int(bins[at[0]]) if at.size else RANKS
-            counts[found] += 1
-            favoured += (found < 2, float(p[bins < 2].sum()))
-        if rows:
-            test = chi_square(rows, counts, level=level)
-            shares = favoured / len(rows) if drafted else None
-            yield _distribution_check(subject, test, level, accepted, shares)
-
-
-_Draw = tuple[Distribution, int, Mapping[int, float] | None]
-
-
-def _draft_of(token: TokenEvent) -> Mapping[int, float] | None:
-    """Draft probabilities of the model's likeliest tokens at this position."""
-    drafts = {c.id: c.p_draft for c in token.top if c.p_draft is not None}
-    return drafts or None
-
-
-def _bins(exact: Distribution, draft: Mapping[int, float] | None) -> npt.NDArray[np.int64]:
-    """The bin of every token of the support; below 2 are those that the drafts favour."""
-    order = np.argsort(-exact.log_p, kind="stable")
-    if draft is None:
-        ranks = np.empty(order.size, dtype=np.int64)
-        ranks[order] = np.arange(order.size)
-        return np.minimum(ranks, RANKS - 1)
-    p = np.exp(exact.log_p)
-    favours = np.array([draft.get(int(i), 0.0) > q for i, q in zip(exact.ids, p, strict=True)])
-    likeliest = np.arange(p.size) == order[0]
-    return np.where(favours, np.where(likeliest, 0, 1), np.where(likeliest, 2, 3)).astype(np.int64)
-
-
-def _joint(tree: Mapping[tuple[int, ...], Distribution], depth: int) -> dict[tuple[int, ...], float]:
-    """The exact probability of every text of `depth` tokens (shorter where the text ends before)."""
-    joint: dict[tuple[int, ...], float] = {(): 1.0}
-    for _ in range(depth):
-        longer: dict[tuple[int, ...], float] = {}
-        for path, mass in joint.items():
-            exact = tree.get(path)
-            if exact is None:
-                longer[path] = mass
-                continue
-            for token, p in zip(exact.ids, np.exp(exact.log_p), strict=True):
-                longer[(*path, int(token))] = mass * float(p)
-        joint = longer
-    return joint
+        accepted = sum(t.accepted for t in texts)
+        yield from check_one_by_one(subject, draws, level, accepted, is_exact(self.model))
 
 
 def _first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
@@ -566,63 +332,3 @@ def _first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
         if x != y:
             return index
     return None if len(a) == len(b) else min(len(a), len(b))
-
-
-def _identity_verdict(
-    whose: str, same: int, compared: int, tokens: int, divergences: Sequence[Divergence], dtype: str
-) -> str:
-    if not divergences:
-        return f"Identical to {whose} text in {compared} of {compared} runs ({tokens:,} tokens)."
-    bad = [d for d in divergences if not d.tie.near]
-    text = f"{same} of {compared} texts are identical to {whose}."
-    near = len(divergences) - len(bad)
-    if near:
-        text += (
-            f" {near} part{'s' if near == 1 else ''} at a near tie: rounding in {dtype.removeprefix('torch.')} decides "
-            "there, in transformers alone as well."
-        )
-    if bad:
-        d = bad[0]
-        text += (
-            f" {len(bad)} differ{'s' if len(bad) == 1 else ''} without such a reason, first in “{d.prompt}” at token "
-            f"{d.at}: {d.found} instead of {d.expected}."
-        )
-    return text
-
-
-def _distribution_check(
-    subject: str, test: ChiSquare, level: float, accepted: int, favoured: npt.NDArray[np.float64] | None = None
-) -> Check:
-    passed = test.p_value >= level
-    if test.p_value == 0.0:
-        finding = "A token came out that the model gives no probability."
-    elif passed:
-        finding = f"Agrees with the model's probabilities (p = {test.p_value:.3g})."
-    else:
-        finding = (
-            f"Does not agree with the model's probabilities: chance alone explains this with p = {test.p_value:.1e}."
-        )
-    if favoured is not None:
-        finding += (
-            f" Tokens that the drafts favour came in {100 * favoured[0]:.1f} % of the places; "
-            f"the model says {100 * favoured[1]:.1f} %."
-        )
-    verdict = (
-        f"{finding} {test.samples:,} draws; total variation {test.total_variation:.3f}, sampling alone stays under "
-        f"{test.total_variation_bound:.3f}; a shift of {100 * test.detectable:.0f} % of the probability to the "
-        "likeliest tokens would be noticed nine times in ten."
-    )
-    return Check(Proof.DISTRIBUTION, subject, passed, verdict, tokens=test.samples, test=test, accepted=accepted)
-
-
-def _ending(checks: Sequence[Check]) -> VerificationEnded:
-    failed = [c for c in checks if not c.passed]
-    ties = sum(d.tie.near for c in checks for d in c.divergences)
-    note = f" {ties} near ties were decided by rounding." if ties else ""
-    if not failed:
-        return VerificationEnded(True, True, f"Lossless: all {len(checks)} checks passed.{note}")
-    subjects = "; ".join(dict.fromkeys(c.subject for c in failed[:3]))
-    more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-    return VerificationEnded(
-        False, True, f"Not lossless: {len(failed)} of {len(checks)} checks failed ({subjects}{more}).{note}"
-    )

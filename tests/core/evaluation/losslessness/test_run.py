@@ -7,13 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pass_core.evaluation.losslessness import (
-    Check,
-    LosslessnessLab,
-    Proof,
-    VerificationEnded,
-    VerificationPlan,
-)
+from pass_core.evaluation.losslessness.plan import Proof, VerificationPlan
+from pass_core.evaluation.losslessness.report import Check, VerificationEnded
+from pass_core.evaluation.losslessness.run import LosslessnessLab
 from pass_core.evaluation.reference import distributions_along, exact_tree, examine_tie, logits_after
 from pass_core.lookahead.embeddings import LookaheadEmbeddings, mean_embedding
 from pass_core.models.language_model import LanguageModel
