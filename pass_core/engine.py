@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -184,14 +185,9 @@ class Engine:
             OutOfMemory: the device has too little memory for this text.
         """
         ask = settings if callable(settings) else lambda: settings
-        if not self._lock.acquire(blocking=False):
-            raise EngineBusy("A generation is running with this model already. Stop it first.")
-        try:
+        with self.exclusive():
             ids = self.encode(prompt)
             first = ask()
-            if first.strategy is Strategy.PROMPT_LOOKUP:
-                yield from self._transformers(ids, first, stop or StopConditions(), seed, cancelled)
-                return
             may_draft = callable(settings) or first.strategy is not Strategy.AUTOREGRESSIVE
             resources = Resources(self.model, self.runtime, self.kernels, self.token_bytes)
             if may_draft and self.model.capabilities.supports_pass:
@@ -201,6 +197,19 @@ class Engine:
                 resources.bigrams = self.bigrams
             run = Generation(resources, ids, lookahead, stop or StopConditions(), seed, cancelled or (lambda: False))
             yield from run.steps(ask, rule)
+
+    @contextmanager
+    def exclusive(self) -> Generator[None]:
+        """Holds the model for one generation; other decoders that use the model's weights ask for it, too.
+
+        Raises:
+            EngineBusy: another generation runs.
+            OutOfMemory: the device has too little memory for this text.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise EngineBusy("A generation is running with this model already. Stop it first.")
+        try:
+            yield
         except torch.OutOfMemoryError as error:
             self._runtime = None  # its buffers and graphs; made again by the next text
             release_memory()
@@ -219,18 +228,6 @@ class Engine:
         self._kernels = None  # before the runtime, whose library object it uses
         self._runtime = self._cost = self._bigrams = self._token_bytes = None
         unload(self.model)
-
-    def _transformers(
-        self,
-        ids: Sequence[int],
-        settings: DecodingSettings,
-        stop: StopConditions,
-        seed: int,
-        cancelled: Callable[[], bool] | None,
-    ) -> Iterator[StepEvent]:
-        from pass_core.evaluation.baselines.transformers_generate import lookup_steps
-
-        return lookup_steps(self.model, ids, settings, stop, seed, cancelled or (lambda: False))
 
 
 def drafts_with_bigrams(lookahead: LookaheadEmbeddings, disabled: frozenset[LookaheadPart] = frozenset()) -> bool:

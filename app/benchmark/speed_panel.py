@@ -20,7 +20,7 @@ from app.theme.icons import set_icon
 from app.widgets.basic import Card, ElidedLabel, row
 from app.widgets.choice import Choice
 from app.widgets.run_bar import RunBar
-from pass_core.evaluation.baselines.contestants import SourceUnavailable
+from pass_core.evaluation.baselines.contestant import SourceUnavailable
 from pass_core.evaluation.environment import environment_of
 from pass_core.evaluation.export import write_report
 from pass_core.evaluation.figure import figure_data

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pass_core.decoding.events import StepEvent
+from pass_core.evaluation.baselines.decoders import decoder_for
 from pass_core.prompt import Prompt
 from pass_core.settings import DecodingSettings, StopConditions
 
@@ -52,10 +53,9 @@ def carry_out(order: Order, queue: deque[Message], between_steps: Callable[[], N
     """
     error: BaseException | None = None
     try:
-        steps = order.engine.decode(
+        steps = decoder_for(order.engine, order.settings, order.lookahead).decode(
             order.prompt,
             order.settings,
-            lookahead=order.lookahead,
             stop=order.stop,
             seed=order.seed,
             cancelled=order.cancel.is_set,

@@ -134,10 +134,11 @@ class _Run:
         self.text = rendered(engine.model, prompt)
 
     def events(self, cancel: CancelToken) -> Iterator[StepEvent]:
-        return self.engine.decode(
+        from pass_core.evaluation.baselines.decoders import decoder_for
+
+        return decoder_for(self.engine, self.settings, self.lookahead).decode(
             self.prompt,
             self.settings,
-            lookahead=self.lookahead,
             stop=self.conditions,
             seed=self.seed,
             cancelled=lambda: cancel.cancelled,

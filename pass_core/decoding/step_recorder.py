@@ -72,7 +72,7 @@ class StepRecorder:
             seed: of the shared noise, None where a decoder draws by other random numbers.
             seconds: asked when all else is described.
         """
-        kept, reason, overlap = self._cut(outcome.emitted)
+        kept, reason, overlap = self._cut(outcome.emitted[: self.remaining])
         position = self.length
         self.length += kept
         if reason is None and self.length >= self.end:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from pass_core.evaluation.baselines.contestants import Source
+from pass_core.evaluation.baselines.contestant import Source
 from pass_core.evaluation.statistics import Interval
 
 if TYPE_CHECKING:

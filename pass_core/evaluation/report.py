@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from pass_core.evaluation.baselines.contestants import Contestant, Source
+from pass_core.evaluation.baselines.contestant import Contestant, Source
 from pass_core.evaluation.machine_load import MachineLoad, machine_load
 from pass_core.evaluation.roofline import Roofline
 from pass_core.evaluation.speed import BenchmarkPlan, Sample, contestant_dict

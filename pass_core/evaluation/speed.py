@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pass_core.engine import Engine
-from pass_core.evaluation.baselines.contestants import (
+from pass_core.evaluation.baselines.contestant import (
     BASELINE,
     GENERATE,
     GENERATE_LOOKUP,
@@ -17,11 +17,10 @@ from pass_core.evaluation.baselines.contestants import (
     Contestant,
     Job,
     Measurement,
-    OurRunner,
     Runner,
     Source,
-    TransformersRunner,
 )
+from pass_core.evaluation.baselines.harness import DecoderRunner
 from pass_core.evaluation.baselines.llamacpp import MODES, LlamaCppRunner
 from pass_core.evaluation.machine_load import OtherWork
 from pass_core.evaluation.prompts import Prompt, prompt_ids
@@ -267,10 +266,9 @@ class Benchmark:
                 f"The longest prompt has {longest} tokens and {plan.new_tokens} new ones are asked for, but "
                 f"{model.name} has room for {model.capabilities.context_length}. Ask for fewer tokens."
             )
-        self._runners: dict[Source, Runner] = {Source.OURS: OurRunner(engine, lookaheads)}
+        decoders = DecoderRunner(engine, lookaheads)
+        self._runners: dict[Source, Runner] = {Source.OURS: decoders, Source.TRANSFORMERS: decoders}
         sources = {c.source for c in plan.contestants}
-        if Source.TRANSFORMERS in sources:
-            self._runners[Source.TRANSFORMERS] = TransformersRunner(model)
         if Source.LLAMA_CPP in sources:
             if gguf is None:
                 raise PlanError("llama.cpp needs the model as a GGUF file; name it, or leave llama.cpp out.")

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import torch
 
-from pass_core.evaluation.baselines.contestants import (
+from pass_core.evaluation.baselines.contestant import (
     GENERATE,
     Contestant,
     Job,

@@ -1,8 +1,8 @@
-"""transformers' own generate with its prompt lookup, told as step events.
+"""transformers' own generate as a decoder: plain, or with its prompt lookup, yielding the same step events as ours.
 
 Loop, drafts, rule and random numbers are transformers'; nothing here decides a token. Hooks around the model see the
-rows and logits of every call, a stopping criterion sees what came of it, and both together make the same frozen events
-that our strategies give. What looking on costs is left out of the seconds.
+rows and logits of every call, a stopping criterion sees what came of it, and both together make the events. The time
+that this takes is not in their seconds.
 
 transformers draws a token at every row and keeps copied drafts while they equal the drawn ones. Its random numbers come
 from torch's generator, so the text of a seed is its own; only temperature 0 can repeat ours.
@@ -10,98 +10,63 @@ from torch's generator, so the text of a seed is its own; only temperature 0 can
 
 from __future__ import annotations
 
-import contextlib
-import queue
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from pass_core.decoding.events import DraftSource, DraftStatus, PrefillInfo, Provenance, StepEvent, StopReason
 from pass_core.decoding.state import StepOutcome
 from pass_core.decoding.step_recorder import StepCost, StepRecorder
 from pass_core.decoding.tree import ROOT, Draft, DraftTree, Emitted
+from pass_core.engine import Engine
+from pass_core.evaluation.baselines.same_thread import produced
+from pass_core.evaluation.baselines.transformers_setup import as_sampled, as_transformers_made_it, generation_config
 from pass_core.models.detokenizer import TokenBytes
 from pass_core.models.language_model import LanguageModel
-from pass_core.runtime.packed import plain_linears
+from pass_core.prompt import Prompt
 from pass_core.sampling.distribution import Distribution
-from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions
+from pass_core.settings import DecodingSettings, StopConditions
 
 
-def lookup_steps(
-    model: LanguageModel,
-    ids: Sequence[int],
-    settings: DecodingSettings,
-    stop: StopConditions,
-    seed: int,
-    cancelled: Callable[[], bool],
-) -> Iterator[StepEvent]:
-    """One generation by transformers: k tokens are copied at a time; k = 0 is its plain decoding.
+class TransformersDecoder:
+    """Fits the `Decoder` protocol. `settings.k` tokens are copied at a time; k = 0 is transformers' plain decoding.
 
-    Sampling, k and length are fixed when it starts. `generate` does not hand its loop out, so it runs in a thread of
-    its own, which has ended when this iterator has.
+    Sampling, k and length are fixed when a text starts: settings that may change are asked once.
+
+    Args:
+        engine: of the model; busy meanwhile.
     """
-    events: queue.SimpleQueue[StepEvent | BaseException | None] = queue.SimpleQueue()
-    left = threading.Event()
-    watcher = _Watcher(model, ids, settings, stop, lambda: left.is_set() or cancelled(), events.put)
 
-    def work() -> None:
-        try:
-            watcher.generate(seed)
-        except BaseException as error:
-            events.put(error)
-        else:
-            events.put(None)
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
-    thread = threading.Thread(target=work, name="transformers", daemon=True)
-    thread.start()
-    try:
-        while (event := events.get()) is not None:
-            if isinstance(event, BaseException):
-                raise event
-            yield event
-    finally:
-        left.set()
-        thread.join()
+    def decode(
+        self,
+        prompt: Prompt | str | Sequence[int],
+        settings: DecodingSettings | Callable[[], DecodingSettings],
+        *,
+        stop: StopConditions | None = None,
+        seed: int = 0,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[StepEvent]:
+        """Generate text and yield one event for each call of the model; the last one carries the stop reason.
 
+        Raises:
+            PromptError: the prompt cannot be used.
+            EngineBusy: another generation of the engine runs.
+        """
+        engine = self._engine
+        chosen = settings() if callable(settings) else settings
+        with engine.exclusive():
+            ids = engine.encode(prompt)
 
-@contextlib.contextmanager
-def as_transformers_made_it(model: LanguageModel) -> Generator[None]:
-    """transformers without our packed layers, and without the sampling habits of the model's generation_config.json
-    (which would fill in whatever a GenerationConfig leaves open: end tokens, penalties, top-p)."""
-    from transformers import GenerationConfig
+            def work(give: Callable[[StepEvent], None]) -> None:
+                ends, ask = stop or StopConditions(), cancelled or (lambda: False)
+                _Watcher(engine.model, engine.token_bytes, ids, chosen, ends, ask, give).generate(seed)
 
-    habits = model.model.generation_config
-    model.model.generation_config = GenerationConfig()
-    try:
-        with torch.inference_mode(), plain_linears(model):
-            yield
-    finally:
-        model.model.generation_config = habits
-
-
-def generation_config(
-    sampling: SamplingSettings, *, new_tokens: int, eos: Sequence[int], lookup: int
-) -> Any:  # a transformers.GenerationConfig
-    """Temperature, top-k, length, end tokens and copied tokens (0: none) as transformers takes them."""
-    from transformers import GenerationConfig
-
-    options: dict[str, Any] = {
-        "max_new_tokens": new_tokens,
-        "eos_token_id": list(eos) or None,
-        "pad_token_id": eos[0] if eos else 0,
-        "repetition_penalty": 1.0,
-        "use_cache": True,
-        "do_sample": sampling.temperature > 0,
-    }
-    if sampling.temperature > 0:
-        options |= {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": 1.0}
-    if lookup:
-        options["prompt_lookup_num_tokens"] = lookup
-    return GenerationConfig(**options)
+            yield from produced(work)
 
 
 class _Watcher:
@@ -115,6 +80,7 @@ class _Watcher:
     def __init__(
         self,
         model: LanguageModel,
+        token_bytes: TokenBytes,
         ids: Sequence[int],
         settings: DecodingSettings,
         stop: StopConditions,
@@ -124,7 +90,7 @@ class _Watcher:
         self.model, self.ids, self.settings, self.stop = model, list(ids), settings, stop
         self.cancelled, self.emit = cancelled, emit
         limit = model.capabilities.context_length
-        self.recorder = StepRecorder(TokenBytes(model.tokenizer), model.eos_token_ids, stop, len(ids), limit)
+        self.recorder = StepRecorder(token_bytes, model.eos_token_ids, stop, len(ids), limit)
         self.limit = limit
         self.cached = 0
         self.begun = False
@@ -270,26 +236,3 @@ class _Watcher:
         if self.model.device.type != "cpu":
             torch.get_device_module(self.model.device).synchronize(self.model.device)
         return time.perf_counter()
-
-
-def as_sampled(logits: torch.Tensor, sampling: SamplingSettings) -> list[Distribution]:
-    """The distributions that transformers samples from: its own warpers, which keep every tie at the edge of top-k.
-
-    Args:
-        logits: float32 [n, vocabulary].
-    """
-    from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper
-
-    if sampling.temperature == 0:
-        return [Distribution(np.array([i]), np.zeros(1)) for i in logits.argmax(-1).tolist()]
-    ids: Any = None
-    scores: Any = TemperatureLogitsWarper(sampling.temperature)(ids, logits)
-    if sampling.top_k:
-        scores = TopKLogitsWarper(sampling.top_k)(ids, scores)
-    out: list[Distribution] = []
-    for row in torch.log_softmax(scores, dim=-1).cpu().numpy().astype(np.float64):
-        kept = np.flatnonzero(np.isfinite(row))
-        if sampling.top_k:
-            kept = kept[np.argsort(-row[kept], kind="stable")]
-        out.append(Distribution(kept, row[kept]))
-    return out

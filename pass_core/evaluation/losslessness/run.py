@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pass_core.decoding.events import StopReason
 from pass_core.engine import Engine
-from pass_core.evaluation.baselines.contestants import Job, hf_generate
+from pass_core.evaluation.baselines.transformers_setup import generate_ids
 from pass_core.evaluation.losslessness.draws import Draw, check_one_by_one, check_together, draft_of
 from pass_core.evaluation.losslessness.plan import (
     AUTOREGRESSIVE,
@@ -163,8 +163,9 @@ class LosslessnessLab:
         prompts = self._prompts(self.plan.prompts)
         wanted: list[tuple[int, ...]] = []
         for _, ids in prompts:
-            job = Job(ids, greedy, 0, self.plan.tokens)
-            text, _ = hf_generate(self.model, job, cancelled=lambda: self._cancel.cancelled)
+            text = generate_ids(
+                self.model, ids, greedy, new_tokens=self.plan.tokens, cancelled=lambda: self._cancel.cancelled
+            )
             self._cancel.raise_if_cancelled()
             wanted.append(tuple(text))
             yield self._progress(stage)

@@ -11,6 +11,7 @@ import torch
 
 from pass_core.decoding.events import StepEvent, StopReason
 from pass_core.decoding.summary import Summary, summarize
+from pass_core.evaluation.baselines.transformers_generate import TransformersDecoder
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import AdapterWeights, LookaheadEmbeddings, SamplerWeights
 from pass_core.models.language_model import LanguageModel
@@ -70,6 +71,11 @@ def run(
 ) -> Result:
     """One generation with fixed settings, to its end."""
     chosen = DecodingSettings(strategy, sampling=SamplingSettings(temperature, top_k), auto=auto, **settings)
+    if strategy is Strategy.PROMPT_LOOKUP:
+        others = TransformersDecoder(engine_of(model))
+        return Result(
+            list(others.decode(prompt, chosen, stop=stop or StopConditions(count), seed=seed, cancelled=cancelled))
+        )
     steps = engine_of(model).decode(
         prompt,
         chosen,

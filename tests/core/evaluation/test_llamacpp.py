@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pass_core.evaluation.baselines.contestants import Contestant, Job, Source, SourceUnavailable, text_hash
+from pass_core.evaluation.baselines.contestant import Contestant, Job, Source, SourceUnavailable, text_hash
 from pass_core.evaluation.baselines.llamacpp import MODES, LlamaCppRunner, llama_cpp_installed
 from pass_core.evaluation.speed import contestants_for
 from pass_core.models.language_model import LanguageModel

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pass_core.evaluation.baselines.contestants import Measurement
+from pass_core.evaluation.baselines.contestant import Measurement
 from pass_core.evaluation.environment import environment_of
 from pass_core.evaluation.export import to_csv, to_json, to_markdown, to_svg
 from pass_core.evaluation.prompts import Prompt

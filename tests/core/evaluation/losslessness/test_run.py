@@ -66,15 +66,15 @@ def test_a_wrong_rule_is_noticed_where_it_counts(like_minded: LanguageModel) -> 
 
 
 def test_other_texts_than_transformers_fail(tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pass_core.evaluation import losslessness
+    from pass_core.evaluation.losslessness import run
 
-    real = losslessness.hf_generate
+    real = run.generate_ids
 
     def tampered(*args: object, **kwargs: object) -> object:
-        ids, marks = real(*args, **kwargs)  # type: ignore[arg-type]
-        return [(ids[0] + 1) % 200, *ids[1:]], marks
+        ids = real(*args, **kwargs)  # type: ignore[arg-type]
+        return [(ids[0] + 1) % 200, *ids[1:]]
 
-    monkeypatch.setattr(losslessness, "hf_generate", tampered)
+    monkeypatch.setattr(run, "generate_ids", tampered)
     checks, end = outcome(
         LosslessnessLab(engine_of(tiny_model), None, replace(PLAN, proofs=(Proof.GREEDY,), prompts=1))
     )

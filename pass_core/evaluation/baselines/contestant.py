@@ -1,22 +1,14 @@
-"""What a benchmark times: our strategies, transformers, llama.cpp; each runs one prompt and measures itself."""
+"""What a benchmark compares: ways of decoding, the job that each gets, and what a run of it took."""
 
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
-import torch
-
-from pass_core.decoding.summary import SummaryBuilder
-from pass_core.engine import Engine
-from pass_core.evaluation.baselines.transformers_generate import as_transformers_made_it, generation_config
-from pass_core.lookahead.embeddings import LookaheadEmbeddings
-from pass_core.models.language_model import LanguageModel
-from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy, Verification
+from pass_core.settings import DecodingSettings, SamplingSettings, Strategy, Verification
 
 LOOKUP_TOKENS = 10
 """Tokens that transformers' prompt lookup proposes at a time (its documentation's example)."""
@@ -159,7 +151,9 @@ def text_hash(ids: Sequence[int]) -> str:
 
 
 def decoding_settings(contestant: Contestant, sampling: SamplingSettings) -> DecodingSettings:
-    """Our engine's settings for one of our contestants."""
+    """The settings of a contestant of ours or of transformers'."""
+    if contestant.source is Source.TRANSFORMERS:
+        return DecodingSettings(Strategy.PROMPT_LOOKUP, contestant.k, sampling=sampling)
     return DecodingSettings(
         strategy=Strategy(contestant.strategy),
         k=contestant.k,
@@ -168,108 +162,3 @@ def decoding_settings(contestant: Contestant, sampling: SamplingSettings) -> Dec
         auto=contestant.auto,
         prompt_lookup=contestant.prompt_lookup,
     )
-
-
-class OurRunner:
-    """Our engine; every figure comes from its step events."""
-
-    def __init__(self, engine: Engine, lookaheads: Mapping[str, LookaheadEmbeddings]) -> None:
-        self._engine, self._lookaheads = engine, lookaheads
-
-    def __call__(self, contestant: Contestant, job: Job, cancelled: Callable[[], bool]) -> Measurement:
-        builder = SummaryBuilder()
-        ids: list[int] = []
-        was_cancelled = False
-        for step in self._engine.decode(
-            job.ids,
-            decoding_settings(contestant, job.sampling),
-            lookahead=self._lookaheads.get(contestant.embeddings),
-            stop=StopConditions(max_new_tokens=job.max_new_tokens, ignore_eos=job.ignore_eos),
-            seed=job.seed,
-            cancelled=cancelled,
-        ):
-            builder.add(step)
-            ids += [t.id for t in step.tokens]
-            was_cancelled = step.stop_reason is not None and step.stop_reason.value == "cancelled"
-        s = builder.summary()
-        return Measurement(
-            new_tokens=s.new_tokens,
-            timed_tokens=s.new_tokens,
-            calls=s.calls,
-            steps=s.steps,
-            accepted=s.accepted,
-            proposed=s.proposed,
-            prefill_seconds=s.prefill_seconds,
-            decode_seconds=s.decode_seconds,
-            accepted_by_position=s.accepted_by_position,
-            examined_by_position=s.examined_by_position,
-            text_hash=text_hash(ids),
-            cancelled=was_cancelled,
-        )
-
-
-class TransformersRunner:
-    """transformers' own generate on the same weights and dtype: plain, or with its prompt lookup."""
-
-    def __init__(self, model: LanguageModel) -> None:
-        self._model = model
-
-    def __call__(self, contestant: Contestant, job: Job, cancelled: Callable[[], bool]) -> Measurement:
-        lookup = LOOKUP_TOKENS if contestant.strategy == GENERATE_LOOKUP else 0
-        output, marks = hf_generate(self._model, job, lookup=lookup, cancelled=cancelled)
-        prompt = len(job.ids)
-        (start, _), (first, first_length) = marks[0], marks[1]
-        last = marks[-1][0]
-        calls = len(marks) - 2
-        timed = len(output) - (first_length - prompt)
-        return Measurement(
-            new_tokens=len(output),
-            timed_tokens=timed,
-            calls=calls,
-            steps=calls,
-            accepted=timed - calls if lookup else 0,
-            proposed=0,
-            prefill_seconds=first - start,
-            decode_seconds=last - first,
-            text_hash=text_hash(output),
-            cancelled=cancelled(),
-        )
-
-
-def hf_generate(
-    model: LanguageModel, job: Job, *, lookup: int = 0, cancelled: Callable[[], bool] | None = None
-) -> tuple[list[int], list[tuple[float, int]]]:
-    """The new token ids, and (clock, length so far) before the prompt and after every iteration, synchronised."""
-    from transformers import StoppingCriteria, StoppingCriteriaList
-
-    device = model.device
-    marks: list[tuple[float, int]] = []
-
-    def mark(length: int) -> None:
-        if device.type != "cpu":
-            torch.get_device_module(device).synchronize(device)
-        marks.append((time.perf_counter(), length))
-
-    class Clock(StoppingCriteria):
-        def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> Any:
-            mark(int(input_ids.shape[1]))
-            stop = cancelled is not None and cancelled()
-            return torch.full((input_ids.shape[0],), stop, dtype=torch.bool, device=input_ids.device)
-
-    config = generation_config(
-        job.sampling,
-        new_tokens=job.max_new_tokens,
-        eos=[] if job.ignore_eos else sorted(model.eos_token_ids),
-        lookup=lookup,
-    )
-    ids = torch.tensor([list(job.ids)], device=device)
-    torch.manual_seed(job.seed)
-    mark(len(job.ids))
-    with as_transformers_made_it(model):
-        output: Any = model.model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            generation_config=config,
-            stopping_criteria=StoppingCriteriaList([Clock()]),
-        )
-    return [int(i) for i in output[0, len(job.ids) :].tolist()], marks

@@ -11,8 +11,14 @@ import torch
 
 from pass_core.decoding.events import DraftSource, DraftStatus, Provenance, StopReason
 from pass_core.decoding.loop import UnsupportedStrategy
-from pass_core.evaluation.baselines.contestants import Job, hf_generate
-from pass_core.evaluation.baselines.transformers_generate import as_sampled, as_transformers_made_it, generation_config
+from pass_core.engine import EngineBusy
+from pass_core.evaluation.baselines.transformers_generate import TransformersDecoder
+from pass_core.evaluation.baselines.transformers_setup import (
+    as_sampled,
+    as_transformers_made_it,
+    generate_ids,
+    generation_config,
+)
 from pass_core.models.language_model import LanguageModel
 from pass_core.sampling.distribution import distributions
 from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy
@@ -151,8 +157,7 @@ def test_a_model_file_cannot_end_a_text_that_is_to_go_on(model: LanguageModel, m
     monkeypatch.setattr(model.model.generation_config, "eos_token_id", free[5])
     assert run(model, PROMPT, LOOKUP, k=3, seed=1, stop=StopConditions(20, ignore_eos=True)).ids == free
     # The benchmark's own runner of transformers likewise.
-    job = Job(tuple(PROMPT), EDGE, 1, 20, ignore_eos=True)
-    assert hf_generate(model, job, lookup=3)[0] == free
+    assert generate_ids(model, PROMPT, EDGE, new_tokens=20, seed=1, lookup=3, ignore_eos=True) == free
 
 
 def test_a_stop_string_ends_it_inside_a_batch() -> None:
@@ -174,6 +179,48 @@ def test_a_full_context_ends_it() -> None:
     assert (full.stop_reason, full.ids) == (StopReason.CONTEXT_FULL, [])
 
 
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_the_end_of_the_context_under_a_repeating_text(family: str) -> None:
+    """Copied tokens would stand beyond the last position, where learned positions have no row (an IndexError)."""
+    model = tiny.FAMILIES[family]()
+    limit = model.capabilities.context_length
+    prompt = ([5, 6, 7] * limit)[: limit - 12]
+    for k in (0, 10):
+        got = run(model, prompt, LOOKUP, k=k, temperature=0.0, count=100)
+        assert got.stop_reason is StopReason.CONTEXT_FULL
+        assert len(got.ids) == 12
+        assert got.ids == run(model, prompt, temperature=0.0, count=100).ids
+    assert len(generate_ids(model, prompt, SamplingSettings(0.0, 0), new_tokens=12, lookup=10)) >= 12
+
+
+def test_no_more_tokens_than_asked_for() -> None:
+    """All copied tokens accepted in the last step: transformers writes on, the text ends where it was asked to."""
+    model = tiny.tiny_llama(vocabulary=3)
+    for count in range(5, 16):
+        got = run(model, [1, 2] * 8, LOOKUP, k=8, temperature=0.0, count=count)
+        assert len(got.ids) == count
+        assert got.stop_reason is StopReason.MAX_NEW_TOKENS
+
+
+def test_steps_come_in_the_thread_that_asks(model: LanguageModel) -> None:
+    """torch in a second thread would be measured at a fraction of its speed."""
+    seen: set[int] = set()
+    hook = model.model.register_forward_hook(lambda *_: seen.add(threading.get_ident()))
+    try:
+        run(model, PROMPT, LOOKUP, k=3)
+    finally:
+        hook.remove()
+    assert seen == {threading.get_ident()}
+
+
+def test_the_engine_is_busy_meanwhile(model: LanguageModel) -> None:
+    steps = TransformersDecoder(engine_of(model)).decode(PROMPT, DecodingSettings(LOOKUP, 3))
+    next(steps)
+    with pytest.raises(EngineBusy):
+        next(engine_of(model).decode(PROMPT, DecodingSettings(Strategy.AUTOREGRESSIVE)))
+    steps.close()  # type: ignore[attr-defined]
+
+
 def test_a_prompt_of_one_token(model: LanguageModel) -> None:
     got = run(model, [3], LOOKUP, k=3, count=12, temperature=0.0)
     assert got.ids == run(model, [3], count=12, temperature=0.0).ids
@@ -192,7 +239,7 @@ def test_stop_takes_effect_within_one_call(model: LanguageModel) -> None:
     hook = model.model.register_forward_hook(count_call)
     try:
         wanted = threading.Event()
-        for step in engine_of(model).decode(
+        for step in TransformersDecoder(engine_of(model)).decode(
             PROMPT, DecodingSettings(LOOKUP, 3), stop=StopConditions(200), cancelled=wanted.is_set
         ):
             steps.append(step)
@@ -214,12 +261,16 @@ def test_cancelled_before_it_begins(model: LanguageModel) -> None:
 
 
 def test_nothing_is_left_behind(model: LanguageModel) -> None:
-    habits = model.model.generation_config
+    habits, threads = model.model.generation_config, threading.active_count()
     state = torch.random.get_rng_state()
-    steps = engine_of(model).decode(PROMPT, DecodingSettings(LOOKUP, 3), stop=StopConditions(200))
+    steps = TransformersDecoder(engine_of(model)).decode(PROMPT, DecodingSettings(LOOKUP, 3), stop=StopConditions(200))
     next(steps)
     steps.close()  # type: ignore[attr-defined]
-    assert not [t for t in threading.enumerate() if t.name == "transformers"]
+    assert threading.active_count() == threads
+    assert not torch.is_inference_mode_enabled()
+    with engine_of(model).exclusive():
+        pass
+    assert "_get_candidate_generator" not in vars(model.model)
     assert model.model.generation_config is habits
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not model.model._forward_hooks
