@@ -15,7 +15,7 @@ from app.widgets.basic import Card, Segmented, guard_wheel, label, pad_spin_box,
 from app.widgets.text_format import seconds_text
 from pass_core.evaluation.baselines.llamacpp import llama_cpp_installed
 from pass_core.evaluation.prompts import BUILT_IN, Prompt, PromptFileError, built_in, read_prompts
-from pass_core.evaluation.speed import BenchmarkPlan, PlanError, contestants_for
+from pass_core.evaluation.speed.plan import BenchmarkPlan, PlanError, contestants_for
 from pass_core.settings import Strategy
 
 T = TypeVar("T")

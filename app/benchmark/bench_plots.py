@@ -14,8 +14,8 @@ from PySide6.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 from app.theme.apply import ThemeManager
 from app.theme.roles import Theme
 from app.widgets.plots import ThemedPlot
-from pass_core.evaluation.figure import FigureData
-from pass_core.evaluation.roofline import Roofline
+from pass_core.evaluation.speed.figure import FigureData
+from pass_core.evaluation.speed.roofline import Roofline
 
 _LINES = (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine, Qt.PenStyle.DotLine, Qt.PenStyle.DashDotLine)
 _SAMPLES = {

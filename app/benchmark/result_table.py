@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
-from pass_core.evaluation.export import acceptance_text, interval_text
-from pass_core.evaluation.report import Result
+from pass_core.evaluation.speed.report import Result
+from pass_core.evaluation.speed.tables import acceptance_text, interval_text
 
 COLUMNS = (
     ("Decoding", ""),

@@ -22,20 +22,13 @@ from app.widgets.choice import Choice
 from app.widgets.run_bar import RunBar
 from pass_core.evaluation.baselines.contestant import SourceUnavailable
 from pass_core.evaluation.environment import environment_of
-from pass_core.evaluation.export import write_report
-from pass_core.evaluation.figure import figure_data
 from pass_core.evaluation.prompts import PromptFileError
-from pass_core.evaluation.report import ALL_SETS, Report, make_report
-from pass_core.evaluation.roofline import Roofline
-from pass_core.evaluation.speed import (
-    Benchmark,
-    BenchmarkEnded,
-    BenchmarkPlan,
-    PlanError,
-    RooflineMeasured,
-    Sample,
-    SampleMeasured,
-)
+from pass_core.evaluation.speed.figure import figure_data
+from pass_core.evaluation.speed.plan import BenchmarkPlan, PlanError
+from pass_core.evaluation.speed.report import ALL_SETS, Report, make_report
+from pass_core.evaluation.speed.roofline import Roofline
+from pass_core.evaluation.speed.run import Benchmark, BenchmarkEnded, RooflineMeasured, Sample, SampleMeasured
+from pass_core.evaluation.speed.tables import write_report
 from pass_core.evaluation.state import StateMismatch
 from pass_core.models.shipped import untrained_lookahead
 

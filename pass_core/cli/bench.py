@@ -25,8 +25,9 @@ from pass_core.settings import Strategy, Verification
 if TYPE_CHECKING:
     from pass_core.engine import Engine
     from pass_core.evaluation.prompts import Prompt
-    from pass_core.evaluation.report import Report, Result
-    from pass_core.evaluation.speed import Benchmark, BenchmarkPlan
+    from pass_core.evaluation.speed.plan import BenchmarkPlan
+    from pass_core.evaluation.speed.report import Report, Result
+    from pass_core.evaluation.speed.run import Benchmark
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
@@ -141,7 +142,7 @@ def bench(
             gguf=gguf,
             ignore_eos=ignore_eos,
         )
-        from pass_core.evaluation.speed import Benchmark
+        from pass_core.evaluation.speed.run import Benchmark
 
         benchmark = Benchmark(engine, plan, lookaheads, state=state, gguf=gguf)
         report = _run(benchmark, lookaheads, cancel, quiet)
@@ -187,7 +188,7 @@ def _plan(
     gguf: Path | None,
     ignore_eos: bool,
 ) -> BenchmarkPlan:
-    from pass_core.evaluation.speed import BenchmarkPlan, contestants_for
+    from pass_core.evaluation.speed.plan import BenchmarkPlan, contestants_for
 
     # A k beyond every file's L would only repeat the measurement at L.
     most = max((e.count for e in lookaheads.values()), default=max(ks))
@@ -219,8 +220,8 @@ def _run(
     benchmark: Benchmark, lookaheads: Mapping[str, LookaheadEmbeddings], cancel: CancelToken, quiet: bool
 ) -> Report:
     from pass_core.evaluation.environment import environment_of
-    from pass_core.evaluation.report import make_report
-    from pass_core.evaluation.speed import BenchmarkEnded
+    from pass_core.evaluation.speed.report import make_report
+    from pass_core.evaluation.speed.run import BenchmarkEnded
 
     complete = False
     with progress_display(quiet) as progress:
@@ -234,10 +235,10 @@ def _run(
 
 
 def _write(report: Report, outputs: Mapping[str, Path | None]) -> None:
-    from pass_core.evaluation import export
+    from pass_core.evaluation.speed import tables
     from pass_core.files import write_atomically
 
-    makers = {".json": export.to_json, ".csv": export.to_csv, ".md": export.to_markdown, ".svg": export.to_svg}
+    makers = {".json": tables.to_json, ".csv": tables.to_csv, ".md": tables.to_markdown, ".svg": tables.to_svg}
     for kind, path in outputs.items():
         if path is not None and (report.results or kind != ".svg"):
             write_atomically(path, makers[kind](report))
@@ -245,7 +246,7 @@ def _write(report: Report, outputs: Mapping[str, Path | None]) -> None:
 
 def _show(report: Report) -> None:
     from pass_core.evaluation.environment import machine_line
-    from pass_core.evaluation.export import to_markdown
+    from pass_core.evaluation.speed.tables import to_markdown
 
     console = stdout_console()
     if not report.results:
@@ -260,7 +261,7 @@ def _show(report: Report) -> None:
 
 
 def _show_tables(report: Report) -> None:
-    from pass_core.evaluation.report import ALL_SETS
+    from pass_core.evaluation.speed.report import ALL_SETS
 
     console = stdout_console()
     plan = report.plan
@@ -281,7 +282,7 @@ def _show_tables(report: Report) -> None:
 def _show_table(title: str, rows: Sequence[Result]) -> None:
     from rich.table import Table
 
-    from pass_core.evaluation.export import acceptance_text, interval_text
+    from pass_core.evaluation.speed.tables import acceptance_text, interval_text
 
     table = Table(title=title, box=None, pad_edge=False, header_style="bold", title_justify="left")
     for column in ("decoding", "ms/token", "tokens/s", "tokens/call", "accepted", "× ours plain", "× transformers"):

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import transformers
 
-from pass_core.evaluation.roofline import call_bytes, memory_bandwidth
+from pass_core.evaluation.speed.roofline import call_bytes, memory_bandwidth
 from pass_core.models.capabilities import examine
 from pass_core.models.device import choose_device, choose_dtype
 from pass_core.models.language_model import LanguageModel

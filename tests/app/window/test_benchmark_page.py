@@ -12,7 +12,7 @@ from app.benchmark.bench_plots import CallCostPlot, TimePlot, calm_end
 from app.benchmark.page import BenchmarkPage
 from app.state.context import AppContext
 from pass_core.engine import Engine
-from pass_core.evaluation.speed import PlanError
+from pass_core.evaluation.speed.plan import PlanError
 from tests import tiny
 
 

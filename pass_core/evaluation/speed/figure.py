@@ -12,7 +12,7 @@ from pass_core.evaluation.baselines.contestant import Source
 from pass_core.evaluation.statistics import Interval
 
 if TYPE_CHECKING:
-    from pass_core.evaluation.report import Report, Result
+    from pass_core.evaluation.speed.report import Report, Result
 
 WIDTH, HEIGHT = 760, 430
 LEFT, RIGHT, TOP, BOTTOM = 64, 214, 44, 52

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import cast
 
 from pass_core.evaluation.environment import machine_line
-from pass_core.evaluation.figure import time_per_token_svg
-from pass_core.evaluation.report import ALL_SETS, Report, Result
-from pass_core.evaluation.roofline import Roofline
+from pass_core.evaluation.speed.figure import time_per_token_svg
+from pass_core.evaluation.speed.report import ALL_SETS, Report, Result
+from pass_core.evaluation.speed.roofline import Roofline
 from pass_core.evaluation.state import JsonDict
 from pass_core.evaluation.statistics import Interval
 from pass_core.files import write_atomically

@@ -14,19 +14,12 @@ import pytest
 
 from pass_core.evaluation.baselines.contestant import Measurement
 from pass_core.evaluation.environment import environment_of
-from pass_core.evaluation.export import to_csv, to_json, to_markdown, to_svg
 from pass_core.evaluation.prompts import Prompt
-from pass_core.evaluation.report import make_report, summarise
-from pass_core.evaluation.roofline import call_bytes
-from pass_core.evaluation.speed import (
-    Benchmark,
-    BenchmarkEnded,
-    BenchmarkPlan,
-    PlanError,
-    Sample,
-    SampleMeasured,
-    contestants_for,
-)
+from pass_core.evaluation.speed.plan import BenchmarkPlan, PlanError, contestants_for
+from pass_core.evaluation.speed.report import make_report, summarise
+from pass_core.evaluation.speed.roofline import call_bytes
+from pass_core.evaluation.speed.run import Benchmark, BenchmarkEnded, Sample, SampleMeasured
+from pass_core.evaluation.speed.tables import to_csv, to_json, to_markdown, to_svg
 from pass_core.evaluation.state import StateMismatch
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.shipped import untrained_lookahead

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 
 from pass_core.evaluation.baselines.contestant import Contestant, Source
 from pass_core.evaluation.machine_load import MachineLoad, machine_load
-from pass_core.evaluation.roofline import Roofline
-from pass_core.evaluation.speed import BenchmarkPlan, Sample, contestant_dict
+from pass_core.evaluation.speed.plan import BenchmarkPlan, contestant_dict
+from pass_core.evaluation.speed.roofline import Roofline
+from pass_core.evaluation.speed.run import Sample
 from pass_core.evaluation.state import JsonDict
 from pass_core.evaluation.statistics import Interval, median_interval, ratio_interval
 

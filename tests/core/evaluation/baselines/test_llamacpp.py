@@ -9,7 +9,7 @@ import torch
 
 from pass_core.evaluation.baselines.contestant import Contestant, Job, Source, SourceUnavailable, text_hash
 from pass_core.evaluation.baselines.llamacpp import MODES, LlamaCppRunner, llama_cpp_installed
-from pass_core.evaluation.speed import contestants_for
+from pass_core.evaluation.speed.plan import contestants_for
 from pass_core.models.language_model import LanguageModel
 from pass_core.settings import SamplingSettings
 from tests.core.models.gguf_files import gguf_model, write_gguf

@@ -1,119 +1,27 @@
-"""The benchmark: contestants x prompts x temperatures, interleaved, resumable, told as events while it runs."""
+"""The run: every contestant on every prompt in turns, timed, kept in a state file, told as events."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pass_core.engine import Engine
-from pass_core.evaluation.baselines.contestant import (
-    BASELINE,
-    GENERATE,
-    GENERATE_LOOKUP,
-    LOOKUP_TOKENS,
-    Contestant,
-    Job,
-    Measurement,
-    Runner,
-    Source,
-)
+from pass_core.evaluation.baselines.contestant import Contestant, Job, Measurement, Runner, Source
 from pass_core.evaluation.baselines.harness import DecoderRunner
-from pass_core.evaluation.baselines.llamacpp import MODES, LlamaCppRunner
+from pass_core.evaluation.baselines.llamacpp import LlamaCppRunner
 from pass_core.evaluation.machine_load import OtherWork
-from pass_core.evaluation.prompts import Prompt, prompt_ids
-from pass_core.evaluation.roofline import Roofline, measure_roofline
+from pass_core.evaluation.prompts import prompt_ids
+from pass_core.evaluation.speed.plan import BenchmarkPlan, PlanError, Round
+from pass_core.evaluation.speed.roofline import Roofline, measure_roofline
 from pass_core.evaluation.state import JsonDict, StateFile
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.progress import Cancelled, CancelToken, Progress
-from pass_core.settings import SamplingSettings, Strategy, Verification
+from pass_core.settings import SamplingSettings
 
 WARM_UP_TOKENS = 16
-
-
-class PlanError(ValueError):
-    """A benchmark cannot be run as planned; the message says what to change."""
-
-
-@dataclass(frozen=True)
-class BenchmarkPlan:
-    """What is measured.
-
-    Attributes:
-        contestants: compared with one another on the same prompts.
-        prompts: of one or several sets.
-        temperatures: each is a measurement of its own.
-        top_k: of the target distribution.
-        new_tokens: length of a run at most.
-        repeats: times that every combination is run, with other seeds.
-        seed: of the first repeat.
-        ignore_eos: write on past the model's end of text, so that all runs have the same length.
-        minutes: no new round is begun after so long; None for all of them.
-        roofline: measure bandwidth and call costs as well.
-    """
-
-    contestants: tuple[Contestant, ...]
-    prompts: tuple[Prompt, ...]
-    temperatures: tuple[float, ...] = (0.0, 0.8)
-    top_k: int = 10
-    new_tokens: int = 128
-    repeats: int = 1
-    seed: int = 0
-    ignore_eos: bool = False
-    minutes: float | None = None
-    roofline: bool = True
-
-    def __post_init__(self) -> None:
-        if not self.contestants or not self.prompts or not self.temperatures:
-            raise PlanError("A benchmark needs at least one strategy, one prompt and one temperature.")
-        if len({c.label for c in self.contestants}) < len(self.contestants):
-            raise PlanError("The same strategy is listed twice.")
-        if self.new_tokens < 8 or self.repeats < 1:
-            raise PlanError("A benchmark needs at least 8 new tokens and one repeat.")
-        for temperature in self.temperatures:
-            SamplingSettings(temperature, self.top_k)
-
-    @property
-    def sets(self) -> tuple[str, ...]:
-        """Names of the prompt sets, in order."""
-        return tuple(dict.fromkeys(p.set for p in self.prompts))
-
-    @property
-    def rounds(self) -> list[Round]:
-        """Prompts of all sets in turn, every temperature: a run that is cut short is still balanced."""
-        by_set = [[p for p in self.prompts if p.set == name] for name in self.sets]
-        depth = max(len(group) for group in by_set)
-        ordered = [group[i] for i in range(depth) for group in by_set if i < len(group)]
-        return [
-            Round(prompt, temperature, repeat)
-            for repeat in range(self.repeats)
-            for prompt in ordered
-            for temperature in self.temperatures
-        ]
-
-    def as_dict(self) -> JsonDict:
-        """For reports and state files; the prompts' texts are left out of it."""
-        return {
-            "contestants": [contestant_dict(c) for c in self.contestants],
-            "prompt_sets": {name: sum(p.set == name for p in self.prompts) for name in self.sets},
-            "temperatures": list(self.temperatures),
-            "top_k": self.top_k,
-            "new_tokens": self.new_tokens,
-            "repeats": self.repeats,
-            "seed": self.seed,
-            "ignore_eos": self.ignore_eos,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One prompt at one temperature, once with every contestant."""
-
-    prompt: Prompt
-    temperature: float
-    repeat: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,47 +92,6 @@ class BenchmarkEnded:
 
 
 BenchmarkEvent = Progress | RooflineMeasured | SampleMeasured | BenchmarkEnded
-
-
-def contestant_dict(contestant: Contestant) -> JsonDict:
-    """JSON form of a contestant."""
-    return {**asdict(contestant), "source": contestant.source.value, "verification": contestant.verification.value}
-
-
-def contestants_for(
-    strategies: Sequence[Strategy],
-    ks: Sequence[int],
-    *,
-    embeddings: Sequence[str] = ("best",),
-    lookup: bool = False,
-    verification: Verification = Verification.COUPLED,
-    auto: bool = True,
-    transformers: bool = True,
-    transformers_lookup: bool = True,
-    llama_cpp: bool = False,
-) -> tuple[Contestant, ...]:
-    """The usual field: our baseline first, then every strategy with every k, then the others' decoders."""
-    out = [replace(BASELINE, verification=Verification.COUPLED)]
-    for strategy in strategies:
-        if not strategy.uses_lookahead:  # plain decoding is there already, transformers' lookup a contestant below
-            continue
-        for label in embeddings:
-            out += [
-                Contestant(Source.OURS, strategy.value, k, label, verification=verification, auto=auto) for k in ks if k
-            ]
-        if lookup and strategy is Strategy.FUSED and any(ks):
-            out.append(
-                Contestant(
-                    Source.OURS, strategy.value, max(ks), embeddings[0], True, verification=verification, auto=auto
-                )
-            )
-    if transformers:
-        out.append(Contestant(Source.TRANSFORMERS, GENERATE))
-        if transformers_lookup:
-            out.append(Contestant(Source.TRANSFORMERS, GENERATE_LOOKUP, LOOKUP_TOKENS))
-    if llama_cpp:
-        out += [Contestant(Source.LLAMA_CPP, mode) for mode in MODES]
-    return tuple(out)
 
 
 class Benchmark:
