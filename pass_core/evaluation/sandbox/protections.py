@@ -74,7 +74,7 @@ def protections(box: Box | None = None) -> Protections:
     box = box or best_box()
     holds = ["a process of its own without your environment", "a time limit", "a judge that it cannot see"]
     if box is Box.BUBBLEWRAP:
-        holds.insert(0, "bubblewrap")
+        holds.insert(0, "namespaces of its own (bubblewrap)")
     lacks: list[str] = []
     with tempfile.TemporaryDirectory(prefix="pass-sandbox-probe-") as folder:
         os.chmod(folder, 0o777)

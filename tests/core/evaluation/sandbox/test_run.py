@@ -86,7 +86,7 @@ def test_the_environment_is_not_seen(box: Box, monkeypatch: pytest.MonkeyPatch) 
 def test_what_holds_here_is_said() -> None:
     found = protections()
     assert set(found.holds) >= {"a time limit", "a judge that it cannot see"}
-    assert ("bubblewrap" in found.holds) == (best_box() is Box.BUBBLEWRAP)
+    assert ("namespaces of its own (bubblewrap)" in found.holds) == (best_box() is Box.BUBBLEWRAP)
     assert bool(found.advice) == (best_box() is not Box.BUBBLEWRAP)
 
 
