@@ -13,7 +13,7 @@ from app.losslessness.page import LosslessnessPage
 from app.training.page import TrainPage
 from app.training.plan import TrainingPlan
 from app.window import MainWindow
-from pass_core.evaluation.losslessness import VerificationPlan
+from pass_core.evaluation.losslessness.plan import VerificationPlan
 from pass_core.training.config import TrainingConfig, TrainingKind
 
 STATES = ("generation", "comparison", "training", "timing", "benchmark", "proof")
