@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 DEVICES = (("auto", "Automatic"), ("cpu", "CPU"), ("cuda", "CUDA"), ("mps", "Apple GPU (MPS)"))
 DTYPES = (("auto", "Automatic"), ("float32", "float32 (exact)"), ("bfloat16", "bfloat16"), ("float16", "float16"))
-QUANTIZATIONS = (("none", "As they are"), ("int8", "int8 (torchao)"), ("int4", "int4 (bitsandbytes, CUDA)"))
+QUANTIZATIONS = (
+    ("none", "Automatic"),
+    ("gguf", "As in the GGUF file (CPU)"),
+    ("int8", "int8 (torchao)"),
+    ("int4", "int4 (bitsandbytes, CUDA)"),
+)
 
 
 class ModelCard(Card):
@@ -98,6 +103,7 @@ class ModelCard(Card):
         self.picker.set_label(model.name)
         dtype = str(model.dtype).removeprefix("torch.")
         weights = f"{model.quantization} weights · " if model.quantization else ""
+        self.facts.setToolTip(model.weights_reason)
         self.facts.set_full_text(
             f"{count_text(model.parameter_count)} parameters · {weights}{dtype} · {model.device} · "
             f"{bytes_text(model.weight_bytes())}"

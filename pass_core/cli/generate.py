@@ -49,11 +49,14 @@ class Quantize(str, Enum):  # noqa: UP042
     """Weights of the layers."""
 
     none = "none"
+    gguf = "gguf"
     int8 = "int8"
     int4 = "int4"
 
 
-QUANTIZE_HELP = "Layers' weights as small integers (extra “quant”; int4 on CUDA only)."
+QUANTIZE_HELP = (
+    "Weights: gguf takes a GGUF file's own blocks (CPU); int8, int4 make small integers (extra “quant”, int4 on CUDA)."
+)
 
 
 def generate(
@@ -191,6 +194,7 @@ class _Run:
         out["summary"] |= {
             "device": str(self.model.device),
             "dtype": _dtype_name(self.model),
+            "weights": self.model.weights_reason,
             "seed": self.seed,
             "model": self.model.name,
             "embeddings": self.lookahead.origin if self.lookahead is not None else None,

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -45,6 +45,9 @@ class LanguageModel:
         tokenizer: its transformers tokenizer; None only in engine tests with raw ids.
         fingerprint: 16 hex digits that identify the weights, the same for every dtype, device and quantisation.
         gguf: the GGUF file that the weights were converted from, where it is on this machine.
+        weights: what the compiled library computes with: "auto" is measured, "gguf" the blocks of that file, "module"
+            the module's own dtype.
+        weights_reason: why "auto" chose what it chose, in a line; "" until it has.
         quantization: "int8" or "int4" where the layers' weights were quantised while loading, else "".
     """
 
@@ -57,6 +60,8 @@ class LanguageModel:
     eos_token_ids: frozenset[int] = frozenset()
     quantization: str = ""
     gguf: Path | None = None
+    weights: Literal["auto", "gguf", "module"] = "module"
+    weights_reason: str = ""
 
     @property
     def device(self) -> torch.device:

@@ -10,7 +10,7 @@ import torch
 from pass_core.models import catalog
 from pass_core.models.capabilities import examine
 from pass_core.models.config import read_config
-from pass_core.models.device import DeviceChoice, DtypeChoice, choose_device, choose_dtype
+from pass_core.models.device import DeviceChoice, DtypeChoice, choose_device, choose_dtype, exact_cpu_dtype
 from pass_core.models.errors import ModelDamaged, ModelUnsupported
 from pass_core.models.fetch import fetch
 from pass_core.models.fit import Quantized, memory_to_use, placement
@@ -44,8 +44,9 @@ def load_model(
     Args:
         device: "auto" prefers CUDA, then MPS, then the CPU. What does not fit into one CUDA GPU is spread over all, and
             over main memory where they are too small together (slow).
-        dtype: "auto" is bfloat16 where the device computes it fast, else float16 (GPU) or float32 (CPU).
-        quantize: weights of the layers as small integers, see `pass_core.models.quantize` (extra "quant").
+        dtype: "auto" is bfloat16 where a GPU computes it, else float16; on a CPU the fastest that holds the
+            checkpoint's weights exactly, a GGUF file's own blocks among them (`pass_core.runtime.choice` measures it).
+        quantize: weights of the layers as small integers, see `pass_core.models.quantize`.
 
     Raises:
         Cancelled: the token was set.
@@ -56,8 +57,18 @@ def load_model(
     folder = fetch(source, progress=progress, cancel=cancel)
     if cancel is not None:
         cancel.raise_if_cancelled()
+    automatic = dtype == "auto" and target.type == "cpu" and quantize in ("none", "gguf")
+    if quantize == "gguf" and gguf_of(folder) is None:
+        raise ModelUnsupported(
+            "The weights “as in the file” need a model from a GGUF file that is still on this machine. "
+            "Choose other weights, or load the GGUF file."
+        )
     with plain_load_errors(folder):
-        return _load(source, folder, target, number, small, progress, cancel)
+        if automatic:
+            number = exact_cpu_dtype(getattr(read_config(folder), "dtype", None))
+        model = _load(source, folder, target, number, small, progress, cancel)
+    model.weights = "gguf" if quantize == "gguf" else "auto" if automatic else "module"
+    return model
 
 
 def unload(model: LanguageModel) -> None:

@@ -14,16 +14,18 @@ import torch
 
 from pass_core.models.errors import DeviceUnavailable, PackageMissing
 
-QuantizeChoice = Literal["none", "int8", "int4"]
+QuantizeChoice = Literal["none", "gguf", "int8", "int4"]
 EXTRA = 'pip install "pass-playground[quant]"'
 # Bytes of a weight with its scales, a little more than they take.
 BYTES_PER_WEIGHT = {"int8": 1.1, "int4": 0.6}
 
 
 def quantization_config(choice: QuantizeChoice, device: torch.device, dtype: torch.dtype) -> Any:
-    """What `from_pretrained` takes as `quantization_config`; None for "none".
+    """What `from_pretrained` takes as `quantization_config`; None for "none" and "gguf".
 
-    "int8" is torchao's weight-only int8; "int4" bitsandbytes' 4-bit normal floats with scales quantised in turn.
+    "gguf" are the blocks of the file that the model came from, as they are: the compiled library takes them, and
+    transformers nothing. "int8" is torchao's weight-only int8; "int4" bitsandbytes' 4-bit normal floats with scales
+    quantised in turn.
 
     Raises:
         DeviceUnavailable: unknown choice, or the device cannot do it.
@@ -31,8 +33,15 @@ def quantization_config(choice: QuantizeChoice, device: torch.device, dtype: tor
     """
     if choice == "none":
         return None
+    if choice == "gguf":
+        if device.type != "cpu":
+            raise DeviceUnavailable(
+                f"A GGUF file's own blocks are computed on the CPU, and this model would go to {device}. "
+                "Choose the CPU, or no quantisation."
+            )
+        return None
     if choice not in _MAKERS:
-        raise DeviceUnavailable(f"“{choice}” is no quantisation. Choose none, {' or '.join(_MAKERS)}.")
+        raise DeviceUnavailable(f"“{choice}” is no quantisation. Choose none, gguf, {' or '.join(_MAKERS)}.")
     package, devices, make = _MAKERS[choice]
     if device.type not in devices:
         possible = " or ".join("a CUDA GPU" if d == "cuda" else "the CPU" for d in devices)

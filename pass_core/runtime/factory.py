@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pass_core.models.errors import ModelUnsupported
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Runtime
+from pass_core.runtime.choice import automatic_runtime, blocks_of
 from pass_core.runtime.cuda_graphs.graphs import CudaGraphs
 from pass_core.runtime.cuda_graphs.runtime import StaticRuntime
 from pass_core.runtime.cuda_graphs.runtime import why_not as why_not_captured
@@ -20,4 +22,16 @@ def make_runtime(model: LanguageModel) -> Runtime:
         return PlainRuntime(model)
     if model.device.type == "cuda" and not why_not_captured(model):
         return StaticRuntime(model, CudaGraphs(model.device))
-    return TorchRuntime(model) if why_not(model) else NativeRuntime(model)
+    reason = why_not(model)
+    if model.weights == "gguf":
+        blocks = blocks_of(model)
+        if reason or blocks is None:
+            raise ModelUnsupported(
+                f"{model.name} cannot be computed with its file's own blocks: "
+                f"{reason or 'there is no GGUF file of it here'}. Choose other weights."
+            )
+        return NativeRuntime(model, weights="gguf", blocks=blocks)
+    if reason:
+        return TorchRuntime(model)
+    automatic = automatic_runtime(model) if model.weights == "auto" else None
+    return automatic or NativeRuntime(model)

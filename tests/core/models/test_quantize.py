@@ -35,7 +35,7 @@ def test_what_a_device_cannot_do_is_refused() -> None:
     assert quantization_config("none", CPU, torch.float32) is None
     with pytest.raises(DeviceUnavailable, match="int4 weights need a CUDA GPU"):
         quantization_config("int4", CPU, torch.float32)
-    with pytest.raises(DeviceUnavailable, match="Choose none, int8 or int4"):
+    with pytest.raises(DeviceUnavailable, match="Choose none, gguf, int8 or int4"):
         quantization_config("int2", CPU, torch.float32)  # pyright: ignore[reportArgumentType]
 
 
