@@ -29,6 +29,12 @@ def well_formed(text: str) -> str:
     return text
 
 
+def encoding_of(beginning: bytes) -> str:
+    """The codec that a file's first four bytes ask for; it drops the byte-order mark. UTF-8 without one."""
+    named = next((encoding for mark, encoding in _MARKS if beginning.startswith(mark)), "utf-8")
+    return "utf-8-sig" if named == "utf-8" else named
+
+
 def decode(data: bytes) -> str:
     """Text of a file: UTF-8, or UTF-16 and UTF-32 by their byte-order mark; U+FFFD for single broken bytes.
 

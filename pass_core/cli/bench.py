@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,10 +15,12 @@ from pass_core.cli.generate import QUANTIZE_HELP, Dtype, Quantize
 from pass_core.cli.interrupt import KEPT, interrupt_cancels
 from pass_core.cli.measuring import (
     EMBEDDING_HELP,
+    check_files,
     comma_list,
     command_line,
     load_embeddings,
     load_with_progress,
+    write_results,
 )
 from pass_core.progress import CancelToken, Progress
 from pass_core.settings import Strategy, Verification
@@ -115,6 +118,7 @@ def bench(
     temperatures = comma_list(temperature or extent.temperatures, float, "--temperature")
     prompt_list = _prompts(prompt_file, sets, prompts or extent.prompts)
     outputs = {".json": json, ".csv": csv, ".md": markdown, ".svg": figure}
+    check_files(embeddings or (), [*outputs.values(), state])
     cancel = CancelToken()
     with interrupt_cancels(cancel, KEPT):
         engine = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
@@ -146,8 +150,8 @@ def bench(
 
         benchmark = Benchmark(engine, plan, lookaheads, state=state, gguf=gguf)
         report = _run(benchmark, lookaheads, cancel, quiet)
-    _write(report, outputs)
     _show(report)
+    _write(report, outputs)
     if cancel.cancelled:
         raise typer.Exit(INTERRUPTED)
 
@@ -236,12 +240,10 @@ def _run(
 
 def _write(report: Report, outputs: Mapping[str, Path | None]) -> None:
     from pass_core.evaluation.speed import tables
-    from pass_core.files import write_atomically
 
     makers = {".json": tables.to_json, ".csv": tables.to_csv, ".md": tables.to_markdown, ".svg": tables.to_svg}
-    for kind, path in outputs.items():
-        if path is not None and (report.results or kind != ".svg"):
-            write_atomically(path, makers[kind](report))
+    wanted = {k: p for k, p in outputs.items() if p is not None and (report.results or k != ".svg")}
+    write_results({path: partial(makers[kind], report) for kind, path in wanted.items()})
 
 
 def _show(report: Report) -> None:

@@ -9,11 +9,12 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, ParamSpec, TextIO, cast
+from typing import TYPE_CHECKING, BinaryIO, ParamSpec, TextIO, cast
 
 import typer
 
 from pass_core.progress import Cancelled, Progress, ProgressCallback
+from pass_core.text import NotText, decode, well_formed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,8 +42,11 @@ def stderr_console() -> Console:
 
 def prepare_streams() -> None:
     """UTF-8 whatever the system's code page, so that no token can break the output."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # the caller closed it: what would be said there is said to nobody
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (until the process ends)
+        elif isinstance(stream, io.TextIOWrapper):
             if stream.isatty():
                 stream.reconfigure(errors="replace")
             else:
@@ -56,9 +60,8 @@ def plain_errors(command: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except BrokenPipeError:
-            # The reader (such as `head`) has left; nothing more to say, and Python must not try to flush either.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # the reader (such as `head`) has left: nothing more to say
+            _silence_stdout()
             raise typer.Exit(FAILED) from None
         except (KeyboardInterrupt, Cancelled):
             _complain("Cancelled.")
@@ -68,10 +71,20 @@ def plain_errors(command: Callable[P, None]) -> Callable[P, None]:
                 raise  # usage errors and exits, which typer shows itself
             if os.environ.get(DEBUG_VARIABLE):
                 traceback.print_exc()
+            if isinstance(error, OSError) and error.filename is None:
+                _silence_stdout()  # it may be what cannot be written, and Python would try again at its end
             _complain(describe(error))
             raise typer.Exit(FAILED) from None
 
     return wrapped
+
+
+def _silence_stdout() -> None:
+    """Let nothing more be written to standard output, not even what Python holds back."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def describe(error: Exception) -> str:
@@ -170,6 +183,18 @@ def clock(seconds: float) -> str:
 
 
 def read_standard_input() -> str | None:
-    """What is piped in, None when a person sits there."""
+    """The text that is piped in, whatever its encoding and line ends; None when a person sits there.
+
+    Raises:
+        NotText: it is binary.
+    """
     stdin = cast("TextIO | None", sys.stdin)
-    return None if stdin is None or stdin.isatty() else stdin.read()
+    if stdin is None or stdin.isatty():
+        return None
+    buffer: BinaryIO | None = getattr(stdin, "buffer", None)
+    if buffer is None:
+        return well_formed(stdin.read())
+    try:
+        return decode(buffer.read()).replace("\r\n", "\n")
+    except NotText as error:
+        raise NotText(f"What is piped in is no text: {error}. Save it as UTF-8.") from error

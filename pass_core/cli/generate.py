@@ -12,8 +12,8 @@ import typer
 
 from pass_core.cli.console import INTERRUPTED, note, read_standard_input, stderr_console
 from pass_core.cli.interrupt import interrupt_cancels
-from pass_core.cli.measuring import EMBEDDING_HELP, load_embeddings, load_with_progress
-from pass_core.cli.token_text import PlainText, StyledText
+from pass_core.cli.measuring import EMBEDDING_HELP, check_files, load_embeddings, load_with_progress
+from pass_core.cli.token_text import PlainText, StyledText, without_controls
 from pass_core.progress import CancelToken
 from pass_core.prompt import Prompt
 from pass_core.settings import (
@@ -27,6 +27,7 @@ from pass_core.settings import (
     Strategy,
     Verification,
 )
+from pass_core.text import well_formed
 
 if TYPE_CHECKING:
     from pass_core.decoding.events import StepEvent
@@ -105,8 +106,11 @@ def generate(
         prompt_lookup=prompt_lookup,
         disabled_parts=frozenset(disable_part or ()),
     )
-    conditions = StopConditions(max_new_tokens, tuple(stop or ()), ignore_eos)
+    conditions = StopConditions(max_new_tokens, tuple(well_formed(s) for s in stop or ()), ignore_eos)
     typed = _prompt_text(prompt)
+    seed %= 2**64
+    if settings.strategy.uses_lookahead and settings.k:
+        check_files([embeddings])
     cancel = CancelToken()
     with interrupt_cancels(cancel):
         engine = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
@@ -160,7 +164,7 @@ class _Run:
         plain = PlainText(sys.stdout, self.conditions.stop_strings)
         builder = SummaryBuilder()
         if writer is not None and self.typed is None and not quiet:
-            console.print(self.text.replace("\x1b", "␛"), end="", style="dim", markup=False)
+            console.print(without_controls(self.text), end="", style="dim", markup=False)
         for step in self.events(cancel):
             builder.add(step)
             (writer or plain).add(step)
@@ -216,12 +220,12 @@ def _dtype_name(model: LanguageModel) -> str:
 
 
 def _prompt_text(prompt: str | None) -> str:
-    if prompt is not None and prompt != "-":
-        return prompt
-    piped = read_standard_input()
-    if piped is None:
+    text = well_formed(prompt) if prompt is not None and prompt != "-" else read_standard_input()
+    if text is None:
         raise SettingsError("There is no prompt. Give one with --prompt TEXT, or pipe it in.")
-    return piped
+    if not text:
+        raise SettingsError("The prompt is empty. Write at least one word.")
+    return text
 
 
 def _possible(settings: DecodingSettings, chosen: bool, model: LanguageModel, quiet: bool) -> DecodingSettings:

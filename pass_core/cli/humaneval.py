@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +14,11 @@ from pass_core.cli.generate import QUANTIZE_HELP, Dtype, Quantize
 from pass_core.cli.interrupt import KEPT, interrupt_cancels
 from pass_core.cli.measuring import (
     EMBEDDING_HELP,
+    check_files,
     command_line,
     load_embeddings,
     load_with_progress,
+    write_results,
 )
 from pass_core.progress import CancelToken, Progress
 from pass_core.settings import SamplingSettings, Strategy, Verification
@@ -67,7 +70,6 @@ def humaneval(
     from pass_core.evaluation.humaneval.report import WRITERS
     from pass_core.evaluation.humaneval.run import HumanEval
     from pass_core.evaluation.sandbox.run import Limits
-    from pass_core.files import write_atomically
 
     plan = HumanEvalPlan(
         samples=samples,
@@ -81,6 +83,7 @@ def humaneval(
         seed=seed,
         limits=Limits(seconds=timeout),
     )
+    check_files([embeddings], [json, csv, markdown, state])
     agreed = yes_run_generated_code or _ask()
     cancel = CancelToken()
     with interrupt_cancels(cancel, KEPT):
@@ -93,10 +96,9 @@ def humaneval(
         evaluation = HumanEval(engine, lookahead, plan, state=state, run_code=agreed)
         _run(evaluation, cancel, quiet, jobs)
         report = evaluation.report(environment_of(engine, {label: lookahead}, command_line()))
-    for kind, path in ((".json", json), (".csv", csv), (".md", markdown)):
-        if path is not None:
-            write_atomically(path, WRITERS[kind](report))
     _show(report, agreed)
+    outputs = {".json": json, ".csv": csv, ".md": markdown}
+    write_results({path: partial(WRITERS[kind], report) for kind, path in outputs.items() if path is not None})
     if cancel.cancelled:
         raise typer.Exit(INTERRUPTED)
 

@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -43,6 +43,14 @@ def _forward(name: str, module: str) -> Callable[[typer.Context], None]:
     return run
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from pass_core.records.environment import program_version
+
+        typer.echo(f"PASS Playground {program_version() or 'of an unknown version'}")
+        raise typer.Exit
+
+
 def _application() -> typer.Typer:
     app = typer.Typer(
         name="pass_core",
@@ -54,6 +62,15 @@ def _application() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+    @app.callback()
+    def root(
+        version: Annotated[  # pyright: ignore[reportUnusedParameter]
+            bool, typer.Option("--version", "-V", help="Say which version this is.", callback=_version, is_eager=True)
+        ] = False,
+    ) -> None:
+        """Only the options before a command."""
+
     for name, (module, summary) in _COMMANDS.items():
         app.command(
             name,

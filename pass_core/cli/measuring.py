@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pass_core.settings import LookaheadPart
 
 T = TypeVar("T")
+SHIPPED = ("best", "plain", "untrained")  # what --embeddings may say instead of a file
 EMBEDDING_HELP = "Look-ahead file; or “best” (shipped), “plain” (shipped, embeddings only), “untrained”."
 
 
@@ -37,6 +38,41 @@ def load_with_progress(
         engine.prepare(progress=progress, cancel=cancel)
     settle_memory()
     return engine
+
+
+def check_files(embeddings: Sequence[str] = (), outputs: Sequence[Path | None] = ()) -> None:
+    """Find out before a model is loaded that the look-ahead files can be read and the results written.
+
+    Raises:
+        LookaheadError, WriteError: naming the first that cannot.
+    """
+    from pass_core.files import require_writable
+    from pass_core.lookahead.format import load_lookahead
+
+    for path in outputs:
+        if path is not None:
+            require_writable(path)
+    for choice in embeddings:
+        if choice not in SHIPPED:
+            load_lookahead(Path(choice).expanduser())
+
+
+def write_results(results: Mapping[Path, Callable[[], str | bytes]]) -> None:
+    """Write every result that can be written.
+
+    Raises:
+        WriteError: of the first that could not.
+    """
+    from pass_core.files import WriteError, write_atomically
+
+    failed: list[WriteError] = []
+    for path, make in results.items():
+        try:
+            write_atomically(path, make())
+        except WriteError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 def load_embeddings(

@@ -15,8 +15,8 @@ STYLES: dict[str, str] = {
     "model": "none",
     "accepted": "color(36) underline",
     "prompt lookup": "color(136) italic underline",
-    "corrected": "color(166) underline2",
-    "bonus": "color(32) bold underline",
+    "corrected": "color(167) underline2",
+    "bonus": "color(62) bold underline",
 }
 _MEANINGS = {
     "model": "the model's own sample",
@@ -25,6 +25,13 @@ _MEANINGS = {
     "corrected": "draft rejected, the model's token instead",
     "bonus": "one more after all drafts were kept",
 }
+# Control characters but tab and line feed: a model must not command the terminal.
+_CONTROLS = {n: chr(0x2400 + n) for n in range(32) if n not in (9, 10)} | dict.fromkeys(range(127, 160), "␛")
+
+
+def without_controls(text: str) -> str:
+    """The text with a visible character for every control character."""
+    return text.translate(_CONTROLS)
 
 
 def kind_of(token: TokenEvent) -> str:
@@ -91,7 +98,7 @@ class StyledText:
     def add(self, step: StepEvent) -> None:
         from rich.text import Text
 
-        pieces = [(text.replace("\x1b", "␛"), STYLES[kind]) for text, kind in self._hold.add(step)]
+        pieces = [(without_controls(text), STYLES[kind]) for text, kind in self._hold.add(step)]
         self._console.print(Text.assemble(*pieces), end="")
 
     def finish(self) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from pass_core.cli.console import INTERRUPTED, amount, clock, note, progress_display, stdout_console
 from pass_core.cli.interrupt import interrupt_cancels
+from pass_core.cli.measuring import check_files
 from pass_core.progress import CancelToken
 from pass_core.training.budget import Budget
 from pass_core.training.config import TrainingConfig, TrainingError, TrainingKind
@@ -115,6 +116,11 @@ def train(
         raise TrainingError(f"{out.name} must end with .safetensors.")
     if report is not None and (evaluate is None or report.suffix not in (".md", ".json")):
         raise TrainingError("--report goes with --evaluate FILE, and its name ends with .md or .json.")
+    check_files(outputs=[out, report])
+    if data != "self":
+        from pass_core.training.corpus import check_source
+
+        check_source(data)
     budget = Budget(minutes)
     given: dict[str, Any] = {
         "kind": kind,

@@ -14,6 +14,7 @@ from pass_core.cli.generate import QUANTIZE_HELP, Dtype, Quantize
 from pass_core.cli.interrupt import KEPT, interrupt_cancels
 from pass_core.cli.measuring import (
     EMBEDDING_HELP,
+    check_files,
     comma_list,
     command_line,
     load_embeddings,
@@ -66,6 +67,7 @@ def verify(
         draws=draws or plan.draws,
         texts=texts or plan.texts,
     )
+    check_files([embeddings], [json])
     cancel = CancelToken()
     with interrupt_cancels(cancel, KEPT):
         engine = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
@@ -78,10 +80,10 @@ def verify(
         label, lookahead = load_embeddings(embeddings, engine, cancel, quiet)
         lab = LosslessnessLab(engine, lookahead, plan)
         checks, end = _run(lab, cancel, quiet)
-    if json is not None:
-        _write(json, lab, label, checks, end)
     console = stdout_console()
     console.print(end.verdict, style="bold green" if end.passed and end.complete else "bold red", markup=False)
+    if json is not None:
+        _write(json, lab, label, checks, end)
     if not end.complete:
         raise typer.Exit(INTERRUPTED)
     if not end.passed:

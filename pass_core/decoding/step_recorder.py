@@ -40,6 +40,7 @@ class StepRecorder:
     ) -> None:
         self._eos = frozenset[int]() if stop.ignore_eos else eos
         self._stop_strings = stop.stop_strings
+        self._stop_tokens = token_bytes.special(stop.stop_strings)
         self._keep = max((len(s) for s in stop.stop_strings), default=0)
         self._bytes = token_bytes
         self._stream = TextStream()
@@ -113,6 +114,8 @@ class StepRecorder:
         for index, item in enumerate(emitted):
             if self.ends_text(item.token):
                 return index + 1, StopReason.END_OF_SEQUENCE, 0
+            if item.token in self._stop_tokens:
+                return index + 1, StopReason.STOP_STRING, 0
             if not self._stop_strings:
                 continue
             self._tail += self._probe.add(self._bytes(item.token))

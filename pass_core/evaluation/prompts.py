@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pass_core import prompt as value
 from pass_core.models.catalog import resource_folder
+from pass_core.text import NotText, decode
 
 if TYPE_CHECKING:
     from pass_core.models.language_model import LanguageModel
@@ -60,9 +61,9 @@ def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
     """
     path = Path(path).expanduser()
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise PromptFileError(f"{path.name} is no UTF-8 text. Save the prompts as UTF-8.") from None
+        text = decode(path.read_bytes())
+    except NotText as error:
+        raise PromptFileError(f"{path.name} is no text: {error}. Save the prompts as UTF-8.") from None
     except OSError as error:
         raise PromptFileError(f"{path} cannot be read: {error.strerror or error}.") from error
     if path.suffix == ".toml":

@@ -57,6 +57,10 @@ class TokenBytes:
             self._kind = "byte-level" if '"ByteLevel"' in kinds else "pieces"
             self._tail = self._decoded([_LETTER, _LETTER])[len(_LETTER) :]
 
+    def special(self, texts: Sequence[str]) -> frozenset[int]:
+        """Ids of the special tokens that are one of these texts: they add nothing that could be searched."""
+        return frozenset(i for i, text in self._added.items() if i in self._special and text in texts)
+
     def __call__(self, token_id: int) -> bytes:
         """The exact bytes that the token adds to the text."""
         found = self._cache.get(token_id)

@@ -46,9 +46,11 @@ def choose_device(device: DeviceChoice = "auto") -> torch.device:
         return chosen if ":" in device else torch.device("cuda", torch.cuda.current_device())
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceUnavailable("Apple's GPU (mps) cannot be used on this machine. Choose the CPU.")
+    if chosen.index:
+        raise DeviceUnavailable(f"There is no {device}: there is one {chosen.type}. Choose {chosen.type}.")
     if chosen.type not in ("cpu", "mps"):
         raise DeviceUnavailable(f"The device “{device}” is not supported. Choose auto, cpu, cuda or mps.")
-    return chosen
+    return torch.device(chosen.type)
 
 
 def choose_dtype(dtype: DtypeChoice = "auto", device: DeviceChoice = "auto") -> torch.dtype:

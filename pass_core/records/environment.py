@@ -71,7 +71,7 @@ def describe_environment(model: LanguageModel) -> Environment:
     module = torch.get_device_module(device)
     named = getattr(module, "get_device_name", None) if device.type != "cpu" else None
     return Environment(
-        program=_program_version(),
+        program=program_version(),
         python=platform.python_version(),
         torch=torch.__version__,
         transformers=transformers.__version__,
@@ -83,13 +83,20 @@ def describe_environment(model: LanguageModel) -> Environment:
     )
 
 
-def _program_version() -> str:
+def program_version() -> str:
+    """The version of this program, installed or as its source folder says; "" where neither is known."""
+    import tomllib
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version("pass-playground")
     except PackageNotFoundError:
+        pass
+    try:
+        project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    except (OSError, ValueError, KeyError):
         return ""
+    return str(project["version"]) if project.get("name") == "pass-playground" else ""
 
 
 def _processor_name() -> str:

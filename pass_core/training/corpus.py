@@ -1,25 +1,29 @@
 """Training and held-out text: reading it, splitting it by document, and keeping near-duplicates apart.
 
-Sources: text and source files, folders of them, JSONL (a "text" or "content" field), Parquet, Hugging Face data sets
-streamed by name ("hf:NAME", or the presets "wikipedia" and "stack-python"; extra `datasets`). Text that the model wrote
-itself comes from `pass_core.training.selfwritten`.
+Sources: text and source files (UTF-8, or UTF-16 and UTF-32 with a mark; gzip too), folders of them, JSONL (a "text" or
+"content" field), Parquet, Hugging Face data sets streamed by name ("hf:NAME", or the presets "wikipedia" and
+"stack-python"; extra `datasets`). Text that the model wrote itself comes from `pass_core.training.selfwritten`.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken
+from pass_core.text import NotText, decode, encoding_of, well_formed
 from pass_core.training.acceptance import HeldOut
 from pass_core.training.config import TrainingConfig, TrainingError
 
@@ -38,11 +42,15 @@ LARGEST_FILE = 50_000_000
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document: where it came from, its kind of text ("prose", "code" or "chat") and its text."""
+    """One document: where it came from, its kind of text ("prose", "code" or "chat") and its text (well-formed)."""
 
     name: str
     domain: str
     text: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", well_formed(self.name))
+        object.__setattr__(self, "text", well_formed(self.text))
 
 
 @dataclass(frozen=True)
@@ -133,43 +141,99 @@ def read_documents(source: str, *, limit: int = 20_000, cancel: CancelToken | No
     return documents
 
 
+def check_source(source: str) -> None:
+    """Find out, before a model is loaded, that there is such a file, folder or data-set name.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    if source in PRESETS or source.startswith("hf:"):
+        return
+    try:
+        exists = Path(source).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # no name that a file can have
+        exists = False
+    if not exists:
+        raise TrainingError(
+            f"There is no file, folder or data set “{well_formed(source)[:200]}”. Use self, a path, hf:NAME, or one "
+            f"of {', '.join(PRESETS)}."
+        )
+
+
 def _documents(source: str) -> Iterator[Document]:
+    check_source(source)
     if source in PRESETS or source.startswith("hf:"):
         return _dataset(source)
     path = Path(source).expanduser()
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in CODE + PROSE + TABLES)
+        files = sorted(p for p in path.rglob("*") if p.is_file() and _suffix(p) in CODE + PROSE + TABLES)
         return (d for file in files for d in _file(file, str(file.relative_to(path))))
-    if path.is_file():
-        return _file(path, path.name)
-    raise TrainingError(
-        f"There is no file, folder or data set “{source}”. Use self, a path, hf:NAME, or one of {', '.join(PRESETS)}."
-    )
+    return _file(path, path.name)
+
+
+def _suffix(path: Path) -> str:
+    """The kind of file: the suffix in small letters, that before `.gz` of a compressed one."""
+    return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
 
 
 def _file(path: Path, name: str) -> Iterator[Document]:
-    suffix = path.suffix.lower()
+    suffix = _suffix(path)
     domain = "code" if suffix in CODE else "prose"
     try:
         if suffix == ".jsonl":
-            with path.open(encoding="utf-8") as f:
-                for number, line in enumerate(f):
-                    if line.strip():
-                        yield _row(json.loads(line), f"{name}#{number}")
+            yield from _json_lines(path, name)
         elif suffix == ".parquet":
             yield from _parquet(path, name)
-        elif path.stat().st_size > LARGEST_FILE:
-            raise TrainingError(f"{path} is larger than {LARGEST_FILE // 1_000_000} MB. Cut it into documents.")
         else:
-            text = path.read_text(encoding="utf-8", errors="replace")
+            with _opened(path) as f:
+                data = f.read(LARGEST_FILE + 1)
+            if len(data) > LARGEST_FILE:
+                raise TrainingError(f"{path} is larger than {LARGEST_FILE // 1_000_000} MB. Cut it into documents.")
+            text = decode(data).replace("\r\n", "\n")
             if suffix in PROSE or suffix in CODE:
                 yield from _sections(name, domain, text)
             else:
                 yield Document(name, domain, text)
-    except (OSError, ValueError) as error:
-        if isinstance(error, TrainingError):
-            raise
+    except TrainingError:
+        raise
+    except NotText as error:
+        raise TrainingError(f"{path} is no text: {error}. Leave it out, or save it as UTF-8.") from error
+    except (OSError, ValueError, EOFError, RecursionError, zlib.error) as error:
         raise TrainingError(f"{path} cannot be read ({error}). Leave it out, or repair it.") from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The file's bytes, unpacked where it is compressed by gzip, whatever its name."""
+    with path.open("rb") as f:
+        packed = f.read(2) == b"\x1f\x8b"
+    return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")
+
+
+def _json_lines(path: Path, name: str) -> Iterator[Document]:
+    with _opened(path) as raw, io.TextIOWrapper(raw, encoding=_encoding(path), errors="replace") as f:
+        for number in count():
+            line = f.readline(LARGEST_FILE + 1)
+            if not line:
+                return
+            if len(line) > LARGEST_FILE:
+                raise TrainingError(f"{path}, line {number + 1} is larger than {LARGEST_FILE // 1_000_000} MB.")
+            if "\0" in line:
+                raise NotText(f"line {number + 1} holds zero bytes, so it is binary, or in an encoding without a mark")
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise TrainingError(
+                    f"{path}, line {number + 1} cannot be read: it is no JSON ({error}). Leave it out, or repair it."
+                ) from error
+            yield _row(row, f"{name}#{number}")
+
+
+def _encoding(path: Path) -> str:
+    """By the byte-order mark; UTF-8 without one."""
+    with _opened(path) as f:
+        return encoding_of(f.read(4))
 
 
 def _sections(name: str, domain: str, text: str, size: int = 50_000) -> Iterator[Document]:

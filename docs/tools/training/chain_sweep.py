@@ -20,7 +20,7 @@ from pass_core.decoding import budget, fused
 from pass_core.decoding.budget import FUTURE_WEIGHT, Plan, stop_probabilities
 from pass_core.engine import Engine
 from pass_core.evaluation.prompts import BUILT_IN, built_in, prompt_ids
-from pass_core.lookahead.embeddings import load_lookahead
+from pass_core.lookahead.format import load_lookahead
 from pass_core.models.loading import load_model
 from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy
 

@@ -133,7 +133,7 @@ class _Watcher:
         ids = torch.tensor([self.ids], device=device)
         cuda = [device.index or 0] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda), as_transformers_made_it(model):
-            torch.manual_seed(seed)
+            torch.manual_seed(seed % 2**64)
             self._begun = self._now()
             before = model.model.register_forward_pre_hook(self._call_begins, with_kwargs=True)
             after = model.model.register_forward_hook(self._call_ended, with_kwargs=True)

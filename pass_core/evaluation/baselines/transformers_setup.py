@@ -131,7 +131,7 @@ def generate_ids(
 
     eos = [] if ignore_eos else sorted(model.eos_token_ids)
     prompt = torch.tensor([list(ids)], device=model.device)
-    torch.manual_seed(seed)
+    torch.manual_seed(seed % 2**64)
     with as_transformers_made_it(model):
         output: Any = model.model.generate(
             prompt,

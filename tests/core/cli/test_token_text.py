@@ -74,6 +74,17 @@ def test_styles_differ_without_their_colours() -> None:
     assert len(looks) == len(STYLES)
 
 
+@pytest.mark.parametrize("system", ["256", "standard", "windows"])
+def test_colours_differ_on_terminals_with_few_colours_too(system: str) -> None:
+    shown: dict[str, str] = {}
+    for kind, style in STYLES.items():
+        colour = " ".join(word for word in style.split() if word.startswith("color"))
+        out = io.StringIO()
+        Console(file=out, force_terminal=True, color_system=system).print("x", style=colour or "none")  # type: ignore[arg-type]
+        shown[kind] = out.getvalue()
+    assert len(set(shown.values())) == len(STYLES)
+
+
 def test_tokens_are_styled_by_provenance_and_long_lines_left_to_the_terminal() -> None:
     console, out = terminal()
     writer = StyledText(console)
@@ -87,6 +98,15 @@ def test_tokens_are_styled_by_provenance_and_long_lines_left_to_the_terminal() -
     assert "\x1b[4;38;5;36mkept\x1b[0m" in text
     assert "\x1b[3;4;38;5;136mcopied\x1b[0m" in text
     assert "[bold]mended␛[2J" in text  # neither markup nor a way to command the terminal
+
+
+def test_no_control_character_reaches_the_terminal() -> None:
+    console, out = terminal()
+    writer = StyledText(console)
+    writer.add(step("".join(chr(n) for n in range(0x100))))
+    writer.finish()
+    shown = out.getvalue()
+    assert {c for c in shown if ord(c) < 32 or 0x7F <= ord(c) < 0xA0} <= {"\t", "\n"}
 
 
 def test_the_legend_counts_and_names_only_what_occurred() -> None:

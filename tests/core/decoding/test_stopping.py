@@ -36,6 +36,23 @@ def scripted(
     return model, runtime
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("ignore_eos", [False, True])
+def test_a_stop_string_that_is_a_special_token_stops(strategy: Strategy, ignore_eos: bool) -> None:
+    """It adds no text, so that no search of the text can find it."""
+    model, _ = scripted(eos_at=9)
+    name = model.tokenizer.convert_ids_to_tokens(tiny.END)
+    model.eos_token_ids = frozenset()
+    stop = StopConditions(40, ("never", name), ignore_eos)
+    lookahead = random_lookahead(model, 5) if strategy.uses_lookahead else None
+    steps = run(model, [65], strategy, k=5, lookahead=lookahead, stop=stop).steps
+    assert steps[-1].stop_reason is StopReason.STOP_STRING
+    assert steps[-1].stop_overlap == 0
+    tokens = [t for s in steps for t in s.tokens]
+    assert tokens[-1].id == tiny.END
+    assert "".join(t.text for t in tokens) == text_of(9)
+
+
 def text_of(count: int) -> str:
     return (SENTENCE * 20).encode()[:count].decode(errors="replace")
 

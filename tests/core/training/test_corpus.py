@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import random
 from pathlib import Path
 
@@ -98,6 +100,62 @@ def test_unreadable_jsonl_is_named(tmp_path: Path, content: str, message: str) -
     (tmp_path / "x.jsonl").write_text(content, encoding="utf-8")
     with pytest.raises(TrainingError, match=message):
         read_documents(str(tmp_path / "x.jsonl"))
+
+
+LINES = '{"text": "one café"}\n{"text": "two"}\n'
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", ["x.jsonl", "x.txt", "x.py", "x.log"])
+def test_marks_and_gzip_are_understood(name: str, packed: bool, encoding: str, tmp_path: Path) -> None:
+    content = (LINES if name == "x.jsonl" else "one café\r\n").encode(encoding)
+    path = tmp_path / (name + ".GZ" if packed else name)
+    path.write_bytes(gzip.compress(content) if packed else content)
+    texts = [d.text for d in read_documents(str(path))]
+    assert texts == (["one café", "two"] if name == "x.jsonl" else ["one café\n"])
+    if name != "x.log":
+        assert [d.text for d in read_documents(str(tmp_path))] == texts
+
+
+def test_surrogates_and_broken_bytes_become_replacement_characters(tmp_path: Path) -> None:
+    row = json.dumps({"text": "a\ud800b", "id": "\udfff"}).encode()
+    (tmp_path / "x.jsonl").write_bytes(row + b'\n{"text": "c\xffd"}\n')
+    documents = read_documents(str(tmp_path / "x.jsonl"))
+    assert [(d.name, d.text) for d in documents] == [("\ufffd", "a\ufffdb"), ("x.jsonl#1", "c\ufffdd")]
+    split(documents)  # hashes names and words
+
+
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.txt")).write_text("words", encoding="utf-8")
+    split(read_documents(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.txt", b"\x7fELF\0\0\0\1", "is no text.*binary"),
+        ("x.txt", "text".encode("utf-16-le"), "is no text"),
+        ("x.txt", bytes(range(128, 256)), "is no text"),
+        ("x.jsonl", b'{"text": "a"}\n\0\0', "is no text.*line 2"),
+        ("x.jsonl", b"[" * 100_000, "line 1 cannot be read"),
+        ("x.jsonl", b'{"text": 5}\n', "no “text”"),
+        ("x.txt.gz", gzip.compress(b"words" * 1000)[:-9], "cannot be read"),
+        ("x.txt.gz", b"\x1f\x8b\x08\0rubbish rubbish", "cannot be read"),
+        ("x.txt.gz", gzip.compress(bytes(60_000_000)), "larger than 50 MB"),
+        ("x.jsonl.gz", gzip.compress(b" " * 60_000_000), "larger than 50 MB"),
+    ],
+)
+def test_what_is_no_text_is_refused(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TrainingError, match=message):
+        read_documents(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("source", ["n" * 5000, "a\0b", "~nobody-of-this-name/x"])
+def test_names_that_no_file_can_have(source: str) -> None:
+    with pytest.raises(TrainingError, match="self, a path"):
+        read_documents(source)
 
 
 def test_missing_source_says_what_can_be_given(tmp_path: Path) -> None:
