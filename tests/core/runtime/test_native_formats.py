@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pass_core.decoding.loop import decode
+from pass_core.engine import Engine
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.native import runtime as native
 from pass_core.runtime.native.build import find, folders
@@ -213,12 +213,12 @@ def test_company_threads_and_slots_change_no_bit(isa: str, kind: tuple[str, str,
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: "-".join(map(str, k)))
 def test_drafting_writes_the_text_of_plain_decoding(isa: str, kind: tuple[str, str, int]) -> None:
     model = wide_model("llama")
-    model.runtime = made(model, kind)
+    engine = Engine(model, runtime=made(model, kind))
     lookahead = lookahead_for(model)
     stop = StopConditions(max_new_tokens=40, ignore_eos=True)
 
     def ids(settings: DecodingSettings) -> list[int]:
-        steps = decode(model, [1, 2, 3], settings, lookahead=lookahead, stop=stop, seed=4)
+        steps = engine.decode([1, 2, 3], settings, lookahead=lookahead, stop=stop, seed=4)
         return [t.id for s in steps for t in s.tokens]
 
     plain = ids(DecodingSettings(strategy=Strategy.AUTOREGRESSIVE))
