@@ -7,7 +7,7 @@ from enum import StrEnum
 
 MAX_TOP_K = 200
 MAX_TEMPERATURE = 2.0
-MAX_ROWS = 256  # of one call
+MAX_ROWS = 256  # of one forward pass
 MAX_NEW_TOKENS = 2**31 - 1
 FALLBACK_LOOKAHEAD = 5  # L where a model has no trained look-ahead file
 
@@ -38,8 +38,8 @@ class Verification(StrEnum):
 
 
 class LookaheadPart(StrEnum):
-    """What drafts may be made with besides the embeddings themselves: the file's parts, the model's own bigrams where
-    the file has no sampler (`pass_core.lookahead.bigrams`), and what the text repeats
+    """What drafts may use besides the embeddings: the parts of the file, the model's own bigrams where the file has no
+    sampler head (`pass_core.lookahead.bigrams`), and a bonus for tokens that the text repeats
     (`pass_core.decoding.repetition_bonus`)."""
 
     DEEP = "deep"
@@ -73,18 +73,18 @@ class DecodingSettings:
     """Everything that may change while a generation runs.
 
     Attributes:
-        strategy: autoregressive, pass-two-call, pass (fused) or transformers-prompt-lookup; the last cannot be taken
-            up or left while a generation runs, and its sampling is fixed when it starts.
+        strategy: autoregressive, pass-two-call, pass (fused) or transformers-prompt-lookup. A running generation
+            cannot change to or from the last, whose sampling is fixed when it starts.
         k: look-ahead steps in use; a fused tree is at most k deep. 0 is plain decoding. A k beyond the
             loaded file's L is reduced to L by the engine (the step's settings show the k in force).
             transformers-prompt-lookup: tokens copied at a time.
         sampling: temperature and top-k.
         verification: coupled (default) or rejection.
         auto: fused only: the engine chooses tree and row budget from measured costs and may fall back to
-            plain calls; off means always draft k deep within `row_budget`.
-        row_budget: fused only: the most rows one call may carry; None lets the engine choose.
+            plain passes; off means always draft k deep within `row_budget`.
+        row_budget: fused only: the most rows one forward pass may carry; None lets the engine choose.
         prompt_lookup: fused only: merge n-gram matches from the text so far into the tree.
-        disabled_parts: what is left out of drafting, to see what each part brings.
+        disabled_parts: parts that drafts do without, to see what each one brings.
     """
 
     strategy: Strategy = Strategy.FUSED
@@ -108,9 +108,9 @@ class StopConditions:
     """When a generation ends besides the user's Stop.
 
     Attributes:
-        max_new_tokens: at most so many tokens are emitted (at least 1).
+        max_new_tokens: the most tokens that are emitted, at least 1.
         stop_strings: the text ends right before the first of these.
-        ignore_eos: go on past the model's end-of-sequence tokens (for measurements of fixed length).
+        ignore_eos: continue past the model's end-of-sequence tokens (for measurements of fixed length).
     """
 
     max_new_tokens: int = 256

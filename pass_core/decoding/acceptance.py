@@ -1,4 +1,4 @@
-"""What acceptance to expect: learned while decoding, from what was proposed and what was accepted."""
+"""The acceptance to expect, learned while decoding from the drafts that were proposed and accepted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PRIOR = (0.5, 0.35, 0.3, 0.25, 0.2)
 _LOOKUP_PRIOR = {0: 0.0, 1: 0.2, 2: 0.45, 3: 0.7}
 _MEMORY = 0.97
 _PRIOR_WEIGHT = 8.0
-# Drafts are less sure than their scores say: a flatter softmax ranks siblings against deeper drafts rightly.
+# Scores are surer than drafts deserve: a flatter softmax ranks siblings and deeper drafts in the right order.
 SPREAD = 1.5
 
 
@@ -39,8 +39,7 @@ class AcceptanceModel:
 
     `share[d]` is the probability that the true token of depth d is among the draft's best candidates; within them
     a softmax of the perturbed scores tells them apart. `hit[d]` is the probability that some draft of depth d is
-    accepted once the walk gets there, and `step[j]` the same for drafts made from look-ahead row LA_{j+1}, whatever
-    their depth.
+    accepted once the walk gets there, and `step[j]` the same for drafts of any depth that look-ahead row LA_{j+1} made.
     """
 
     share: list[_Ratio] = field(default_factory=list[_Ratio])

@@ -1,4 +1,4 @@
-"""Plain decoding: one call, one token. The baseline that every speed-up is measured against."""
+"""Plain decoding: one forward pass, one token. Every speed-up is measured against it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pass_core.settings import DecodingSettings
 
 
 class AutoregressiveStepper(Stepper):
-    """One row a call."""
+    """One forward pass of one row for each step."""
 
     def step(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule) -> StepOutcome:
         rows = RowsBuilder()

@@ -1,4 +1,4 @@
-"""How many rows a call should carry, and of which kind: drafts to verify now, look-ahead rows for the next step."""
+"""How many rows a forward pass carries, and of which kind: drafts to verify now, look-ahead rows for the next step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from pass_core.kernels.interface import Kernels, Plan, PlanRequest
 from pass_core.runtime.cost import CostModel
 
-# What look-ahead rows promise is partly spent again on verifying their drafts in the next step.
+# Verifying their drafts in the next step spends a part of what look-ahead rows promise.
 FUTURE_WEIGHT = 0.6
 PATIENCE = 3  # the value rises and then falls with the number of drafts
 
@@ -31,10 +31,10 @@ def plan(
         parents: index of each draft's parent, -1 for the root.
         hits: probability that a draft made from look-ahead row LA_1, LA_2, .. is accepted once the walk gets to it; as
             many as a chain can have.
-        rows_limit: the most rows the call may carry.
-        cost: measured seconds of a call by rows; None fills the limit whatever it costs.
+        rows_limit: the most rows that the pass may carry.
+        cost: measured seconds of a pass by rows; with None the rows fill the limit.
         rate: tokens per second that the rows compete with.
-        drafting: seconds that a step which drafts takes on the host beyond what a plain one takes.
+        drafting: seconds on the host that a drafting step takes more than a plain one.
     """
     seconds = np.zeros(rows_limit + 1)
     if cost is not None:

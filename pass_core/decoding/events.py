@@ -11,10 +11,10 @@ from pass_core.settings import DecodingSettings
 class Provenance(StrEnum):
     """How an emitted token came to be."""
 
-    MODEL = "model"  # an exact sample from the model's own row (plain call, or the drafting call of PASS)
+    MODEL = "model"  # an exact sample from the model's own row (plain pass, or the drafting pass of PASS)
     ACCEPTED = "accepted"  # a draft that the verification kept
     CORRECTED = "corrected"  # drafts existed for this position and none was kept: the model's token
-    BONUS = "bonus"  # every draft above it was accepted: one more exact token from the same call
+    BONUS = "bonus"  # every draft above it was accepted: one more exact token from the same pass
 
 
 class DraftSource(StrEnum):
@@ -99,8 +99,8 @@ class DraftNode:
         parent: number of the parent draft, None directly below the root (the last committed token).
         depth: 1 for the first draft position.
         id, text: the token.
-        p_target: probability under the target distribution at its place, None when unreached
-            by the walk and not computed.
+        p_target: probability under the target distribution at its place, None when the walk did
+            not reach it and nobody computed it.
         p_draft: probability under the draft distribution it came from (1 for a copied draft, which nothing was drawn
             for; in trees at temperature 0 the draft distribution is that of temperature 1, which ranks siblings).
         noise: coupled rule: its Gumbel noise, None otherwise.
@@ -129,7 +129,7 @@ class PrefillInfo:
     Attributes:
         prompt_tokens: length of the prompt.
         seconds: time of the prompt's processing (device synchronised), before the first step's own seconds.
-        calls: forward calls it took.
+        calls: forward passes it took.
     """
 
     prompt_tokens: int
@@ -143,20 +143,20 @@ class StepEvent:
 
     Attributes:
         index: 0-based.
-        tokens: emitted tokens, in order (empty only when the step merely reports a stop).
+        tokens: emitted tokens, in order (empty only when the step reports a stop and nothing else).
         drafts: every proposed draft, parents first.
-        calls: forward calls of this step.
-        rows: rows of each of these calls (verification rows and look-ahead rows together).
+        calls: forward passes of this step.
+        rows: rows of each of these passes (verification rows and look-ahead rows together).
         lookahead_rows: how many of `rows` in all were look-ahead rows.
         seconds: time of the whole step, device synchronised.
-        forward_seconds: the part of `seconds` that the forward calls took.
+        forward_seconds: the part of `seconds` that the forward passes took.
         settings: the settings in force (k already reduced to what the look-ahead file allows).
         context_length: tokens in context after the step, prompt included.
         reason: why auto chose this shape, in plain words; "" when it had nothing to choose.
         prefill: on the first step only.
         stop_reason: on the last step only.
-        stop_overlap: with STOP_STRING, how many characters at the end of the text belong to the stop string or follow
-            it; a consumer that wants the text before it cuts so many.
+        stop_overlap: with STOP_STRING, the number of characters at the end of the text that belong to the stop string
+            or follow it. Cut them for the text before it.
     """
 
     index: int

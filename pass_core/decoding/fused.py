@@ -1,4 +1,4 @@
-"""Fused PASS: one call an iteration carries the drafts to verify and the look-ahead rows that draft the next ones.
+"""Fused PASS: one forward pass for each step carries the drafts to verify and the look-ahead rows that draft the next.
 
 Root = the last committed token; below it a tree of drafts; the root and every draft that is worth it carry a chain of
 look-ahead rows. Where the walk stops, that node's chain drafts the next tree. a accepted drafts give a + 1 tokens.
@@ -30,14 +30,14 @@ from pass_core.settings import MAX_ROWS, DecodingSettings
 MOST_ROWS = 48
 ONE_HEAD_PASS = 24
 PROBE_EVERY = 24
-# Sizes of calls whose cost is looked at again now and then: what auto weighs against each other.
+# Numbers of rows that auto chooses between: their cost is measured again now and then.
 TRIED_SIZES = (8, 12, 4, 1)
 
 
 @dataclass(slots=True)
 class _Pending:
-    """Look-ahead rows of the last call that draft the next tree, and the text length they belong to; see
-    LookaheadDrafts."""
+    """Look-ahead rows of the last forward pass that draft the next tree, and the text length that they belong to; see
+    `LookaheadDrafts`."""
 
     length: int
     hidden: torch.Tensor
@@ -47,7 +47,7 @@ class _Pending:
 
 
 class FusedStepper(Stepper):
-    """One call a step."""
+    """One forward pass for each step."""
 
     def __init__(self, cost: CostModel | None) -> None:
         self._cost = cost
@@ -56,7 +56,7 @@ class FusedStepper(Stepper):
         self._lookup = NgramLookup()
         self._plain_steps = 0
         self._rate = 0.0
-        self._host: dict[bool, float] = {}  # seconds of a step besides its call, of plain and of drafting ones
+        self._host: dict[bool, float] = {}  # seconds of a step besides its pass, by whether it drafts
 
     def forget(self) -> None:
         self._pending = None
@@ -79,8 +79,8 @@ class FusedStepper(Stepper):
         ]
         called = time.perf_counter()
         hidden = state.call(rows.build())
-        # One pass over the vocabulary head for all rows, or one now and one for the chosen chain next time: reading the
-        # head costs as much as a dozen rows.
+        # Read the lm_head once for all rows, or now for the drafts and next time for the chosen chain: reading it
+        # costs as much as a dozen rows.
         together = len(rows) <= ONE_HEAD_PASS
         logits = state.runtime.logits(hidden if together else hidden[: len(nodes)])
         state.runtime.synchronize()
@@ -96,7 +96,7 @@ class FusedStepper(Stepper):
     def _grow(
         self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule, depth: int
     ) -> tuple[Proposals, int]:
-        """All drafts worth considering, and the n-gram length behind those of prompt lookup."""
+        """All drafts worth considering, and the length of the n-gram that prompt lookup matched."""
         drafts: LookaheadDrafts | None = None
         pending = self._pending
         if pending is not None and pending.length == len(state.tokens) and depth > 0:
@@ -156,7 +156,7 @@ class FusedStepper(Stepper):
         return tree
 
     def _merge_lookup(self, tree: DraftTree, found: list[int], match: int) -> None:
-        """Add the looked-up continuation as one path; where a look-ahead draft stands already, it gains in weight."""
+        """Add the looked-up continuation as one path; where it meets a look-ahead draft, that draft gains in reach."""
         hit = self._acceptance.lookup_hit(match)
         parent, reach = ROOT, 1.0
         for level, token in enumerate(found, start=1):
@@ -178,7 +178,7 @@ class FusedStepper(Stepper):
         cost = self._cost if settings.auto else None
         trial = cost.stale(TRIED_SIZES) if cost is not None and reaches else None
         limit = min(_row_limit(settings), trial or MAX_ROWS)
-        # After many plain calls, draft once all the same: the text may have become easier to guess.
+        # After many plain passes, draft once: the text may have become easier to guess.
         probing = self._plain_steps >= PROBE_EVERY
         shape = plan(
             reaches,
@@ -195,16 +195,16 @@ class FusedStepper(Stepper):
         plain = shape.rows == 1
         self._plain_steps = self._plain_steps + 1 if plain else 0
         if trial is not None:
-            return shape, f"{shape.rows} rows, to see what such a call costs now"
+            return shape, f"{shape.rows} rows, to measure what a pass of this size costs now"
         if plain:
-            return shape, "plain call: drafting would cost more than it is expected to bring"
+            return shape, "plain pass: drafting would cost more than it is expected to bring"
         return shape, (
             f"{shape.drafts} drafts and {sum(shape.chains)} look-ahead rows: "
             f"{1 + sum(reaches[: shape.drafts]):.1f} tokens expected" + (" (probing)" if probing else "")
         )
 
     def _learn_cost(self, rows: int, call_seconds: float, emitted: int, other_seconds: float) -> None:
-        """Follow what calls cost, and the tokens per second that this text gives: what further rows compete with."""
+        """Follow what passes cost, and the tokens per second of this text, which further rows compete with."""
         cost = self._cost
         if cost is not None:
             cost.observe(rows, call_seconds)

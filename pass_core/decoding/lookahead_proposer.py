@@ -1,4 +1,4 @@
-"""What a chain of look-ahead rows drafts from: its states and logits, a draft head, and the text to repeat."""
+"""The look-ahead proposer: drafts from the states and logits of a chain of look-ahead rows."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pass_core.runtime.base import Runtime
 
 @dataclass(frozen=True, slots=True)
 class LookaheadDrafts:
-    """What one chain of look-ahead rows drafts below the last committed token.
+    """Drafts of one chain of look-ahead rows, below the last committed token.
 
     Attributes:
-        kernels: what grows trees from it.
+        kernels: grow trees from it.
         rows: the chain's rows, and their logits.
-        head: what scores drafts by the token before them.
-        text: the tokens so far [m], which a head's scores are to repeat; None for no such bonus.
+        head: scores drafts by the token before them.
+        text: the tokens so far [m]; tokens that it repeats get a bonus. None for no bonus.
     """
 
     kernels: Kernels
@@ -39,10 +39,10 @@ class LookaheadDrafts:
         logits: torch.Tensor | None = None,
         text: IntArray | None = None,
     ) -> LookaheadDrafts:
-        """From rows of a call.
+        """From rows of a forward pass.
 
         Args:
-            hidden: [n, hidden] states of the call's rows after the final norm.
+            hidden: [n, hidden] states of the pass's rows after the final norm.
             at: which of these rows are the chain's; at[d-1] drafts depth d.
             steps: 0-based look-ahead step of each row of the chain (not d-1 where an ancestor's chain is borrowed).
             logits: [n, vocabulary] of the same rows, where they are known already.

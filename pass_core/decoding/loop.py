@@ -46,7 +46,7 @@ class Generation:
         if lookahead is not None:
             lookahead.check(model)
         limit = model.capabilities.context_length
-        # The last tokens' rows may be followed by one call's worth of drafts and look-ahead rows.
+        # Behind the last token a pass may still write the rows of its drafts and look-ahead.
         capacity = min(limit, len(ids) + stop.max_new_tokens) + MAX_ROWS
         self.state = DecodeState(runtime, resources.kernels, runtime.new_cache(capacity), ids, seed, limit)
         self.recorder = StepRecorder(resources.token_bytes, model.eos_token_ids, stop, len(ids), limit)
@@ -121,7 +121,7 @@ class Generation:
             stepper.forget()
 
     def _head(self, lookahead: LookaheadEmbeddings, disabled: frozenset[LookaheadPart]) -> DraftHead | None:
-        """What scores drafts by the token before them: the file's sampler, else the model's own bigrams if read."""
+        """The draft head: the file's sampler head, else the model's own bigrams if they were read."""
         kernels = self.state.kernels
         if lookahead.sampler is not None:
             return kernels.sampler_head(lookahead.sampler)

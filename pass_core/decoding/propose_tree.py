@@ -19,16 +19,15 @@ from pass_core.settings import DecodingSettings, SamplingSettings
 
 BRANCHES = 10
 BEAM = 4
-# No row is cheap enough for a draft that is accepted so seldom: it need not be made at all.
+# Drafts whose acceptance probability is below this are not generated: no row is cheap enough for them.
 HOPELESS = 0.01
-# Nor is a level worth growing that the walk comes to so seldom.
+# A level that the walk reaches with a smaller probability than this is the last.
 UNLIKELY_LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """All drafts worth considering, best first (a child never stands before its parent), made when it is known how many
-    are wanted.
+    """All drafts worth considering, best first and parents before children. `first` makes as many as are wanted.
 
     Attributes:
         reaches: estimated probability of each that verification reaches and accepts it.
@@ -42,7 +41,7 @@ class Proposals:
 
     @classmethod
     def of(cls, tree: DraftTree) -> Proposals:
-        """A tree's drafts, in the order in which they stand."""
+        """A tree's drafts, in their order."""
         drafts = tree.drafts
         return cls([d.reach for d in drafts], [d.parent for d in drafts], lambda n: DraftTree(drafts[:n]))
 
@@ -60,8 +59,8 @@ def grow_tree(
 ) -> Proposals:
     """The best `limit` drafts of a tree at most `depth` deep, below the two tokens `root`; depth 1 is at `position`.
 
-    A tree without a row budget is one chain of the best drafts. At temperature 0 there is no noise that siblings could
-    be ranked by: the drafts' own probabilities do it.
+    A tree without a row budget is one chain of the best drafts. At temperature 0 there is no noise: the drafts' own
+    probabilities rank siblings.
     """
     depth = min(depth, drafts.depth)
     if depth == 0:
@@ -94,7 +93,7 @@ def draft_chain(
     rule: VerificationRule,
     depth: int,
 ) -> DraftTree:
-    """One draft per depth, each drawn given the one above it; the first stands at `position`, after two tokens."""
+    """One draft for each depth, drawn given the one above it; the first is at `position`, after the tokens `root`."""
     depth = min(depth, drafts.depth)
     if depth == 0:
         return DraftTree()
@@ -113,7 +112,7 @@ def chain_request(
     shares: Sequence[float],
     limit: int,
 ) -> GrowRequest:
-    """What grows one chain of the best drafts, however seldom they are reached."""
+    """The request for one chain of the best drafts, with no draft left out as too unlikely."""
     kept = _kept(sampling, drafts.head is not None)
     return GrowRequest(
         noise=stream_hash(seed, rule.draft_stream),

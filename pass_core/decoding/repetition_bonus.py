@@ -1,8 +1,8 @@
-"""What the text has said before: tokens that followed the same one or two tokens gain in a draft's scores.
+"""A bonus in a draft's scores for tokens that the text has had before, most of all after the same one or two tokens.
 
-Texts repeat their names, phrases and code. Prompt lookup copies whole stretches; this says of single tokens, wherever
-a draft head scores them, that they stood there before. Only drafts are scored so: the text stays exact. The kernels add
-it up (`pass_core.kernels.interface.GrowRequest`).
+Texts repeat their names, phrases and code. Prompt lookup copies whole stretches; this bonus favours single tokens,
+wherever a draft head scores them. Only drafts get it, so the text stays exact. The kernels add it up
+(`pass_core.kernels.interface.GrowRequest`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 
 from pass_core.runtime.rows import IntArray
 
-# Added to logits of a token that the text has: anywhere of late, after the same token, after the same two.
+# Logit bonuses of tokens that occurred recently, after the same token, and after the same two tokens.
 SEEN, AFTER_ONE, AFTER_TWO = 0.3, 0.5, 1.5
-OF_LATE = 256
+OF_LATE = 256  # tokens back that count as recent
 HISTORY = 1024
 
 

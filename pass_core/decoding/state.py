@@ -34,8 +34,8 @@ class DecodeState:
         tokens: prompt and emitted tokens; the last one is the root, whose keys and values are not cached yet.
         remaining: how many tokens may still be emitted (length and context limits together).
         lookahead: the embeddings in force, parts switched off already left out.
-        head: what scores drafts by the token before them: the file's sampler, else the model's own bigrams.
-        memory: of the text, for drafts that repeat it; None when they are not to.
+        head: scores drafts by the token before them: the file's sampler head, else the model's own bigrams.
+        memory: of the text, for the repetition bonus; None without it.
     """
 
     runtime: Runtime
@@ -72,7 +72,7 @@ class DecodeState:
         self.calls, self.rows, self.lookahead_rows, self.forward_seconds = 0, [], 0, 0.0
 
     def call(self, rows: Rows) -> torch.Tensor:
-        """One counted and timed forward call; returns hidden states [n, hidden]."""
+        """One counted and timed forward pass; returns hidden states [n, hidden]."""
         started = time.perf_counter()
         hidden = self.runtime.forward(self.cache, rows)
         self.runtime.synchronize()
@@ -91,7 +91,7 @@ class DecodeState:
 
 
 class Stepper:
-    """A strategy: emits at least one token a step, from one or two calls, exactly as the model would."""
+    """A strategy: each step emits at least one token, from one or two forward passes, exactly as the model would."""
 
     def step(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule) -> StepOutcome:
         raise NotImplementedError

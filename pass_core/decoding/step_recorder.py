@@ -30,7 +30,7 @@ class StepRecorder:
     """Turns outcomes into events: cuts a step's tokens where the text ends, says why it ends, describes them.
 
     Args:
-        eos: tokens that end a text by themselves.
+        eos: end-of-sequence tokens.
         length: tokens of the prompt.
         context_length: the most tokens of prompt and text together.
     """
@@ -70,8 +70,8 @@ class StepRecorder:
         """The event of a finished step; its `stop_reason` is set where the text ends with it.
 
         Args:
-            seed: of the shared noise, None where a decoder draws by other random numbers.
-            seconds: asked when all else is described.
+            seed: of the shared noise, None where a decoder has random numbers of its own.
+            seconds: asked last, when all else is described.
         """
         kept, reason, overlap = self._cut(outcome.emitted[: self.remaining])
         position = self.length
@@ -105,12 +105,12 @@ class StepRecorder:
         return StepEvent.stopped(self._index, settings, self.length, reason, self.prefill)
 
     def ends_text(self, token: int) -> bool:
-        """Whether this token ends the text by itself."""
+        """Whether this token is an end-of-sequence token that counts."""
         return token in self._eos
 
     def _cut(self, emitted: Sequence[Emitted]) -> tuple[int, StopReason | None, int]:
-        """How many of the tokens belong to the text, why it ends there, and how many characters of a stop string
-        stand at its end."""
+        """How many of the tokens belong to the text, why it ends there, and how many characters at its end are a stop
+        string's."""
         for index, item in enumerate(emitted):
             if self.ends_text(item.token):
                 return index + 1, StopReason.END_OF_SEQUENCE, 0

@@ -1,4 +1,4 @@
-"""The target's distributions of a call's rows, each processed when it is first asked for."""
+"""The target's distributions of a forward pass's rows, each processed when it is first asked for."""
 
 from __future__ import annotations
 

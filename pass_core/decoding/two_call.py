@@ -1,4 +1,4 @@
-"""PASS as the paper has it (arXiv 2311.13581): a drafting call with look-ahead rows, then a validation call."""
+"""PASS as the paper has it (arXiv 2311.13581): a drafting pass with look-ahead rows, then a validation pass."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class TwoCallStepper(Stepper):
     """Drafting: rows x_n, LA_1..LA_k. Validation: rows x_{n+1} and the drafts. a accepted drafts give a + 2 tokens.
 
     Args:
-        ends_text: whether a token ends the text (then no validation call is made after it).
-        cancelled: asked between the two calls.
+        ends_text: whether a token ends the text (no validation pass follows it then).
+        cancelled: asked between the two passes.
     """
 
     def __init__(self, ends_text: Callable[[int], bool], cancelled: Callable[[], bool]) -> None:
@@ -28,7 +28,7 @@ class TwoCallStepper(Stepper):
         self._cancelled = cancelled
 
     def step(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule) -> StepOutcome:
-        # The validation call can emit depth + 1 tokens after the first one.
+        # The validation pass can emit depth + 1 tokens after the first one.
         count = state.lookahead_steps(min(settings.k, state.remaining - 2))
         rows = RowsBuilder()
         root = rows.add_token(state.tokens[-1])

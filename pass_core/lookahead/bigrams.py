@@ -1,11 +1,11 @@
-"""The frozen model's own bigrams: what it expects after one token without context, to make drafts fit the token before.
+"""The frozen model's own bigrams: what it expects after one token without context. They fit drafts to the token before.
 
 A look-ahead row guesses past a token that it cannot see. When the guess is used, that token y is known. The product of
 experts log q(x) + WEIGHT (log p(x | y) - COMMON log p(x)) joins both: p(x | y) is the model's own prediction after y
 alone, p(x) the geometric mean of what it predicts after any token. Each term is a hidden state's inner product with the
-vocabulary head, up to a constant, so all of it is one vector for each token, added to the look-ahead row's hidden
-state: h' = h + WEIGHT (h_y - COMMON mean h). Nothing is trained and no call grows; the text stays exact, since only
-drafts are scored with it. (Products of experts: Hinton 2002; this use of them is our own.)
+lm_head, up to a constant. So each token needs one vector, added to the look-ahead row's hidden state:
+h' = h + WEIGHT (h_y - COMMON mean h). Nothing is trained and no pass grows. Only drafts are scored with it, so the text
+stays exact. (Products of experts: Hinton 2002; this use of them is our own.)
 """
 
 from __future__ import annotations

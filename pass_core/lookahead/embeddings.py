@@ -41,7 +41,7 @@ class TrainingSummary:
 
     `acceptance` is the held-out acceptance by draft position (one chain, coupled rule), `accepted_per_iteration`
     the mean number of drafts accepted in a chain of `acceptance`'s length; `command` reproduces the file. `bigrams`
-    tells whether the model's own bigrams helped the drafts of these figures.
+    says whether the model's own bigrams helped the drafts of these figures.
     """
 
     steps: int = 0
@@ -65,7 +65,7 @@ class AdapterWeights:
 
 @dataclass(frozen=True, slots=True)
 class SamplerWeights:
-    """The coherent-draft head: w_in [inner, 2·hidden], step [L, inner], w_out [hidden, inner]."""
+    """The sampler head: w_in [inner, 2·hidden], step [L, inner], w_out [hidden, inner]."""
 
     w_in: torch.Tensor
     step: torch.Tensor
@@ -89,7 +89,7 @@ class LookaheadEmbeddings:
         embeddings: [L, hidden], floating.
         deep: [layers, L, hidden] or None.
         adapters: linear module name -> low-rank update (empty when the file has none).
-        sampler: the coherent-draft head, or None.
+        sampler: the sampler head, or None.
         base_model, base_fingerprint: the model it was trained for; "" when unknown.
         training: the trainer's summary, None for bare tensors and untrained fallbacks.
         origin: the file's path, or a label such as "mean embedding (untrained)".

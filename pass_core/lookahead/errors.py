@@ -28,7 +28,7 @@ class HiddenSizeMismatch(LookaheadError):
 
 
 class LookaheadCountMismatch(LookaheadError):
-    """L in the metadata and in the tensors differ, or more steps are asked for than the file has."""
+    """L in the metadata and in the tensors differ, or somebody asks for more steps than the file has."""
 
 
 class DtypeMismatch(LookaheadError):
@@ -48,4 +48,4 @@ class PartMismatch(LookaheadError):
 
 
 class TooLarge(LookaheadError):
-    """The header tells of tensors that no look-ahead file has; nothing was read."""
+    """The header lists more or larger tensors than a look-ahead file has; nothing was read."""

@@ -8,9 +8,9 @@ The file is a safetensors file. Tensors (any floating dtype, bfloat16 when shipp
   y = Wx + up(down(x)) of the named linear layer, for look-ahead rows only. `<linear>` is the module's name below
   the base model, such as `layers.3.mlp.up_proj`. The scale is folded into `up`.
 - `sampler.in.weight` [inner, 2·hidden], `sampler.step` [L, inner], `sampler.out.weight` [hidden, inner]:
-  optional coherent-draft head: z = silu(W_in [rms(h) ; rms(e)] + step_j), h' = h + W_out z, where h is LA_j's hidden
+  optional sampler head: z = silu(W_in [rms(h) ; rms(e)] + step_j), h' = h + W_out z, where h is LA_j's hidden
   state after the final norm, e the input embedding of the token right before the drafted one, and
-  rms(x) = x / sqrt(mean(x²) + 1e-6). The vocabulary head reads h'.
+  rms(x) = x / sqrt(mean(x²) + 1e-6). The lm_head reads h'.
 
 Metadata (str -> str): `format` "pass-lookahead", `format_version`, `base_model`, `base_fingerprint`, `hidden_size`,
 `lookahead`, `training` (a JSON object; see `TrainingSummary`), `parts` (comma separated).

@@ -104,7 +104,7 @@ def read(path: Path, name: str, tensor: Stored) -> torch.Tensor:
     """
     try:
         return tensor.read()
-    except Exception as error:  # whatever library reads them, it means that the file is not whole
+    except Exception as error:  # any reader's error means that the file is not whole
         raise _damaged(path, f"“{name}”: {first_line(error)}") from error
 
 

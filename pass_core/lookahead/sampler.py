@@ -1,8 +1,8 @@
-"""The coherent-draft head (arXiv 2507.11851, "sampler module"), for training and decoding alike.
+"""The sampler head (arXiv 2507.11851, "sampler module"), for training and decoding alike.
 
 h is a look-ahead row's state after the final norm, e the input embedding of the token before the drafted one:
-z = silu(W_in [rms(h); rms(e)] + step_j), h' = h + W_out z. The vocabulary head reads h'. The part that h alone decides
-is made once for each row, the rest for each token that may stand before.
+z = silu(W_in [rms(h); rms(e)] + step_j), h' = h + W_out z. The lm_head reads h'. The part of h alone
+is computed once for each row, the rest for each token that may be the one before.
 """
 
 from __future__ import annotations

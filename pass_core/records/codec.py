@@ -6,7 +6,7 @@
 - NaN and infinities are the texts "nan", "inf" and "-inf", so that other readers do not choke.
 - A whole number is from 0 to `LARGEST` unless `bounds` says otherwise.
 - A field that may be None may be left out, and so may the fields in `optional`; every other field must be there.
-- Text is well-formed: U+FFFD stands for lone surrogates.
+- Text is well-formed: U+FFFD replaces lone surrogates.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Codec:
     Args:
         bounds: (dataclass, field) -> least and greatest whole number.
         inline: (dataclass, field) of fields that are dataclasses themselves and have no object of their own.
-        optional: (dataclass, field) that older files lack; the field's default stands for it.
+        optional: (dataclass, field) that older files lack; the field then has its default.
     """
 
     def __init__(

@@ -54,7 +54,7 @@ _CODEC = Codec(
 
 
 def settings_to_dict(settings: DecodingSettings) -> JsonDict:
-    """Flat: temperature and top_k stand beside the rest."""
+    """Flat: temperature and top_k are beside the rest."""
     return _CODEC.write(settings)
 
 

@@ -1,7 +1,7 @@
 """Counter-based randomness: a number depends on seed, position, token id and stream, and on nothing else.
 
 The coupled rule ("drafter-invariant" speculative decoding, Daliri, Musco & Suresh 2024) needs noise that drafts and the
-target share, whatever was computed before; a stateful generator cannot give that.
+target share. A generator with a state cannot give that: its numbers depend on what was drawn before.
 """
 
 from __future__ import annotations

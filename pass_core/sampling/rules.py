@@ -39,7 +39,7 @@ class Decision:
 
     @classmethod
     def coupled(cls, sample: int, drafts: Sequence[Proposal]) -> Decision:
-        """The coupled rule's, once the target's sample is known: a draft is accepted when it is that."""
+        """The coupled rule's decision, once the target's sample is known: it accepts the draft that equals it."""
         return cls(sample, next((i for i, draft in enumerate(drafts) if draft.token == sample), None))
 
 
@@ -49,8 +49,8 @@ class VerificationRule(Protocol):
     Attributes:
         trees: whether several drafts may compete for one position.
         draft_stream: the noise that drafts are drawn with: the best of log q + noise of this stream.
-        samples_target: whether `decide` emits the target's own sample, whatever was drafted, and accepts the draft that
-            is it: then the whole walk is found at once. A rule that changes `decide` says False.
+        samples_target: whether `decide` always emits the target's own sample and accepts the draft that equals it. The
+            kernels then find the whole walk in one operation. A rule that changes `decide` says False.
     """
 
     trees: bool
@@ -91,7 +91,7 @@ class RejectionRule:
         if not drafts:
             return Decision(target.sample(seed, position), None)
         if len(drafts) > 1:
-            raise ValueError("the rejection rule verifies chains: at most one draft a position")
+            raise ValueError("the rejection rule verifies chains: at most one draft for each position")
         token, draft = drafts[0].token, drafts[0].distribution
         number = float(uniform(seed, position, token, Stream.ACCEPT))
         if number * draft.prob(token) < target.prob(token):
