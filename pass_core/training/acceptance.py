@@ -18,6 +18,7 @@ import torch
 from pass_core.lookahead.sampler import HEAD_CANDIDATES
 from pass_core.models.language_model import LanguageModel
 from pass_core.training.chains import Chains
+from pass_core.training.config import TrainingConfig
 from pass_core.training.coupled import among_best, on_drafts
 from pass_core.training.forward import lookahead_forward
 from pass_core.training.parts import LookaheadParts
@@ -71,6 +72,11 @@ class ChainSettings:
     k: int = 5
     temperature: float = 0.8
     top_k: int = 10
+
+
+def chain_settings(config: TrainingConfig, count: int) -> ChainSettings:
+    """Of the chains that held-out acceptance is measured with, for L = `count`."""
+    return ChainSettings(min(5, count), config.temperature, config.top_k)
 
 
 def process(logits: torch.Tensor, temperature: float, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:

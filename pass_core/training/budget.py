@@ -13,8 +13,8 @@ from pass_core.training.config import TrainingConfig
 # What the preparations may take of the whole, so that enough is left to train.
 WRITING_SHARE = 0.35
 BIGRAMS_SHARE = 0.2
-# What one evaluation may take of the whole, and all of them beside the steps between them.
-EVALUATION_SHARE = 0.08
+# What one evaluation may take of what is left before the first, and all of them beside the steps between them.
+EVALUATION_SHARE = 0.1
 EVALUATIONS_SHARE = 0.15
 FEWEST_CONTEXTS = 24
 
@@ -102,9 +102,9 @@ class StepPlan:
         return done + int(usable / each)
 
 
-def fewer_places(config: TrainingConfig, evaluation_seconds: float) -> TrainingConfig:
-    """Fewer held-out places where measuring at all of them, as expected, would take too much of a short time."""
-    share = EVALUATION_SHARE * config.minutes * 60 / max(evaluation_seconds, 1e-9)
+def fewer_places(config: TrainingConfig, evaluation_seconds: float, left: float) -> TrainingConfig:
+    """Fewer held-out places where measuring at all of them, as expected, would take too much of the seconds left."""
+    share = EVALUATION_SHARE * max(0.0, left) / max(evaluation_seconds, 1e-9)
     contexts = max(FEWEST_CONTEXTS, round(share * config.evaluate_contexts))
     return replace(config, evaluate_contexts=min(config.evaluate_contexts, contexts))
 

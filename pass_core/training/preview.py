@@ -12,7 +12,7 @@ from pass_core.engine import Engine
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.progress import Cancelled, CancelToken, ProgressCallback
 from pass_core.runtime.bigram_reader import reading_seconds
-from pass_core.training.acceptance import Acceptance, HeldOut, measure, measure_decoding
+from pass_core.training.acceptance import Acceptance, HeldOut, chain_settings, measure, measure_decoding
 from pass_core.training.budget import BIGRAMS_SHARE, WRITING_SHARE, Budget
 from pass_core.training.config import TrainingConfig
 from pass_core.training.corpus import Corpus
@@ -23,7 +23,7 @@ from pass_core.training.parts import parts_of
 from pass_core.training.selfwritten import SelfPlan
 from pass_core.training.step import frozen
 from pass_core.training.store import PrefixStore
-from pass_core.training.trainer import Trainer, chain_settings
+from pass_core.training.trainer import Trainer
 from pass_core.training.writing import continue_text
 
 

@@ -13,14 +13,13 @@ from pass_core.engine import Engine
 from pass_core.files import write_atomically
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
-from pass_core.training.acceptance import HeldOut, even_places, try_chains
+from pass_core.training.acceptance import HeldOut, chain_settings, even_places, try_chains
 from pass_core.training.config import TrainingConfig
 from pass_core.training.floor import Floor, ideal_matches
 from pass_core.training.options import check_file
 from pass_core.training.parts import parts_of
 from pass_core.training.step import frozen
 from pass_core.training.store import PrefixStore
-from pass_core.training.trainer import chain_settings
 
 BEST = (1, 2, 3, 4, 6, 8)
 FLOOR_PLACES = 2  # a text, of those that the file is tried at

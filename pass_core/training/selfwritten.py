@@ -67,10 +67,11 @@ def write_corpus(
     """The model's own text by `plan`, from `file` as far as it is there already, the rest written now.
 
     Args:
-        budget: with a limit, small batches of both sorts are written in turn until the share of writing is used up.
+        budget: with a limit, small batches of both sorts are written in turn until the share of writing is used up;
+            there is some text of both sorts in any case, short where time is short.
 
     Raises:
-        TrainingError: `file` was written by another model, or the time was over before there was any text.
+        TrainingError: `file` was written by another model.
         Cancelled: the token was set; what is written stays and is used next time.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -89,21 +90,25 @@ def write_corpus(
                 f.write(json.dumps({"fingerprint": model.fingerprint}) + "\n")
             for which, number, size in jobs:
                 sources = held if which == "held" else train
+                # There must be some of both sorts: the first of each is cut short where time is.
+                first = limited and not any(r["split"] == which for r in rows)
+                cut = budget.share(WRITING_SHARE / 2, cancel) if budget is not None and first else None
                 try:
-                    made = _write_batch(model, plan, sources, which, number, size, until, hasty=limited)
+                    made = _write_batch(model, plan, sources, which, number, size, until, cut, hasty=limited)
                 except Cancelled:
                     if cancel is not None and cancel.cancelled:
                         raise
                     break  # the time for writing is over
+                if cancel is not None:
+                    cancel.raise_if_cancelled()
+                if made and len(made[0]["ids"]) < plan.length:  # good for this run alone
+                    rows.extend(made)
+                    continue
                 f.writelines(json.dumps(row) + "\n" for row in made)
                 f.flush()
                 rows.extend(made)
                 written += size * plan.length
                 reporter.update(written)
-    if limited and not {"train", "held"} <= {r["split"] for r in rows}:
-        raise TrainingError(
-            "The time was over before the model had written any text. Give more minutes, or texts of your own."
-        )
     return corpus_from_rows(rows, plan)
 
 
@@ -140,6 +145,7 @@ def _write_batch(
     number: int,
     size: int,
     cancel: CancelToken | None,
+    cut: CancelToken | None = None,
     *,
     hasty: bool = False,
 ) -> list[dict[str, Any]]:
@@ -158,7 +164,8 @@ def _write_batch(
         torch.tensor([min(k, model.vocabulary_size) for _, k in warmth]),
         generator,
         opening=opening,
-        cancel=cancel,
+        cancel=None if cut is not None else cancel,
+        enough=None if cut is None else lambda: cut.cancelled,
     )
     start = prefixes.shape[1] + opening
     return [

@@ -31,7 +31,7 @@ import torch
 from pass_core.engine import Engine
 from pass_core.lookahead.embeddings import LookaheadEmbeddings, TrainingSummary
 from pass_core.progress import CancelToken
-from pass_core.training.acceptance import Acceptance, ChainSettings, measure
+from pass_core.training.acceptance import Acceptance, chain_settings, measure
 from pass_core.training.budget import Budget, StepPlan, fewer_places, rarer_evaluations
 from pass_core.training.chains import join
 from pass_core.training.checkpoint import RunState, data_digest, load_checkpoint, save_checkpoint
@@ -157,12 +157,7 @@ class Trainer:
             self.settle_steps()
             first = None
             if self.config.minutes and self.step == 0:
-                expected = self.processes.agree(self.pace.evaluation(self.config), self.model.device)
-                self.config = fewer_places(self.config, expected)
-                first = self._evaluate()  # how long it takes decides how many steps there can be
-                ratio = self.plan.evaluation_seconds / max(self.plan.step_seconds, 1e-9)
-                self.config = rarer_evaluations(self.config, self.processes.agree(ratio, self.model.device))
-                self._plan_steps()
+                first = self._first_of_limited()
             told = estimate(self.model, self.parts, self.config, self.sequences, self.options.memory, self.pace)
             report(Started(self.config, told, self.step, len(self.sequences), len(self.corpus.held_out)))
             if self.step == 0:
@@ -193,6 +188,19 @@ class Trainer:
             finished = self._finish(ending)
             report(finished)
             return finished
+
+    def _first_of_limited(self) -> Evaluated:
+        """The first evaluation of a run with a time limit, and what follows from how long it takes."""
+        texts, started = len(self.corpus.held_out), self.budget.clock()
+        self.evaluate(texts)  # at a single place of each text
+        probe = self.processes.agree(self.budget.clock() - started, self.model.device)
+        expected = probe * max(1.0, self.config.evaluate_contexts / texts)
+        self.config = fewer_places(self.config, expected, self.processes.agree(self.budget.left, self.model.device))
+        evaluated = self._evaluate()
+        ratio = self.plan.evaluation_seconds / max(self.plan.step_seconds, 1e-9)
+        self.config = rarer_evaluations(self.config, self.processes.agree(ratio, self.model.device))
+        self._plan_steps()
+        return evaluated
 
     def _left(self) -> float:
         """Seconds of the time limit that are left, those of earlier parts of a resumed run counted."""
@@ -289,12 +297,12 @@ class Trainer:
         if self.model.device.type != "cpu":
             self.gradient_step()  # the first step on a device also starts the device
             self.store.forget()
-        for _ in range(2):
+        for _ in range(1 if self.config.minutes else 2):  # a run with a time limit learns its pace as it goes
             started = self.budget.clock()
             self.gradient_step()
             self.optimizer.zero_grad(set_to_none=True)
             times.append(self.processes.agree(self.budget.clock() - started, self.model.device))
-        self.pace = pace(times[0], times[1], self.sequences, self.config, self.store)
+        self.pace = pace(times[0], times[-1], self.sequences, self.config, self.store)
         self.plan.step_seconds = self.pace.new
 
     # -- evaluation, files ----------------------------------------------------------------------------------------
@@ -388,8 +396,3 @@ class Trainer:
         path = self.options.out if self.best.step >= 0 else None
         checkpoint = self.options.checkpoint_path
         return Finished(ending, self.step, self.best.step, self.best.acceptance, path, checkpoint)
-
-
-def chain_settings(config: TrainingConfig, count: int) -> ChainSettings:
-    """Of the chains that held-out acceptance is measured with, for L = `count`."""
-    return ChainSettings(min(5, count), config.temperature, config.top_k)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ from transformers.masking_utils import sdpa_mask
 from pass_core.models.cache_argument import cache_argument
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken
+
+FEWEST = 16
 
 
 class _RoomLayer(DynamicLayer):
@@ -125,6 +127,7 @@ def continue_text(
     *,
     opening: int = 0,
     cancel: CancelToken | None = None,
+    enough: Callable[[], bool] | None = None,
 ) -> torch.Tensor:
     """Sample until each row has `length` tokens; ends of text are written over, so a turn follows the last.
 
@@ -135,6 +138,8 @@ def continue_text(
         prefixes: [batch, n] token ids.
         temperature, top_k: [batch] each; top-k 0 keeps all tokens.
         opening: so many first tokens are drawn at temperature 1 without top-k, for variety.
+        enough: asked before each token; once it says so, the rows stay as long as they are then, with at least
+            `FEWEST` tokens beyond prefix and opening.
     """
     batch, n = prefixes.shape
     # Everything stays on the model's device until the end: a GPU is never waited for.
@@ -148,6 +153,8 @@ def continue_text(
         for at in range(n, length):
             if cancel is not None:
                 cancel.raise_if_cancelled()
+            if enough is not None and at >= n + opening + FEWEST and enough():
+                return ids[:, :at].cpu()
             logits = _next_logits(model, rows, at, cache)
             if at - n >= opening:
                 if limited:

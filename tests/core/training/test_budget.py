@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from pass_core.progress import Cancelled, CancelToken
 from pass_core.training import preview as preview_module
 from pass_core.training import selfwritten
 from pass_core.training.budget import Budget, StepPlan, fewer_places, rarer_evaluations
-from pass_core.training.config import TrainingConfig, TrainingError, TrainingKind
+from pass_core.training.config import TrainingConfig, TrainingKind
 from pass_core.training.control import PauseSwitch
 from pass_core.training.events import Ending, Evaluated, Finished, Started, StepDone, TrainingEvent
 from pass_core.training.selfwritten import SelfPlan, read_rows, unwritten, write_corpus
@@ -133,9 +134,10 @@ def test_a_resumed_run_has_what_is_left_of_its_minutes(tmp_path: Path, monkeypat
 
 def test_evaluations_shrink_to_a_share_of_a_short_time() -> None:
     config = small_config(minutes=1, evaluate_contexts=1000, evaluate_every=5)
-    assert fewer_places(config, evaluation_seconds=48.0).evaluate_contexts == 100
-    assert fewer_places(config, evaluation_seconds=1.0).evaluate_contexts == 1000
-    assert fewer_places(config, evaluation_seconds=1e6).evaluate_contexts == 24
+    assert fewer_places(config, evaluation_seconds=48.0, left=48.0).evaluate_contexts == 100
+    assert fewer_places(config, evaluation_seconds=1.0, left=48.0).evaluate_contexts == 1000
+    assert fewer_places(config, evaluation_seconds=1e6, left=48.0).evaluate_contexts == 24
+    assert fewer_places(config, evaluation_seconds=1.0, left=-5.0).evaluate_contexts == 24
     assert rarer_evaluations(config, ratio=3.0).evaluate_every == 20
     assert rarer_evaluations(config, ratio=0.1).evaluate_every == 5
 
@@ -166,16 +168,16 @@ def test_a_share_of_the_time_cancels_and_so_does_the_user() -> None:
 def test_writing_stops_at_its_share_and_gives_both_sorts_of_text(
     minutes: float, texts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each batch takes 20 seconds; the first of each sort is held out, and a third of the time may go."""
+    """Each batch takes 20 seconds; a third of the time may go."""
     model = tiny.tiny_llama(tokenizer=True)
     clock = Clock()
     real = selfwritten.continue_text
 
-    def slow(*args: object, cancel: CancelToken | None = None, **kwargs: object) -> torch.Tensor:
+    def slow(*args: Any, cancel: CancelToken | None = None, **kwargs: Any) -> torch.Tensor:
         clock.now += 20
         if cancel is not None:
             cancel.raise_if_cancelled()
-        return real(*args, **kwargs)  # type: ignore[arg-type]
+        return real(*args, **kwargs)
 
     monkeypatch.setattr(selfwritten, "continue_text", slow)
     plan = SelfPlan(sequences=600, held_out=60, length=48)
@@ -184,20 +186,26 @@ def test_writing_stops_at_its_share_and_gives_both_sorts_of_text(
     assert clock.now - 1000 <= 0.35 * minutes * 60 + 20
     assert len(corpus.train) >= 12 * texts
     assert corpus.held_out
-    assert unwritten(model, plan, file) == 660 - len(read_rows(file, model))
 
 
-def test_no_time_for_any_text_is_said(tmp_path: Path) -> None:
+def test_too_little_time_for_whole_texts_gives_short_ones_that_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = tiny.tiny_llama(tokenizer=True)
-    clock = Clock()
-    budget = Budget(0.001, clock)
-    token = budget.share(0.35)
-    clock.now += 1
-    assert token.cancelled
-    with pytest.raises(TrainingError, match="more minutes"):
-        write_corpus(
-            model, SelfPlan(sequences=9, held_out=3, length=48), tmp_path / "x.jsonl", budget=_Over(0.001, clock)
-        )
+    plan = SelfPlan(sequences=9, held_out=3, length=200)
+    file = tmp_path / "x.jsonl"
+    corpus = write_corpus(model, plan, file, budget=_Over(0.001, Clock()))
+    assert len(corpus.train) == 3
+    assert corpus.held_out
+    corpus.check(small_config())
+    for held in corpus.held_out:
+        assert 16 <= len(held.ids) - held.start < 60
+    assert read_rows(file, model) == []
+    assert unwritten(model, plan, file) == 12
+    stopped = CancelToken()
+    stopped.cancel()
+    with pytest.raises(Cancelled):  # a user who cancels gets no short texts
+        write_corpus(model, plan, tmp_path / "y.jsonl", budget=_Over(0.001, Clock()), cancel=stopped)
 
 
 class _Over(Budget):

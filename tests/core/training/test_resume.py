@@ -30,6 +30,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
+from pass_core.engine import Engine
 from pass_core.training.events import StepDone
 from pass_core.training.trainer import train
 from tests import tiny
@@ -120,7 +121,7 @@ def test_pause_holds_the_run_until_it_goes_on(tmp_path: Path) -> None:
     corpus = own_corpus(model)
     work = threading.Thread(
         target=train,
-        args=(model, corpus, small_config(), options(tmp_path)),
+        args=(Engine(model), corpus, small_config(), options(tmp_path)),
         kwargs={"on_event": watch, "pause": pause},
     )
     work.start()
