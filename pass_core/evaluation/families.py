@@ -1,4 +1,4 @@
-"""What drafts, what decodes plainly and what is refused: found out with a tiny random model of every architecture."""
+"""Which architectures draft, decode plainly or are refused: tried with a tiny random model of each."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def _own_seconds() -> float:
 
 @dataclass(frozen=True, slots=True)
 class MachineLoad:
-    """What other programs did meanwhile.
+    """What other programs did during a measurement.
 
     Attributes:
         typical, most: processors that others kept busy: median and maximum over runs.

@@ -94,8 +94,8 @@ class Tie:
     Attributes:
         gap: how far apart the model itself puts them (in logits, noise of the sampling included); for a token outside
             of top-k, how far it is from the boundary.
-        rounding: what rounding moves a logit by here, as two orders of computation within transformers show.
-        near: the gap is within what rounding can turn around.
+        rounding: how far rounding moves a logit here, measured as two orders of computation within transformers.
+        near: whether rounding can close the gap.
     """
 
     gap: float
@@ -104,7 +104,7 @@ class Tie:
 
 
 SAFETY = 4.0
-"""Two computations are seen of all that are possible; others may differ by a few times as much."""
+"""Only two of all possible computations are compared; others may differ by a few times as much."""
 
 
 def examine_tie(

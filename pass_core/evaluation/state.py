@@ -1,4 +1,4 @@
-"""Append-only state files: what is done survives a kill, and a second start goes on from there."""
+"""Append-only state files: finished parts survive a kill, and a second start continues after them."""
 
 from __future__ import annotations
 
@@ -85,5 +85,5 @@ class StateFile:
         if differing:
             raise StateMismatch(
                 f"{self.path.name} was begun with other choices ({', '.join(differing)} differ). "
-                "Repeat them to go on with it, or choose another file to start anew."
+                "Repeat them to continue it, or choose another file to start anew."
             )

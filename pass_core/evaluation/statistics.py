@@ -224,7 +224,7 @@ def chi_square(
         probabilities: [draws, bins] or one row [1, bins] that holds for all draws.
         observed: [bins] counts.
         level: probability of a false alarm for which the bounds are stated.
-        minimum: bins are pooled, rarest first, until each expects at least so many.
+        minimum: the least number that each bin expects; rarer bins are pooled, rarest first.
     """
     p = np.atleast_2d(np.asarray(probabilities, dtype=np.float64))
     o = np.asarray(observed, dtype=np.float64)

@@ -1,6 +1,6 @@
-"""Child processes for long work: they can be stopped at once, and the window's interpreter stays free meanwhile.
+"""Child processes for long work: a kill stops them immediately, and the window's interpreter stays free meanwhile.
 
-Our own children (`pass_core.models.convert`, `pass_core.models.hub`) speak one JSON object a line on standard output:
+Our own children (`pass_core.models.convert`, `pass_core.models.hub`) write one JSON object per line to standard output:
 `{"stage", "done", "total", "unit"}` for progress, `{"result": ...}` at the end, or `{"error": class name, "message"}`.
 """
 

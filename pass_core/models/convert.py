@@ -1,7 +1,7 @@
 """A GGUF file becomes a transformers folder (safetensors, config, tokenizer), in a child process.
 
-Dequantising takes tens of seconds and holds the interpreter, so it happens apart: the window stays alive, and
-cancelling ends the child at once. Run as `python -m pass_core.models.convert FILE FOLDER`.
+Dequantising takes tens of seconds and holds the interpreter, so it has a process of its own: the window stays
+alive, and cancelling kills the child. Run as `python -m pass_core.models.convert FILE FOLDER`.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ from pass_core.models.storage import require_space
 from pass_core.models.weights import check_loaded, names, skeleton, weight_count
 from pass_core.progress import CancelToken, ProgressCallback
 
-FLOAT32_LIMIT = (
-    1_000_000_000  # beyond so many weights bfloat16 is stored: half the disk, and quantised ones lose nothing
-)
+# Models with more weights are stored in bfloat16: half the disk, and quantised weights lose nothing.
+FLOAT32_LIMIT = 1_000_000_000
 
 
 def convert_gguf(
@@ -226,7 +225,7 @@ def _refuse_left_over(header: GgufHeader, taken: set[str]) -> None:
 
 
 def _ties(header: GgufHeader) -> bool:
-    """Whether transformers takes the input table for the output, whatever the file says (Falcon, Bloom, GPT-2)."""
+    """Whether transformers always uses the input table as the lm_head, even against the file (Falcon, Bloom, GPT-2)."""
     return header.architecture == "gpt2"
 
 

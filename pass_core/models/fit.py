@@ -22,7 +22,7 @@ class Quantized:
     config: Any
 
     def weight_bytes(self, weights: int, config: Any, dtype: torch.dtype) -> float:
-        """Bytes of so many weights; tables of the vocabulary keep their dtype."""
+        """Bytes of this many weights; tables of the vocabulary keep their dtype."""
         if self.choice in ("none", "gguf"):
             return weights * dtype.itemsize
         text = config.get_text_config()

@@ -154,7 +154,7 @@ class _Cursor:
         return self.take(size).decode("utf-8", errors="replace")
 
     def counted(self, count: int, least: int) -> Iterator[int]:
-        """`range(count)` of items with at least `least` bytes each, if the file can hold so many."""
+        """`range(count)` of items with at least `least` bytes each, if the file can hold that many."""
         if count * least > len(self._data) - self.at:
             raise ValueError("it ends in the middle of its header")
         return iter(range(count))

@@ -85,7 +85,7 @@ def _download(repo: str) -> str:
     counting = threading.Lock()
 
     class Bar(tqdm):  # pyright: ignore[reportUntypedBaseClass]
-        """Reports written bytes instead of drawing; several files arrive at once, each in a thread of the hub's."""
+        """Reports written bytes instead of drawing; files arrive side by side, each in a thread of the hub's."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs.pop("name", None)

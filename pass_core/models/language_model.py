@@ -45,9 +45,9 @@ class LanguageModel:
         tokenizer: its transformers tokenizer; None only in engine tests with raw ids.
         fingerprint: 16 hex digits that identify the weights, the same for every dtype, device and quantisation.
         gguf: the GGUF file that the weights were converted from, where it is on this machine.
-        weights: what the compiled library computes with: "auto" is measured, "gguf" the blocks of that file, "module"
-            the module's own dtype.
-        weights_reason: why "auto" chose what it chose, in a line; "" until it has.
+        weights: the format that the compiled library computes with: "auto" is measured, "gguf" the blocks of that file,
+            "module" the module's own dtype.
+        weights_reason: one line on why "auto" chose its format; "" before it has.
         quantization: "int8" or "int4" where the layers' weights were quantised while loading, else "".
     """
 
@@ -87,7 +87,7 @@ class LanguageModel:
 
     @property
     def base(self) -> nn.Module:
-        """The decoder below the vocabulary head (adapter names are relative to it)."""
+        """The decoder below the lm_head (adapter names are relative to it)."""
         return cast(nn.Module, self.model.base_model)
 
     @property
@@ -97,7 +97,7 @@ class LanguageModel:
 
     @property
     def head(self) -> nn.Linear:
-        """The vocabulary head, weight [vocabulary, hidden]."""
+        """The lm_head, weight [vocabulary, hidden]."""
         return cast(nn.Linear, self.model.get_output_embeddings())
 
     def logits(self, hidden: torch.Tensor, ids: torch.Tensor | None = None) -> torch.Tensor:

@@ -1,8 +1,8 @@
-"""Weight-only quantisation while loading: the layers' weights become small integers, computed with as before.
+"""Weight-only quantisation while loading: the layers' weights become small integers, their inputs stay as they are.
 
-Weight-only, so that a row's result does not depend on the other rows of its call: methods that quantise the inputs of a
-layer, too (bitsandbytes' int8), would make a text depend on the drafts. What is decoded is the quantised model's own
-distribution, losslessly; look-ahead files of the original fit it, and guess a little worse.
+A row's result must not depend on the other rows of its pass. Methods that also quantise the inputs of a layer
+(bitsandbytes' int8) would make the text depend on the drafts. Decoding is lossless with regard to the quantised model.
+Look-ahead files of the original fit it and guess a little worse.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where models live on this machine: the cache folder, locks between processes, publishing whole folders at once."""
+"""Where models live on this machine: the cache folder, locks between processes, folders published whole."""
 
 from __future__ import annotations
 

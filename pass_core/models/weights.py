@@ -23,7 +23,7 @@ def skeleton(config: Any) -> Any:
     """The model of a config without memory for its weights (on torch's meta device).
 
     Raises:
-        Exception: whatever transformers raises for a config that makes no model.
+        Exception: any that transformers raises for a config that makes no model.
     """
     from transformers import AutoModelForCausalLM
 

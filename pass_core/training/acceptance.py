@@ -39,7 +39,7 @@ class Acceptance:
     """Acceptance over `contexts` places.
 
     Attributes:
-        by_position: how often draft j equals the target's token on the model's own text, whatever happened before it.
+        by_position: how often draft j equals the target's token on the model's own text, accepted before or not.
         accepted: how often draft j is accepted (it and all drafts before it).
         accepted_per_iteration: the sum of `accepted`.
         top1: how often draft j's likeliest token is the target's likeliest.
@@ -127,10 +127,10 @@ def full_chains(contexts: Sequence[Sequence[int]], count: int) -> Chains:
 
 
 class Tried(NamedTuple):
-    """What a chain's drafts came to on the true text, [sequences, places, k] each.
+    """How a chain's drafts fared on the true text, [sequences, places, k] each.
 
     Attributes:
-        ranks: how many of q's tokens stood above the target's token under the shared noise; top_k where q has it not.
+        ranks: how many of q's tokens ranked above the target's token under the shared noise; top_k where q lacks it.
         tops: whether the draft's likeliest token is the target's likeliest.
         matches: how often such a draft matches, over all that the target could have chosen (closed form).
     """

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pass_core.progress import Cancelled, CancelToken
 from pass_core.training.config import TrainingConfig
 
-# What the preparations may take of the whole, so that enough is left to train.
+# Shares of the whole time that preparations may take, so that enough is left to train.
 WRITING_SHARE = 0.35
 BIGRAMS_SHARE = 0.2
-# What one evaluation may take of what is left before the first, and all of them beside the steps between them.
+# Share of the time left before the first evaluation that one may take, and of all of them relative to the steps between.
 EVALUATION_SHARE = 0.1
 EVALUATIONS_SHARE = 0.15
 FEWEST_CONTEXTS = 24

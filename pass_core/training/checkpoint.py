@@ -1,4 +1,4 @@
-"""The run's whole state on disk, written atomically, so that a killed run goes on exactly where it was."""
+"""The run's whole state on disk, written atomically, so that a killed run resumes exactly where it was."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class TrainingError(ValueError):
-    """A training run cannot start or go on; the message names the cause and the way out."""
+    """A training run cannot start or resume; the message names the cause and the way out."""
 
 
 class TrainingKind(StrEnum):
@@ -26,25 +26,25 @@ class TrainingConfig:
 
     Attributes:
         kind: embeddings alone, with deep vectors, with adapters, or with both.
-        with_sampler: also train the coherent-draft head.
+        with_sampler: also train the sampler head.
         lookahead: L, 1 to 16.
         rank: rank of the adapters.
         targets: last names of the linears that get an adapter (such as "q_proj"); empty for all.
-        sampler_inner: inner width of the coherent-draft head.
+        sampler_inner: inner width of the sampler head.
         steps: optimiser steps; the learning rate falls to zero over them.
         minutes: when above 0, the run takes as many steps as fit into what is left of them, and plans anew as it goes
             (`pass_core.training.budget`).
         batch: sequences a step, over all processes.
         rows: look-ahead rows per sequence and step (rounded to whole chains).
         survival: each chain is one row deeper with this probability, so LA_j is trained survival^(j-1) as often
-            as LA_1: it stands in for the weights 0.8^(j-1) on the loss, and saves the rows.
+            as LA_1. This replaces weights 0.8^(j-1) on the loss, and saves rows.
         surprise: how much more often a chain starts before a token that the model gave a small probability: a place
             counts (1 - surprise) + surprise (1 - p). A decoder starts its chains there (0: all places alike).
         length: tokens per sequence; longer documents are cut.
         vector_lr, adapter_lr, sampler_lr: peak learning rates of embeddings and deep vectors, adapters, sampler.
         warmup: steps of linear warm-up; then cosine.
         acceptance_weight: weight of the acceptance in that part; the divergence keeps the rest.
-        plain_weight: weight of the plain draft loss beside the coherent one (with the sampler head).
+        plain_weight: with the sampler head, weight of the plain drafts' loss beside that of the corrected ones.
         acceptance_share: part of the run, at its end, in which the loss is the acceptance itself (what the coupled
             rule accepts of the processed distributions, in closed form) beside the divergence.
         few_weight: weight, within the acceptance, of the best few of a tree; the single draft keeps the rest.
@@ -133,7 +133,7 @@ class TrainingConfig:
 
     @property
     def sampler(self) -> bool:
-        """Whether the coherent-draft head is trained."""
+        """Whether the sampler head is trained."""
         return self.with_sampler
 
     def to_json(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class TrainingConfig:
     def from_json(cls, raw: dict[str, Any]) -> TrainingConfig:
         """Read what `to_json` wrote; unknown keys of a later version are ignored."""
         known = {k: raw[k] for k in cls.__dataclass_fields__ if k in raw}
-        known.setdefault("bigrams", False)  # runs of before there were any go on as they began
+        known.setdefault("bigrams", False)  # runs begun before bigrams existed continue without
         if "targets" in known:
             known["targets"] = tuple(known["targets"])
         if "kind" in known:

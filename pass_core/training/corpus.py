@@ -124,7 +124,7 @@ def read_documents(source: str, *, limit: int = 20_000, cancel: CancelToken | No
     """All documents of a file, folder, or data-set name.
 
     Args:
-        limit: at most so many documents (data sets are streamed, not downloaded whole).
+        limit: the most documents (data sets are streamed, not downloaded whole).
 
     Raises:
         TrainingError: there is nothing to read, or a file cannot be read.

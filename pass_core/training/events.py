@@ -13,7 +13,7 @@ from pass_core.training.config import TrainingConfig
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run will take, told before it starts.
+    """What a run will take, estimated before it starts.
 
     Attributes:
         trainable: parameters that learn.
@@ -37,7 +37,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The run begins (or goes on) at `step`."""
+    """The run begins (or resumes) at `step`."""
 
     config: TrainingConfig
     estimate: Estimate

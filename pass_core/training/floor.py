@@ -1,14 +1,14 @@
 """The best that any drafter could guess, from the model itself: what blindness costs, apart from what a drafter lacks.
 
-LA_j guesses token n+1+j from x_1..x_n. Which tokens come between it cannot see; a guess that knew the model perfectly
-would mix the model's predictions over all that could stand there, by their probability:
+LA_j guesses token n+1+j from x_1..x_n and cannot see the tokens between. A guess that knew the model perfectly would
+mix the model's predictions over all tokens that may come between, by their probability:
 
 - *blind*: over everything between, which is all that the look-ahead row itself could know;
 - *one token*: over everything between but the token right before the guessed one, which is known when drafts are
-  chosen. At LA_1 nothing else is between: such a guess is the model's own prediction.
+  chosen. At LA_1 nothing else is between: this guess is the model's own prediction.
 
-What could stand between is enumerated for the first token, at the sampling settings' own support, and sampled from the
-model below it; with the token before known, each path counts by how likely the model finds that token after it. A mean
+The first token between is enumerated over the support of the sampling settings; the others are sampled from the model.
+With the token before known, each path counts by how likely the model finds that token after it. A mean
 over few paths is a little worse than the ideal guess, so these figures are lower bounds of the ideal ones.
 Source: "Beyond Parallel Blindness", arXiv 2608.27339 (floor and model gap, with none and with one realised token).
 """

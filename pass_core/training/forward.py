@@ -46,7 +46,7 @@ class Prefix:
     Attributes:
         ids: [batch, tokens].
         keys, values: per layer [batch, kv heads, tokens, head size].
-        hidden: [batch, tokens, hidden], after the final norm (the vocabulary head reads it).
+        hidden: [batch, tokens, hidden], after the final norm (the lm_head reads it).
     """
 
     ids: torch.Tensor

@@ -1,9 +1,9 @@
-"""What is minimised: divergence from the model's own predictions, and what the coupled rule would accept of the drafts.
+"""The loss: divergence from the model's own predictions, and the drafts that the coupled rule would accept.
 
 The teacher at each place is the model's own distribution after the true tokens, kept as its `TEACHER_TOP` likeliest
 tokens. The student's softmax runs over a part of the vocabulary for each sequence: all tokens that the teacher rows of
-its chains list first, the most frequent tokens, and a random sample of the rest that is weighted up to stand for it.
-Everything is one tensor operation over the whole batch and asks nothing of the device, so that a GPU never waits.
+its chains list first, the most frequent tokens, and a random sample of the rest, weighted up for all of it.
+Everything is one tensor operation over the whole batch and reads nothing back, so that a GPU never waits.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Vocabulary:
 
     Attributes:
         ids: [batch, size] token ids.
-        correction: [batch, size] added to logits in the log-sum-exp (log of how many tokens each stands for).
-        sampled: [batch, size] True where a token stands for others.
+        correction: [batch, size] added to logits in the log-sum-exp (log of how many tokens each represents).
+        sampled: [batch, size] True where a token represents others, too.
         places: [batch, rows, LISTED] where the teacher's tokens are in `ids`.
     """
 
@@ -101,7 +101,7 @@ def divergence(logits: torch.Tensor, targets: Targets, vocabulary: Vocabulary) -
 
 @dataclass(frozen=True)
 class Match:
-    """What drafts come to, by row.
+    """How often drafts match, by row.
 
     Attributes:
         draft: [batch, rows] chance that the draft is the target's token.

@@ -18,7 +18,7 @@ class TrainingOptions:
     Attributes:
         out: the look-ahead file to write (the best parts so far, replaced as they improve).
         checkpoint: the run's state; beside `out` when None.
-        resume: go on from the checkpoint when there is one.
+        resume: continue from the checkpoint when there is one.
         memory: bytes for what the frozen model computed for the training sequences.
         command: recorded in the file, to reproduce it.
         init: parts to start from.

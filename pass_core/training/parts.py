@@ -1,6 +1,6 @@
 """The learnable look-ahead parts as one torch module: what the optimiser sees, and its way from and to the file.
 
-Everything is float32 whatever the model's dtype. The meaning of each tensor is that of
+Everything is float32, for models of any dtype. The meaning of each tensor is that of
 `pass_core.lookahead.embeddings`.
 """
 
@@ -43,7 +43,7 @@ class Adapter(nn.Module):
 
 
 class Sampler(nn.Module):
-    """The coherent-draft head (`pass_core.lookahead.sampler`)."""
+    """The sampler head (`pass_core.lookahead.sampler`)."""
 
     def __init__(self, w_in: torch.Tensor, step: torch.Tensor, w_out: torch.Tensor) -> None:
         super().__init__()
@@ -64,8 +64,8 @@ class LookaheadParts(nn.Module):
         embeddings: [L, hidden].
         deep: [layers, L, hidden] or None.
         adapter_names: linear modules (below the base model) that have an adapter, in the order of `adapters`.
-        sampler: the coherent-draft head or None.
-        bigrams: the model's own, with which drafts are scored where there is no sampler; nothing of them learns.
+        sampler: the sampler head or None.
+        bigrams: the model's own; they score drafts where there is no sampler head. Nothing of them learns.
     """
 
     bigrams: Bigrams | None = None

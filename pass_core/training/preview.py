@@ -34,7 +34,7 @@ def prepare(
     cancel: CancelToken | None = None,
     budget: Budget | None = None,
 ) -> TrainingConfig:
-    """Read from the model what a run takes from it, so that `train` need not, which tells no progress of it.
+    """Read what a run needs from the model, with progress, so that `train` need not.
 
     Returns:
         the config to train with: without bigrams where they could not be read in their share of the time limit.
@@ -88,10 +88,10 @@ def preview(
     """Time and memory of a run on `sequences` texts, before there are any: one small step on random tokens is timed.
 
     Args:
-        to_write: so many texts, held-out ones included, the model has yet to write.
+        to_write: texts, held-out ones included, that the model has yet to write.
 
     Raises:
-        TrainingError: the model cannot be trained for. Cancelled: looked at between the things that are timed.
+        TrainingError: the model cannot be trained for. Cancelled: between two of the things that are timed.
     """
     model = engine.model
     cancel = cancel or CancelToken()

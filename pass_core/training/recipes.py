@@ -18,7 +18,7 @@ class Recipe(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ingredients:
-    """What a recipe stands for.
+    """What a recipe contains.
 
     Attributes:
         summary: what it makes, in a sentence.

@@ -32,7 +32,7 @@ class DraftReport:
 
     Attributes:
         file: what was measured.
-        match: how often draft j is the target's token whatever came before (closed form, so without the noise's luck).
+        match: how often draft j is the target's token, accepted before or not (closed form, without the noise's luck).
         accepted: how often it and all before it are (drawn noise).
         recall: for each n of `best`, how often the target's token is among the n best drafts under the shared noise.
         best: the numbers n.

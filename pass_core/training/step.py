@@ -76,7 +76,7 @@ def sequence_numbers(step: int, config: TrainingConfig, size: int) -> list[int]:
 
 
 def place_weights(batch: Batch, config: TrainingConfig) -> torch.Tensor:
-    """How often a chain is to start at each context length c of each sequence, [batch, tokens], on the CPU.
+    """Weights of the context lengths c at which chains of each sequence start, [batch, tokens], on the CPU.
 
     A decoder drafts anew right after a token that it could not guess. `config.surprise` weighs each c by how unlikely
     the model itself found token c, at the sampling settings of the run.

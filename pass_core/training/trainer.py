@@ -328,7 +328,7 @@ class Trainer:
 
     def _judge(self, acceptance: Acceptance) -> Evaluated:
         """Keep the present parts where they are the best so far."""
-        # What an untrained start reaches is a reference, not a result.
+        # The acceptance of an untrained start is a reference, not a result.
         result = self.step > 0 or self.options.init is not None
         better = result and acceptance.accepted_per_iteration > self.best.accepted
         if better:

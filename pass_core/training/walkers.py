@@ -1,10 +1,10 @@
 """Where simulated decoding is in each training text: chains start there as a decoder would start them.
 
 A decoder starts its next chain right after a token that it could not guess, so it meets harder places than evenly
-spread ones. Every text has some walkers. When a step trains on the text, its first chains start where the walkers are,
-and each walker goes on by what the present drafts get accepted there under the shared noise, plus the token that
-decoding would emit: decoding is simulated with the parts as they are now, and costs no forward pass. Where a chain was
-cut before a draft of it failed, its next draft counts as failed. A walker at the end of its text starts again near the
+spread ones. Every text has some walkers. When a step trains on the text, its first chains start where the walkers
+are, and each walker advances by the present drafts that are accepted there under the shared noise, plus the token that
+decoding would emit. This simulates decoding with the parts as they are now, and costs no forward pass. Where a chain
+was cut before a draft of it failed, its next draft counts as failed. A walker at the end of its text starts again near the
 beginning.
 """
 

@@ -1,4 +1,4 @@
-"""What a benchmark compares: ways of decoding, the job that each gets, and what a run of it took."""
+"""Contestants of a benchmark: ways of decoding, the job that each gets, and what a run of it took."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Job:
         ids: token ids of the prompt.
         sampling, seed: as in decode.
         max_new_tokens: where it ends at the latest.
-        ignore_eos: go on past end-of-sequence tokens.
+        ignore_eos: continue past end-of-sequence tokens.
     """
 
     ids: tuple[int, ...]
@@ -106,7 +106,7 @@ class Measurement:
     Attributes:
         new_tokens: tokens written.
         timed_tokens: those of them that `decode_seconds` covers (others' first tokens belong to their prefill).
-        calls: forward calls of the timed part.
+        calls: forward passes of the timed part.
         steps: iterations of the timed part.
         accepted, proposed: drafts (0 where the source does not tell).
         prefill_seconds: the prompt's processing, up to the first token for sources that do not separate the two.

@@ -1,7 +1,7 @@
 """A loop that only calls back, turned into an iterator without a second thread.
 
-torch in a second thread is up to three times slower (every thread has an OpenMP pool of its own), so a foreign loop is
-run in a greenlet: a second stack of the same thread.
+torch in a second thread is up to three times slower (every thread has an OpenMP pool of its own). So a foreign loop
+runs in a greenlet: a second stack of the same thread.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 def produced(work: Callable[[Callable[[T], None]], None]) -> Iterator[T]:
-    """What `work` gives to the callable that it gets, one value at a time.
+    """Yields the values that `work` hands to its argument, one at a time.
 
-    `work` goes on when the next value is asked for. It is ended by an exception (GreenletExit) where the iterator is
-    closed early. All of it happens in the thread that iterates, which must be one and the same.
+    `work` continues when the consumer asks for the next value. Closing the iterator early raises GreenletExit in
+    `work`. Everything happens in the thread that iterates; it must be one thread.
 
     Raises:
-        whatever `work` raises.
+        Exception: any that `work` raises.
     """
 
     def give(value: T) -> None:

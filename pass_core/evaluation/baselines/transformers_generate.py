@@ -1,8 +1,8 @@
 """transformers' own generate as a decoder: plain, or with its prompt lookup, yielding the same step events as ours.
 
 Loop, drafts, rule and random numbers are transformers'; nothing here decides a token. Hooks around the model see the
-rows and logits of every call, a stopping criterion sees what came of it, and both together make the events. The time
-that this takes is not in their seconds.
+rows and logits of every forward pass, a stopping criterion sees the tokens that follow, and both together make the
+events. Their seconds leave out the time of this watching.
 
 transformers draws a token at every row and keeps copied drafts while they equal the drawn ones. Its random numbers come
 from torch's generator, so the text of a seed is its own; only temperature 0 can repeat ours.
@@ -70,7 +70,7 @@ class TransformersDecoder:
 
 
 class _Watcher:
-    """Looks on while transformers generates.
+    """Watches while transformers generates.
 
     Attributes:
         recorder: makes the events.
@@ -168,8 +168,8 @@ class _Watcher:
         return self.ended
 
     def _call_begins(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """The first call carries the whole prompt. All but its last token become a call of their own, as our strategies
-        have it, so that reading the prompt is timed apart (where a model's cache is known to allow that)."""
+        """Split the first pass, which carries the whole prompt: all tokens but the last become a pass of their own, as
+        in our strategies, so that prefill is timed apart (where the model's cache is known to allow that)."""
         if not self._rows and not self.begun:
             kwargs = self._read_prompt(module, kwargs)
         self._called = self._now()

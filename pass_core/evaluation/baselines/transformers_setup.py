@@ -17,8 +17,8 @@ from pass_core.settings import SamplingSettings
 
 @contextlib.contextmanager
 def as_transformers_made_it(model: LanguageModel) -> Generator[None]:
-    """transformers without our packed layers, and without the sampling habits of the model's generation_config.json
-    (which would fill in whatever a GenerationConfig leaves open: end tokens, penalties, top-p)."""
+    """transformers without our packed layers, and without the model's generation_config.json, which would fill in what
+    a GenerationConfig leaves open (end tokens, penalties, top-p)."""
     from transformers import GenerationConfig
 
     habits = model.model.generation_config
@@ -117,7 +117,7 @@ def generate_ids(
     ignore_eos: bool = False,
     cancelled: Callable[[], bool] | None = None,
 ) -> list[int]:
-    """The new tokens of one generation that nobody watches: what transformers writes by itself.
+    """The new tokens of one generation without hooks: what transformers writes when nobody looks.
 
     Args:
         lookup: tokens that prompt lookup copies at a time; 0 for plain decoding.

@@ -1,4 +1,4 @@
-"""What is checked: proofs, their sizes, and the ways of decoding that are put to the test."""
+"""The plan of a check: proofs, their sizes, and the ways of decoding under test."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class VerificationPlan:
 
     Attributes:
         proofs: which of the three.
-        prompts: texts that the identity proofs write on from (prose, code and chat in turn).
+        prompts: how many prompts the identity proofs continue (prose, code and chat in turn).
         tokens: length of these texts.
         seeds: seeds of the coupled proof.
         temperatures: of the coupled proof.

@@ -267,7 +267,7 @@ class LosslessnessLab:
         plan = self.plan
         sampling = SamplingSettings(plan.temperature, plan.top_k)
         variants = rule_variants(self.lookahead.count, plan.wrong_rule)
-        # Under the coupled rule all strategies write one text, so that plain decoding stands for all of them there.
+        # Under the coupled rule all strategies write one text: plain decoding is tested for all of them.
         along = [v for v in variants if "coupled" not in v.name]
         level = FALSE_ALARM / (2 * len(variants) + len(along))
         ids = tuple(prompt_ids(SHORT_PROMPT, self.model))

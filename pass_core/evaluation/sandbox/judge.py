@@ -1,7 +1,7 @@
 """The judge: a process that holds the tests, calls the program's function through pipes, and decides.
 
-The program runs in another process, which has neither the tests nor the way on which the verdict goes out; what it
-prints, returns as its status or finds in its own frames decides nothing. Started by `run` as `python -I -S -B -c …`.
+The program runs in another process, which has neither the tests nor the pipe of the verdict. What it prints, its exit
+status and the frames it finds decide nothing. Started by `run` as `python -I -S -B -c …`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a process gives up before it runs somebody's program: limits, system calls, files.
+"""A process gives up rights before it runs somebody's program: limits, system calls, files.
 
 Everything here works on the calling process and cannot be undone. Standard library only: it runs under `python -I -S`.
 Sources: seccomp(2), landlock(7), setrlimit(2).
@@ -78,7 +78,7 @@ def set_limits(seconds: float, memory: int, file_size: int) -> None:
 
 
 def become_nobody() -> None:
-    """A superuser goes on as nobody where nobody can read Python's files."""
+    """A superuser becomes nobody, where nobody can read Python's files."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or not _readable_by_all(os.path.dirname(os.__file__)):
         return
     os.setgroups([])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 760, 430
 LEFT, RIGHT, TOP, BOTTOM = 64, 214, 44, 52
-# Okabe and Ito's palette: told apart by colour-blind people, readable on white.
+# Okabe and Ito's palette: colour-blind people can tell its colours apart; readable on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 2", "1 3")
 INK, GREY, GRID = "#222222", "#666666", "#e3e3e3"

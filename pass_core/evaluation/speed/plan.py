@@ -35,8 +35,8 @@ class BenchmarkPlan:
         new_tokens: length of a run at most.
         repeats: times that every combination is run, with other seeds.
         seed: of the first repeat.
-        ignore_eos: write on past the model's end of text, so that all runs have the same length.
-        minutes: no new round is begun after so long; None for all of them.
+        ignore_eos: continue past the model's end of text, so that all runs have the same length.
+        minutes: after these no new round begins; None for all rounds.
         roofline: measure bandwidth and call costs as well.
     """
 

@@ -29,7 +29,7 @@ class Result:
         runs, tokens: how much of it.
         ms_per_token: median over prompts with its order-statistic interval.
         prefill_ms: median processing time of the prompt.
-        tokens_per_call: tokens over forward calls, all runs together.
+        tokens_per_call: tokens over forward passes, all runs together.
         accepted_per_iteration: accepted drafts over iterations.
         acceptance_by_position, examined_by_position: share of examined drafts of each depth that was accepted, and of
             how many.
@@ -105,7 +105,7 @@ class Report:
 
     Attributes:
         environment: machine, versions, model, embeddings.
-        plan: what was to be measured.
+        plan: the plan that was carried out.
         results: by temperature, prompt set and contestant.
         roofline: None where it was not measured.
         complete: False when it was cut short.

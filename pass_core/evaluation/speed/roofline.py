@@ -1,4 +1,4 @@
-"""How near a call comes to the machine's limit: its measured cost over rows against bytes over bandwidth."""
+"""How near a forward pass comes to the machine's limit: its cost by rows against bytes over bandwidth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run: every contestant on every prompt in turns, timed, kept in a state file, told as events."""
+"""The run: every contestant on every prompt in turns, timed, kept in a state file, reported as events."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Benchmark:
         engine: not in use by anything else while it runs.
         plan: what to measure.
         lookaheads: look-ahead embeddings by the contestants' labels.
-        state: file that keeps finished runs; an existing one is gone on with.
+        state: file that keeps finished runs; an existing one is continued.
         gguf: GGUF file of the same model for llama.cpp.
 
     Raises:
