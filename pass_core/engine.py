@@ -43,8 +43,8 @@ class OutOfMemory(MemoryError):
 class Engine:
     """Generates with one loaded model, one text at a time. Make it and use it in one thread.
 
-    Making an engine is cheap. `prepare` does what is slow; `decode` does what of it is missing before its first step,
-    never inside one.
+    Making an engine is cheap. `prepare` does what is slow. Where it was not called, `decode` does it before its first
+    step, never inside one.
 
     Args:
         runtime, kernels, cost, bigrams: instead of those that the engine makes, measures and reads by itself.
@@ -76,7 +76,7 @@ class Engine:
 
     @property
     def kernels(self) -> Kernels:
-        """Compute what is not the model's: samples, draft trees and shapes of calls; chosen on first use."""
+        """Compute samples, draft trees and shapes of passes; chosen on first use."""
         if self._kernels is None:
             self._kernels = make_kernels(self.model, self.runtime)
         return self._kernels
@@ -191,7 +191,7 @@ class Engine:
             may_draft = callable(settings) or first.strategy is not Strategy.AUTOREGRESSIVE
             resources = Resources(self.model, self.runtime, self.kernels, self.token_bytes)
             if may_draft and self.model.capabilities.supports_pass:
-                # Settings that can change while the text is written may come to ask for the costs.
+                # Settings that change while the text is written may ask for the costs later.
                 needs_cost = callable(settings) or (first.strategy is Strategy.FUSED and first.auto and first.k > 0)
                 resources.cost = self.cost if needs_cost else self._cost
                 resources.bigrams = self.bigrams

@@ -1,4 +1,4 @@
-"""Text from outside, made well-formed: what arguments, files and other programs hand over may be no Unicode."""
+"""Text from outside, made well-formed: arguments, files and other programs may hand over broken Unicode."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NotText(ValueError):
 
 
 def well_formed(text: str) -> str:
-    """The same text with U+FFFD for every lone surrogate; pairs of surrogates become the character they stand for.
+    """The same text with U+FFFD for every lone surrogate; pairs of surrogates become their character.
 
     Bytes of arguments that are no UTF-8 arrive as lone surrogates, and so do halves of characters in JSON.
     """

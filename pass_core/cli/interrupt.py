@@ -11,7 +11,7 @@ from types import FrameType
 from pass_core.cli.console import note
 from pass_core.progress import CancelToken
 
-KEPT = "Stopping; what is done is kept. Press Ctrl-C again to end at once."
+KEPT = "Stopping; finished work is kept. Press Ctrl-C again to end immediately."
 
 
 @contextmanager

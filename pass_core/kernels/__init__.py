@@ -1,1 +1,1 @@
-"""What a step computes besides the model's calls: one interface, once in torch and once in the compiled library."""
+"""The operations of a step besides forward passes: one interface, in torch and in the compiled library."""

@@ -19,7 +19,7 @@ class TorchHead(Protocol):
     """Corrects h, a look-ahead state after the final norm, by the token before the drafted one."""
 
     def prepare(self, states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        """[m, inner] what depends on the states [m, hidden] and their 0-based look-ahead steps [m] alone."""
+        """[m, inner] the part that depends on the states [m, hidden] and their 0-based look-ahead steps [m] alone."""
         ...
 
     def scores(
@@ -30,7 +30,7 @@ class TorchHead(Protocol):
 
 
 class TorchSamplerHead:
-    """The coherent-draft head; see `pass_core.lookahead.sampler`."""
+    """The sampler head; see `pass_core.lookahead.sampler`."""
 
     def __init__(self, weights: SamplerWeights, model: LanguageModel) -> None:
         table = model.input_embedding.weight

@@ -1,8 +1,8 @@
-"""The operations of a step that are not the model's: what goes in, what comes out, and in which order sums are made.
+"""The operations of a step besides forward passes: their inputs, their results, and the order of their sums.
 
 Both implementations choose the same tokens. They compare float64 numbers: a logit's difference from the largest of its
 row, divided by the temperature, plus Gumbel noise made from 52 bits. Of equal numbers the one with the lower token id
-comes first; of equal reaches the one of lower depth, then the one that stands earlier in its level. The logarithms
+comes first; of equal reaches the one of lower depth, then the one that is earlier in its level. The logarithms
 of two libraries may differ in the last bit, so reaches and log probabilities agree to 1e-12, not in every bit. Draft
 heads take factors in the model's dtype and add in float32. Each implementation adds in an order of its own: two scores
 closer than that rounding may change places.
@@ -38,8 +38,8 @@ class WalkRequest:
         noise: hash of seed and stream (`pass_core.sampling.noise.stream_hash`).
         position: absolute position of the first sample, in tokens.
         temperature: what logits are divided by, above 0.
-        kept: how many of the largest logits can be sampled; only the largest for 1, whatever the temperature; 0 for the
-            whole vocabulary.
+        kept: how many of the largest logits can be sampled; 1 is greedy at any temperature; 0 keeps the whole
+            vocabulary.
     """
 
     noise: int = _c("uint64_t")
@@ -77,9 +77,8 @@ class GrowRequest:
         spread: temperature that turns perturbed scores into weights of siblings.
         least: a draft reached less often (a probability) is left out.
         unlikely: a level whose nodes together are reached less often is the last.
-        seen, after_one, after_two, of_late: what tokens gain that the text repeats, in logits
-            (`pass_core.decoding.repetition_bonus`): that stand among the last `of_late` tokens, that followed the same
-            token, and the same two tokens.
+        seen, after_one, after_two, of_late: logit bonuses (`pass_core.decoding.repetition_bonus`) of tokens that are
+            among the last `of_late` tokens, that followed the same token, and that followed the same two tokens.
         kept: candidates of a draft distribution that have a probability; 0 for the whole vocabulary.
         candidates: likeliest plain look-ahead tokens that the draft head re-scores (`kept` without a head).
         branches, width: drafts below a node, and nodes of a level that are branched from.
@@ -111,7 +110,7 @@ class GrowRequest:
 
 @dataclass(frozen=True, slots=True)
 class DraftRows:
-    """Rows of one call that a tree grows from.
+    """Rows of one forward pass that a tree grows from.
 
     Attributes:
         hidden: [n, hidden] states after the final norm.
@@ -149,7 +148,7 @@ class GrownTree:
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """What the shape of a call is chosen by.
+    """What `plan_call` chooses the shape of a forward pass by.
 
     A shape is worth 1 + the reach of its drafts, less what its rows cost, plus `future` times what its look-ahead rows
     promise: the drafts that the next step is expected to get accepted from them.
@@ -157,13 +156,13 @@ class PlanRequest:
     Attributes:
         future: weight of tokens of the next step.
         patience: counts in a row without a better shape, after which the search ends.
-        rows_limit: the most rows that the call may carry.
+        rows_limit: the most rows that the pass may carry.
         reaches: acceptance probability of each draft, best first (a parent always before its children).
         parents: index of each draft's parent, -1 for the root.
         hits: probability that a draft made from look-ahead row LA_1, LA_2, .. is accepted once the walk gets to it; as
             many as a chain can have.
         counts: numbers of drafts to try, rising, each at most rows_limit - 1.
-        seconds: [rows_limit + 1] what a call of so many rows costs, in tokens.
+        seconds: [rows_limit + 1] the cost of a pass by its rows, in tokens.
     """
 
     future: float = _c("double")
@@ -178,7 +177,7 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The shape of one call.
+    """The shape of one forward pass.
 
     Attributes:
         drafts: how many of the best drafts are verified.
@@ -194,7 +193,7 @@ class Plan:
 
 
 class DraftHead(Protocol):
-    """Scores drafts by the token before them; made by a `Kernels`, and of use to that one alone."""
+    """Scores drafts by the token before them; only the `Kernels` that made it can use it."""
 
 
 class Kernels(Protocol):
@@ -241,8 +240,8 @@ class Kernels(Protocol):
         """Grow a tree of drafts below the last committed token.
 
         Args:
-            head: what re-scores candidates by the token before them.
-            text: the tokens so far [n], which a head's scores are to repeat, if any.
+            head: re-scores candidates by the token before them.
+            text: the tokens so far [n]; tokens that it repeats get a bonus. None for no bonus.
 
         Raises:
             MemoryError: there is not enough memory; a plain sentence.
@@ -254,7 +253,7 @@ class Kernels(Protocol):
         ...
 
     def sampler_head(self, weights: SamplerWeights) -> DraftHead:
-        """The coherent-draft head of a look-ahead file (`pass_core.lookahead.sampler`)."""
+        """The sampler head of a look-ahead file (`pass_core.lookahead.sampler`)."""
         ...
 
     def bigram_head(self, bigrams: Bigrams) -> DraftHead:

@@ -1,4 +1,4 @@
-"""The operations in the compiled library, on a CPU. What it cannot do is left to the torch kernels, call by call."""
+"""The operations in the compiled library, on a CPU. The torch kernels take each call that the library cannot."""
 
 from __future__ import annotations
 

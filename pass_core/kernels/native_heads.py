@@ -36,7 +36,7 @@ class NativeHead:
 
 
 def sampler_in_library(library: ctypes.CDLL, weights: SamplerWeights) -> int | None:
-    """The coherent-draft head of a look-ahead file; None for sizes that are not whole panels."""
+    """The sampler head of a look-ahead file; None for sizes that are not whole panels."""
     hidden, inner = (int(n) for n in weights.w_out.shape)
     if inner % _PANEL or hidden % (2 * _PANEL):
         return None

@@ -1,7 +1,7 @@
 """The signatures of the compiled library's algorithms, in one table, and the check that they are the library's.
 
-The loader refuses a library of other sources (`pass_abi_version`); this compares names, order and types of fields, and
-sizes, which the sources could have otherwise than this table.
+The loader refuses a library of other sources (`pass_abi_version`). This module compares names, order, types and sizes
+of fields, in which the sources could differ from this table.
 """
 
 from __future__ import annotations

@@ -269,7 +269,7 @@ class _Growth:
                 scores = scores + self._gain(ids[0], self.text)
             ids = ids.expand(scores.shape[0], -1)
         if not (self.whole and self.head is None):
-            # Plain candidates stand in this order already.
+            # Plain candidates are in this order already.
             order = scores.sort(dim=1, descending=True, stable=True).indices[:, : self.kept]
             ids, scores = ids.gather(1, order), scores.gather(1, order)
         below = scores.double() - scores.amax(1, keepdim=True).double()
@@ -277,7 +277,7 @@ class _Growth:
         return ids, scaled - torch.log(torch.exp(scaled).sum(1, keepdim=True))
 
     def _gain(self, ids: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-        """[width, C] what candidates gain that the text has already: of late, after the same token, the same two."""
+        """[width, C] bonuses of candidates that occurred recently, after the same token, or after the same two."""
         request = self.request
         same = (text[:, None] == ids).float()  # [text, C]
         seen = same[-request.of_late :].amax(0) if request.of_late else torch.zeros_like(same[0])
@@ -313,7 +313,7 @@ class _Growth:
 
 
 class _Record:
-    """Tensors of int64 and float64 as one, copied to the host at once and taken out again in order."""
+    """Tensors of int64 and float64 as one, copied to the host together and taken out again in order."""
 
     def __init__(self, *parts: torch.Tensor) -> None:
         self._shapes = [tuple(part.shape) for part in parts]

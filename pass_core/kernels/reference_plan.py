@@ -1,4 +1,4 @@
-"""The shape of a call, searched on the host: how many drafts to verify, and where look-ahead rows promise most."""
+"""The shape of a pass, searched on the host: how many drafts to verify, and where look-ahead rows promise most."""
 
 from __future__ import annotations
 

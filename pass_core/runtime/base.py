@@ -1,4 +1,4 @@
-"""What a runtime is: one forward call over rows, the vocabulary head on the rows that need it, and a KV cache."""
+"""The runtime protocol: a forward pass over rows, the lm_head on the rows that need it, and a KV cache."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Cache(Protocol):
     capacity: int
 
     def commit(self, rows: Sequence[int]) -> None:
-        """Keep these rows of the last call, in order; forget its other rows."""
+        """Keep these rows of the last pass, in order; forget its other rows."""
         ...
 
     def truncate(self, length: int) -> None:
@@ -35,19 +35,19 @@ class Runtime(Protocol):
 
     @property
     def description(self) -> str:
-        """What makes the calls fast here, for the window and reports ("native bf16, 2 threads")."""
+        """What makes the passes fast here, for the window and reports ("native bf16, 2 threads")."""
         ...
 
     @property
     def row_buckets(self) -> tuple[int, ...]:
-        """The numbers of rows that calls are padded to; () where each call has the rows it asks for."""
+        """The numbers of rows that passes are padded to; () where a pass has just its own rows."""
         ...
 
     def warm_up(self, on_progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> None:
-        """Do now what first calls would wait for (capturing graphs), unless it is done.
+        """Do now what first passes would wait for (capturing graphs), unless it is done.
 
         Raises:
-            Cancelled: between two calls.
+            Cancelled: between two passes.
         """
         ...
 

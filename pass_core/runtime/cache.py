@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache
 class KVCache(Cache):
     """Keys and values of all layers in one buffer [layers, 2, kv_heads, capacity, head_dim] (batch 1).
 
-    A forward call writes its rows at slots length..length+n-1; `commit` then moves the kept ones together and
+    A forward pass writes its rows at slots length..length+n-1; `commit` then moves the kept ones together and
     advances `length`. Nothing else grows, shrinks or is concatenated, so rejected drafts and look-ahead rows vanish
     by being overwritten. Keys are stored after RoPE, so a row may move to another slot.
 
@@ -58,7 +58,7 @@ class KVCache(Cache):
 
     @torch.inference_mode()
     def commit(self, rows: Sequence[int]) -> None:
-        """Keep these rows of the last call, in this order, as the newest entries; forget the others."""
+        """Keep these rows of the last pass, in this order, as the newest entries; forget the others."""
         kept = len(rows)
         if list(rows) != list(range(kept)):
             for device, buffer in self._buffers.items():

@@ -1,7 +1,7 @@
-"""The weights that the compiled library computes with, where nobody named any: measured once on this machine.
+"""The automatic weights of the compiled library: measured once on this machine.
 
-Only formats that are exact with regard to the checkpoint come into question: a GGUF file's own blocks, float32, and
-bfloat16 where every weight of the checkpoint is a bfloat16 number. Among these the one that is fastest for PASS.
+Candidates are the formats that hold the checkpoint exactly: a GGUF file's own blocks, float32, and bfloat16 where every
+weight of the checkpoint is a bfloat16 number. The choice is the one that is fastest for PASS.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pass_core.runtime.native.formats import Weights
 from pass_core.runtime.native.runtime import NativeRuntime
 
 ROWS, TOKENS = 8, 1.6
-"""A call of so many rows brings about so many tokens with the shipped drafts, as measured on the default model."""
+"""A pass of ROWS rows brings about TOKENS tokens with the shipped drafts, as measured on the default model."""
 _ROUNDS = 6
 NAMES: dict[str, str] = {"gguf": "the file's own blocks"}
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was measured, and what follows.
+    """The measured times and the format that follows from them.
 
     Attributes:
         weights: the fastest format.

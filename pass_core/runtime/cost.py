@@ -1,4 +1,4 @@
-"""The measured cost of a call by its rows, for one model on one device."""
+"""The measured cost of a forward pass by its rows, for one model on one device."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pass_core.runtime.base import Runtime
 from pass_core.runtime.rows import Rows, RowsBuilder, chain_rows
 
 ROWS = (1, 2, 4, 8, 12, 14, 16, 24, 32, 48)
-SETTLED = 3  # rounds without a faster call end the measurement
-_FOLLOW, _FOLLOW_STALE = 0.1, 0.5  # weight of one observed call, and of the first one for a while
+SETTLED = 3  # rounds without a faster pass end the measurement
+_FOLLOW, _FOLLOW_STALE = 0.1, 0.5  # weight of one observed pass, and of the first one after a pause
 _STALE = 10.0  # seconds
 _USUAL = 48  # rows that a table has at least
-_MOVED = 0.01  # a figure that changed by less, relatively, leaves the table as it is
-_DISTURBED = 1.5  # no call counts as slower than this, relative to what was expected
+_MOVED = 0.01  # smaller relative changes leave the table as it is
+_DISTURBED = 1.5  # no pass counts as slower than this, relative to the expected time
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """Seconds of a call by its rows: linear between the measured points, beyond them as their last slope.
+    """Seconds of a forward pass by its rows: linear between the measured points, then along their last slope.
 
     Attributes:
         seconds: as measured.
@@ -40,14 +40,14 @@ class CostModel:
     _table: list[np.ndarray] = field(default_factory=list[np.ndarray], repr=False, compare=False)
 
     def observe(self, rows: int, seconds: float) -> None:
-        """Follow what calls cost now: a shared machine's memory is half as fast an hour later, which makes few rows
-        dearer and many rows hardly."""
+        """Follow what passes cost now: on a shared machine memory may be half as fast an hour later, which makes passes
+        of few rows much dearer and those of many rows hardly."""
         if not self._now:
             self._now.update(self.seconds)
         nearest = min(self._now, key=lambda r: abs(r - rows))
         known, now = self._now[nearest], time.monotonic()
         weight = _FOLLOW if now - self._seen.get(nearest, -_STALE) < _STALE else _FOLLOW_STALE
-        # Related to the kept figures, not to the table: what caps a table would make them grow without end.
+        # Relative to the kept figures, not to the table: the table's caps would make them grow without end.
         sizes = sorted(self._now)
         expected = float(np.interp(rows, sizes, [self._now[r] for r in sizes]))
         self._now[nearest] = known + weight * (known * min(seconds / expected, _DISTURBED) - known)
@@ -56,7 +56,7 @@ class CostModel:
             self._table.clear()
 
     def stale(self, sizes: Sequence[int]) -> int | None:
-        """The first of these sizes whose cost nobody has observed, or asked for here, for some seconds, if any."""
+        """The first of these sizes that was neither observed nor returned here for some seconds, if any."""
         now = time.monotonic()
         for rows in sizes:
             nearest = min(self.seconds, key=lambda r: abs(r - rows))
@@ -66,7 +66,7 @@ class CostModel:
         return None
 
     def table(self, most: int) -> np.ndarray:
-        """[most + 1] seconds of calls with 0..most rows (entry 0 is that of one row); never falling with rows."""
+        """[most + 1] seconds of passes with 0..most rows (entry 0 is that of one row); never falling with rows."""
         found = self._table[0] if self._table else None
         if found is None or found.size <= most:
             at = self._now or self.seconds
@@ -84,8 +84,8 @@ class CostModel:
     def _consistent(self, at: Mapping[int, float], rows: Sequence[int]) -> np.ndarray:
         """Seconds of rising sizes, never falling.
 
-        What disturbs a measurement only adds to it: a smaller call never costs more than a larger one did. But real
-        calls carry look-ahead rows, which the first measurement has not: only observed sizes cap an observed one.
+        Disturbances only add to a measurement, so a smaller pass never costs more than a larger one did. But real
+        passes carry look-ahead rows, which the first measurement lacks: only observed sizes cap an observed one.
         """
         out: list[float] = []
         least = least_observed = np.inf

@@ -1,4 +1,4 @@
-"""What torch must be told before our forward passes run on a CUDA device."""
+"""Settings of torch that our forward passes need on a CUDA device."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Linear layers with weights packed once for oneDNN: on CPUs the cost is then nearly flat over a few rows.
 
-PyTorch reorders a weight at every call of `nn.Linear`; with a handful of rows that costs more than the product.
+PyTorch reorders a weight at every call of `nn.Linear`. With a handful of rows that costs more than the product.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class GrowingCache:
         self.inner: Any = DynamicCache(config=self._config)
 
     def crosses(self, rows: int) -> bool:
-        """Whether a call of so many rows takes the text beyond LongRoPE's boundary, so that all of it rotates anew.
+        """Whether a pass of this many rows takes the text beyond LongRoPE's boundary, so that all of it rotates anew.
 
         As transformers' `generate`: a prompt is read with the table for its length; of the models that cross the
         boundary while they write, Phi-3 reads all of the text again.
@@ -53,7 +53,7 @@ class GrowingCache:
         """Keep the rows of the last call.
 
         Raises:
-            RuntimeError: not all of them; such a cache cannot take rows back.
+            RuntimeError: `rows` are not all of them; this cache cannot take rows back.
         """
         if list(rows) != list(range(self.pending)):
             raise RuntimeError("this model's cache cannot drop rows; only plain decoding is possible")
@@ -75,7 +75,7 @@ class GrowingCache:
 
 
 class PlainRuntime:
-    """Calls the model as a whole, so that whatever its architecture does to masks, states and logits is done.
+    """Calls the model as a whole, with all that its architecture does to masks, states and logits.
 
     `forward` returns the logits of the last row, [1, vocabulary], in place of hidden states, and `logits` passes them
     on: families differ in what lies between the two.
@@ -99,7 +99,7 @@ class PlainRuntime:
         return ()
 
     def warm_up(self, on_progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> None:
-        """Nothing to make ready."""
+        """Nothing to prepare."""
 
     def new_cache(self, capacity: int) -> GrowingCache:
         return GrowingCache(self.model, capacity)
@@ -115,7 +115,7 @@ class PlainRuntime:
         growing = cast(GrowingCache, cache)
         if not rows.is_chain or (rows.lookahead >= 0).any():
             raise RuntimeError(f"{self.model.name} cannot draft: {self.model.capabilities.reason}")
-        # Running states take several tokens at once only when they are new.
+        # Running states take several tokens in one pass only when they are new.
         at_once = growing.length == 0 or not self._recurrent
         chunks = [rows.tokens] if at_once else np.split(rows.tokens, rows.count)
         logits = torch.empty(0)

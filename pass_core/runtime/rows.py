@@ -1,4 +1,4 @@
-"""Rows of one forward call: tokens and look-ahead steps, each hanging below a parent row."""
+"""Rows of one forward pass: tokens and look-ahead steps, each below a parent row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What one forward call computes.
+    """What one forward pass computes.
 
     A row attends to everything committed in the cache, to its ancestors in this call and to itself.
 
@@ -34,7 +34,7 @@ class Rows:
 
     @property
     def is_chain(self) -> bool:
-        """Whether every row hangs below the one before it, as in plain causal text."""
+        """Whether every row is below the one before it, as in plain causal text."""
         return bool(np.array_equal(self.parents, np.arange(-1, self.count - 1)))
 
     def ancestors(self) -> npt.NDArray[np.bool_]:

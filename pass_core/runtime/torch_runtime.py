@@ -22,7 +22,7 @@ from pass_core.runtime.rows import Rows
 
 
 class TorchRuntime:
-    """Forward calls through the transformers modules, with a custom mask, positions and KV cache."""
+    """Forward passes through the transformers modules, with a custom mask, positions and KV cache."""
 
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
@@ -52,7 +52,7 @@ class TorchRuntime:
         return ()
 
     def warm_up(self, on_progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> None:
-        """Nothing to make ready."""
+        """Nothing to prepare."""
 
     def new_cache(self, capacity: int) -> KVCache:
         return KVCache(len(self._layers), capacity)

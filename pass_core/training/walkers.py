@@ -4,8 +4,8 @@ A decoder starts its next chain right after a token that it could not guess, so 
 spread ones. Every text has some walkers. When a step trains on the text, its first chains start where the walkers
 are, and each walker advances by the present drafts that are accepted there under the shared noise, plus the token that
 decoding would emit. This simulates decoding with the parts as they are now, and costs no forward pass. Where a chain
-was cut before a draft of it failed, its next draft counts as failed. A walker at the end of its text starts again near the
-beginning.
+was cut before a draft of it failed, its next draft counts as failed. A walker at the end of its text starts again near
+the beginning.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sizes of captured calls: each is made once for the smallest size that holds it, and padded up to that size."""
+"""Sizes of captured passes: a pass is padded up to the smallest size that holds it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ SMALLEST_KV_BUCKET = 256
 
 
 def row_bucket(rows: int) -> int | None:
-    """The number of rows that a call of `rows` rows is padded to; None where it is too large to be worth a capture."""
+    """The number of rows that a pass of `rows` rows is padded to; None where it is too large to be worth a capture."""
     return next((b for b in ROW_BUCKETS if b >= rows), None)
 
 

@@ -1,4 +1,4 @@
-"""What a captured call reads: one small tensor on the device, filled by one copy from the host."""
+"""The inputs of a captured pass: one small tensor on the device, filled by one copy from the host."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TOKENS, _STEPS, _POSITIONS, _SLOTS, _ANCESTORS, _COMMITTED = range(6)
 
 
 class StaticInputs:
-    """Rows of a call, padded to a fixed number; the mask is worked out from them on the device.
+    """Rows of a pass, padded to a fixed number; the device computes the mask from them.
 
     Args:
         size: rows of the call, at most 64.

@@ -1,6 +1,6 @@
-"""Calls of few sizes over static buffers, each captured once: without launch overhead on CUDA.
+"""Forward passes of few sizes over static buffers, each captured once: without launch overhead on CUDA.
 
-Small models are bound by the host on GPUs: launching a call's kernels takes longer than running them. A call is padded
+Small models are bound by the host on GPUs: launching a pass's kernels takes longer than running them. A pass is padded
 to a row bucket over a KV bucket (`buckets`), described by one small tensor (`inputs`), and replayed as one graph.
 """
 
@@ -55,11 +55,11 @@ def why_not(model: LanguageModel) -> str:
 class StaticRuntime(TorchRuntime):
     """`TorchRuntime` with calls of up to 64 rows captured; larger ones (prompts) are eager.
 
-    A captured call is compared with an eager one before it is used; if it differs or cannot be made, a warning is
-    logged and every call of this runtime is eager from then on.
+    A captured pass is compared with an eager one before it is used. If it differs or cannot be made, the runtime logs
+    a warning, and all its later passes are eager.
 
     Attributes:
-        on_capture: told what is being captured, before each capture (about a tenth of a second on a GPU).
+        on_capture: gets a description of each capture before it is made.
     """
 
     def __init__(self, model: LanguageModel, graphs: Graphs) -> None:
@@ -153,7 +153,7 @@ class StaticRuntime(TorchRuntime):
         got: torch.Tensor | None = None
         try:
             with torch.inference_mode():
-                # Captured with other inputs than those compared, into a result that holds no numbers: whatever the
+                # Captured with other inputs than those compared, into a result that holds no numbers: a value that the
                 # capture froze or left out shows.
                 inputs.fill(_STAND_IN, cache.length, storage.scratch)
                 captured = self._graphs.capture(self._work(inputs, storage, parts))
@@ -162,7 +162,7 @@ class StaticRuntime(TorchRuntime):
                     captured.result.fill_(torch.nan)
             got = self._replay(captured, rows.count)
             self._captured[inputs.size, storage, parts] = captured
-        except Exception as error:  # whatever a driver, torch or a model's code raises: eager calls need none of it
+        except Exception as error:  # of a driver, torch or a model's code: eager passes need none of it
             self._give_up(f"{what}: {type(error).__name__}: {error}")
         expected = super().forward(cache, rows)
         if got is not None:

@@ -121,7 +121,7 @@ def processor_features(folder: Path) -> frozenset[str]:
     """What the processor has, in GCC's words ("avx2", "dotprod").
 
     Raises:
-        OSError: the library that says so is not in the folder, or cannot be loaded.
+        OSError: the library that reads it is not in the folder, or cannot be loaded.
     """
     ask = ctypes.CDLL(str(folder / PROCESSOR.path)).pass_processor
     ask.restype = ctypes.c_char_p
@@ -156,7 +156,7 @@ def build(
         names: instruction sets; by default those that this processor has.
         everything: all sets of the architecture, as a wheel for other machines needs them.
         ready: a folder whose libraries are taken where they are of these sources.
-        say: is told what happens, a line at a time.
+        say: gets each line of progress.
 
     Returns:
         the libraries, the processor's among them.
@@ -225,7 +225,7 @@ class _Command:
         self._compiler, self._work = compiler, work
         # clang-cl and cl take these. Nobody has tried Windows, and cl does not know the sources' vector types.
         self._msvc = Path(compiler[0]).stem.lower() in ("cl", "clang-cl")
-        # zig compiles for the processor that it runs on unless it is told otherwise.
+        # zig compiles for the processor that it runs on by default.
         self._common = (*_FLAGS, "-mcpu=baseline") if "ziglang" in compiler else _FLAGS
 
     def unit(self, source: Path, chosen: InstructionSet) -> Path:
@@ -243,7 +243,7 @@ class _Command:
         return target
 
     def library(self, target: Path, objects: Sequence[Path]) -> None:
-        """Link object files, and put the library in its place at once."""
+        """Link object files, and put the library in its place in one step."""
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         paths = [str(o) for o in objects]
         link = ["/nologo", "/LD", *paths, f"/Fe{temporary}"] if self._msvc else None

@@ -114,7 +114,7 @@ class NativeCache:
 
 
 class NativeRuntime:
-    """See forward.h beside this file: results of a row do not depend on the other rows of its call.
+    """See csrc/forward.h: the result of a row does not depend on the other rows of its pass.
 
     Args:
         threads: computing threads; by default as many as PyTorch uses.
@@ -173,7 +173,7 @@ class NativeRuntime:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of packed weights: what a call with the vocabulary head reads of memory."""
+        """Bytes of packed weights: what a forward pass with the lm_head reads of memory."""
         self.lib.pass_weight_bytes.restype = ctypes.c_int64
         return int(self.lib.pass_weight_bytes(ctypes.c_void_p(self.handle)))
 
@@ -211,7 +211,7 @@ class NativeRuntime:
         return ()
 
     def warm_up(self, on_progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> None:
-        """Nothing to make ready: weights are packed when the runtime is made."""
+        """Nothing to prepare: weights are packed when the runtime is made."""
 
     def _pack_layer(self, handle: int, index: int) -> None:
         source, place = self._source, f"model.layers.{index}."
