@@ -13,7 +13,7 @@ from pass_core.training.config import TrainingConfig
 # Shares of the whole time that preparations may take, so that enough is left to train.
 WRITING_SHARE = 0.35
 BIGRAMS_SHARE = 0.2
-# Share of the time left before the first evaluation that one may take, and of all of them relative to the steps between.
+# Share of the time left before the first evaluation for one, and of all of them relative to the steps between.
 EVALUATION_SHARE = 0.1
 EVALUATIONS_SHARE = 0.15
 FEWEST_CONTEXTS = 24
