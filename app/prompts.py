@@ -40,7 +40,7 @@ def ready_prompts() -> tuple[ReadyPrompt, ...]:
 
 
 def greeting() -> str:
-    """The text that stands in the prompt editor at the first start: one that the default model has much to say on."""
+    """The prompt editor's text at the first start: one that the default model continues at length."""
     prose = [p for p in ready_prompts() if p.kind == "prose"]
     chosen = next((p for p in prose if p.title == GREETING), prose[0] if prose else None)
     return chosen.text if chosen is not None else FALLBACK

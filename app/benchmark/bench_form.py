@@ -66,7 +66,7 @@ class BenchForm(QWidget):
         self.sets = {name: QCheckBox(name) for name in BUILT_IN}
         self.prompts, self.tokens, self.minutes = _spin(1, 1000), _spin(8, 4096), _spin(0, 10000)
         self.minutes.setSpecialValueText("no limit")
-        self.minutes.setToolTip("No new round is begun after so many minutes; what was measured until then counts.")
+        self.minutes.setToolTip("No new round begins after these minutes; finished rounds count.")
         self.file = QPushButton("Own prompts…")
         self.file.setProperty("role", "quiet")
         self.gguf = QPushButton("GGUF file…")
@@ -194,7 +194,7 @@ class BenchForm(QWidget):
         self.changed.emit()
 
     def _show_estimate(self) -> None:
-        """How much there is to do, from the choices alone (about 30 ms a token)."""
+        """Say how much the choices ask for, at 30 ms per token."""
         try:
             plan = self.plan(64, True)
         except (PlanError, PromptFileError, ValueError) as error:
@@ -205,7 +205,7 @@ class BenchForm(QWidget):
         if plan.minutes is not None:
             seconds = min(seconds, 60 * plan.minutes)
         self.estimate.setText(
-            f"{runs} runs of up to {plan.new_tokens} tokens; at 30 ms a token {seconds_text(seconds)}."
+            f"{runs} runs of up to {plan.new_tokens} tokens; at 30 ms per token {seconds_text(seconds)}."
         )
 
     def _choose_file(self) -> None:

@@ -105,7 +105,7 @@ class HumanEvalPanel(QWidget):
         )
 
     def start(self, *, resume: bool = False) -> None:
-        """Begin, or go on with what was stopped."""
+        """Begin, or continue a stopped run."""
         engine = self._context.engine
         if engine is None:
             return
@@ -137,7 +137,7 @@ class HumanEvalPanel(QWidget):
             self._counts = {"passed": 0, "judged": 0}
 
     def stop(self) -> None:
-        """Stop; what is done is kept."""
+        """Stop; finished work is kept."""
         self.job.stop()
 
     def _take(self, event: object) -> None:

@@ -34,6 +34,6 @@ class BenchmarkPage(Page):
         layout.addWidget(tabs)
 
     def shut_down(self) -> None:
-        """Stop measuring; what is done is kept."""
+        """Stop measuring; finished work is kept."""
         self.speed.stop()
         self.humaneval.stop()

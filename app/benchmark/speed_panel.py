@@ -83,7 +83,7 @@ class SpeedPanel(QWidget):
     # -- running -----------------------------------------------------------------------------------------------------
 
     def start(self, *, resume: bool = False) -> None:
-        """Begin to measure, or go on with what was stopped."""
+        """Begin to measure, or continue a stopped run."""
         engine = self._context.engine
         if engine is None:
             return
@@ -110,7 +110,7 @@ class SpeedPanel(QWidget):
         self.refresh()
 
     def stop(self) -> None:
-        """Stop; what is done is kept."""
+        """Stop; finished work is kept."""
         self.job.stop()
 
     def _take(self, event: object) -> None:

@@ -217,7 +217,7 @@ class ComparePage(Page):
                 pane.text.reveal(exact.tokens)
 
     def _take_setup(self, setup: GenerationSetup) -> None:
-        """A run is to be repeated whose strategy only panes have."""
+        """Take the choices of a run whose strategy only panes have."""
         if not self.runner.running:
             self.panes[1].setup.set_wish(PaneWish(setup.settings))
             self._pane_changed()

@@ -68,7 +68,7 @@ class ComparePane(Card):
         self.state.setText("  ·  ".join(facts))
 
     def show_race(self, timeline: Timeline, shown: int, clock: float, prompt: str) -> None:
-        """Show so many tokens of the recorded run."""
+        """Show the first tokens of the recorded run."""
         if shown < self.raced:
             self.text.start(prompt)
             self.legend.reset()

@@ -1,4 +1,4 @@
-"""What the panes draft with, read and made ready before anything is timed."""
+"""Prepares the panes' look-ahead files before anything is timed."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Race(Player):
         return max((t.duration for t in self.timelines), default=0.0)
 
     def load(self, runs: Sequence[Sequence[StepEvent]]) -> None:
-        """Take other runs; the clock stands at the end."""
+        """Take other runs; the clock is at their end."""
         self.pause()
         self.timelines = [Timeline.of(steps) for steps in runs]
         self.clock = self.duration

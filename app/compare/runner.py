@@ -160,7 +160,7 @@ class ComparisonRunner(QObject):
             self.void = reason
 
     def change_sampling(self, sampling: SamplingSettings) -> None:
-        """A slider moved: it takes effect at once, as everywhere, and the comparison is void."""
+        """A slider moved: the next step uses it, as everywhere, and the comparison is void."""
         if self._run is not None:
             self._context.session.set_settings(replace(self._context.session.settings, sampling=sampling))
             self.set_void("the sampling was changed while a pane was running")

@@ -45,7 +45,7 @@ class JobControl:
     """Handed to the work: how it reports and learns of cancellation. Safe to use from the engine thread.
 
     Attributes:
-        cancel: to be looked at once a second at least; closing the window waits for it.
+        cancel: the work looks at it at least once a second; closing the window waits for that.
     """
 
     def __init__(self, job: Job, rest: Callable[[], None]) -> None:
@@ -177,7 +177,7 @@ class JobRunner(QObject):
         return self._exclusive
 
     def start(self, title: str, work: Callable[[JobControl], Any], *, exclusive: bool = False) -> Job:
-        """Run `work(control)` in the engine thread; connect to the returned job's signals at once.
+        """Run `work(control)` in the engine thread; connect to the job's signals before control returns to Qt.
 
         Args:
             exclusive: the work uses the model, so that nothing else may. Other work is short: what runs lets it in

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class MeasurementState(StrEnum):
-    """What is going on."""
+    """What a measurement is doing."""
 
     IDLE = "idle"
     RUNNING = "running"
@@ -87,7 +87,7 @@ class MeasurementJob(QObject):
         return True
 
     def stop(self) -> None:
-        """Stop after the call in progress; what is done is kept."""
+        """Stop after the forward pass in progress; finished work is kept."""
         if self._job is not None and self.state is MeasurementState.RUNNING:
             self._set(MeasurementState.STOPPING)
             self._job.cancel()

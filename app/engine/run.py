@@ -28,7 +28,7 @@ class RunRequest:
         chat: whether the model's chat template was applied to `prompt_text`.
         seed: of every random draw of the run.
         settings: the settings at the start; `EngineSession.set_settings` replaces them while it runs.
-        stop: when it ends by itself.
+        stop: its stop conditions.
         lookahead: the drafts' embeddings, None for the untrained fallback.
         recorded: whether the history keeps it (a warm-up is not kept).
         live: asked by the worker (in its thread) before every step instead of the session's live settings.

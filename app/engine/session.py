@@ -137,7 +137,7 @@ class EngineSession(QObject):
         return run
 
     def stop(self) -> None:
-        """Ask the run to end; it does within one model call, and `run_finished` follows."""
+        """Ask the run to end; it does within one forward pass, and `run_finished` follows."""
         if self._current is not None and self.state is EngineState.RUNNING:
             self._current.cancel.set()
             self._set_state(EngineState.STOPPING)

@@ -12,7 +12,7 @@ _running: set[asyncio.Task[Any]] = set()
 
 
 def spawn(coroutine: Coroutine[Any, Any, Any], on_error: Callable[[BaseException], None]) -> asyncio.Task[Any]:
-    """Run a coroutine on the application's loop; whatever it raises (but cancellation) goes to `on_error`."""
+    """Run a coroutine on the application's loop; `on_error` gets what it raises, cancellation left out."""
     task = asyncio.ensure_future(coroutine)
     _running.add(task)
 

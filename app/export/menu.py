@@ -54,7 +54,7 @@ def write(record: RunRecord, kind: Kind, path: Path) -> None:
 
 
 def export_menu(context: AppContext, parent: QWidget, record: Callable[[Callable[[RunRecord], None]], None]) -> QMenu:
-    """The menu; `record(then)` hands the run that is to be exported to `then`, when it is there."""
+    """The menu; `record(then)` calls `then` with the run to export, once it is loaded."""
     menu = QMenu("Export", parent)
     for kind in KINDS:
         menu.addAction(kind.title, lambda k=kind: record(lambda r: _ask_and_write(context, parent, k, r)))

@@ -176,13 +176,13 @@ class GeneratePage(Page):
     # -- run -------------------------------------------------------------------------------------------------------
 
     def _run_here(self) -> None:
-        """Ctrl+Enter may come from any page; what it starts is to be seen."""
+        """Show this page and run: Ctrl+Enter may come from any page."""
         self._context.page_requested.emit("generate")
         self.run()
 
     @property
     def running(self) -> bool:
-        """Whether this page's run is going on."""
+        """Whether this page's run is in progress."""
         return self._run is not None and not self._run.done
 
     def _follow(self, run: Run) -> None:

@@ -281,7 +281,7 @@ class HistoryPage(Page):
             "Take prompt, seed and settings to the Generate page",
             self._run_again,
         )
-        self.pin_button = button("Pin", "ph.push-pin", "Keep it whatever the size limit says", self._pin)
+        self.pin_button = button("Pin", "ph.push-pin", "Keep it beyond the size limit", self._pin)
         self.rename_button = button("Rename", "ph.pencil-simple", "Another title (F2)", self._rename)
         self.delete_button = button("Delete", "ph.trash", "Remove for good (Del)", self._ask_delete)
         self.export_button = button("Export", "ph.export", "Write it to a file", None)

@@ -61,12 +61,12 @@ class _Quit:
 
 
 class HistoryRecorder:
-    """Starts the thread; every method returns at once and may be called from any thread.
+    """Starts the thread; no method blocks, and any thread may call them.
 
     Args:
         path: the history file; None keeps the history in memory only.
-        notify: told (in the recorder's thread) what a person should know.
-        committed: told (in the recorder's thread) a run's id and how many of its steps are safe now.
+        notify: called (in the recorder's thread) with a sentence for the user.
+        committed: called (in the recorder's thread) with a run's id and how many of its steps are on the disk.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class HistoryRecorder:
         self._queue.put(_Steps(run, steps))
 
     def end(self, run: str) -> None:
-        """The run is over: everything is committed at once."""
+        """The run is over: commit everything now."""
         self._queue.put(_End(run))
 
     def ask(self, work: Callable[[HistoryStore], Any], reply: Callable[[Any, BaseException | None], None]) -> None:

@@ -1,4 +1,4 @@
-"""The history as the window sees it: records every run by itself, answers in the GUI thread."""
+"""The history as the window sees it: records every run, answers in the GUI thread."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class HistoryService(QObject):
         self._recorder.ask(work, reply)
 
     def set_limit(self, megabytes: int) -> None:
-        """Another bound of the file's size; older runs go at once where it is exceeded."""
+        """Set another bound of the file's size; older runs beyond it go now."""
         self.limit_mb = megabytes
         self._context.preferences.set(LIMIT_KEY, megabytes)
         self.ask(lambda store: store.set_limit(megabytes * 1_000_000), changes=True)

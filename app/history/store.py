@@ -102,7 +102,7 @@ class HistoryStore:
         limit: bytes that the file may hold; the oldest runs that are not pinned go first.
 
     Attributes:
-        notice: what a person should be told about the opening ("" if nothing).
+        notice: a sentence for the user about the opening ("" for none).
 
     Raises:
         HistoryError: the file cannot be opened or was written by a newer version.
@@ -231,7 +231,7 @@ class HistoryStore:
             self._db.execute("UPDATE runs SET title = ? WHERE id = ?", (well_formed(title), run_id))
 
     def pin(self, run_id: str, pinned: bool) -> None:
-        """Keep a run whatever the size limit says, or no longer."""
+        """Keep a run beyond the size limit, or no longer."""
         with self._transaction():
             self._db.execute("UPDATE runs SET pinned = ? WHERE id = ?", (int(pinned), run_id))
 
@@ -242,7 +242,7 @@ class HistoryStore:
         self._shrink()
 
     def set_limit(self, limit: int) -> int:
-        """Another bound of the size, in bytes, kept at once; returns the number of runs it cost."""
+        """Set another bound of the size, in bytes, and keep it now; returns the number of runs that went."""
         self.limit = limit
         return self.enforce_limit()
 
@@ -286,7 +286,7 @@ class HistoryStore:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its other files the same mode
             make_private(self.path)
-        # The store moves into the writer's thread after it was opened; it is never used from two threads at once.
+        # The store moves into the writer's thread after it was opened; no two threads ever use it at the same time.
         db = sqlite3.connect(self.path or ":memory:", timeout=10, isolation_level=None, check_same_thread=False)
         db.text_factory = lambda data: data.decode("utf-8", "replace")
         try:

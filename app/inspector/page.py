@@ -24,7 +24,7 @@ from pass_core.records.runs import RunRecord, RunStatus
 
 
 class InspectPage(Page):
-    """Shows the newest run of the Generate page by itself, or whatever another page opens here.
+    """Shows the newest run of the Generate page, or a run that another page opens here.
 
     Attributes:
         viewer: text, replay, plots and inspector.
@@ -79,17 +79,17 @@ class InspectPage(Page):
         self._show_head()
 
     def open_run(self, run: Run, token: int) -> None:
-        """Open a run at a token and come to the front."""
+        """Open a run at a token and show this page."""
         self.show_run(run, token)
         self._context.page_requested.emit("inspect")
 
     def open_record(self, record: RunRecord) -> None:
-        """Open a run from the history and come to the front."""
+        """Open a run from the history and show this page."""
         self.show_record(record)
         self._context.page_requested.emit("inspect")
 
     def open_newest(self, token: int | None = None) -> None:
-        """Open the newest run of the Generate page and come to the front."""
+        """Open the newest run of the Generate page and show this page."""
         if self._newest is not None:
             self.show_run(self._newest, token)
         self._context.page_requested.emit("inspect")

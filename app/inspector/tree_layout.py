@@ -1,4 +1,4 @@
-"""Where the nodes of a draft tree stand: depth to the right, siblings below each other. No Qt here."""
+"""Where the nodes of a draft tree are drawn: depth to the right, siblings below each other. No Qt here."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PlacedNode:
 
 
 def place(step: StepEvent) -> list[PlacedNode]:
-    """All nodes of a step, parents before children; leaves take one row each, parents stand in their middle."""
+    """All nodes of a step, parents before children; leaves take one row each, parents the middle of theirs."""
     drafts = {d.index: d for d in step.drafts}
     children: dict[int, list[int]] = {ROOT: []}
     placed: set[int] = set()

@@ -48,7 +48,7 @@ class ReplayController(Player):
             self.seek(self.timeline.tokens)
 
     def seek(self, shown: int) -> None:
-        """Show so many tokens."""
+        """Show the first tokens of the run."""
         shown = min(self.timeline.tokens, max(0, shown))
         self._clock = self._clock_at(shown)
         if shown != self.shown:
@@ -87,7 +87,7 @@ class ReplayController(Player):
             self.pause()
 
     def _clock_at(self, shown: int) -> float:
-        """The clock that goes on from here without a jump; within a call, its tokens share its time."""
+        """The clock at this position; the tokens of a step share its time."""
         t = self.timeline
         if shown == 0:
             return 0.0

@@ -46,7 +46,7 @@ class Player(QObject):
         raise NotImplementedError
 
     def play(self) -> None:
-        """Go on from here; from the start when the end is shown."""
+        """Continue from here; from the start when the end is shown."""
         if not self.playing and self.ready():
             self._elapsed.start()
             self._timer.start()

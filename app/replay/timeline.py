@@ -1,4 +1,4 @@
-"""When each token of a recorded run appeared, and the run as it stood after so many tokens. No Qt here."""
+"""When each token of a recorded run appeared, and the run as it was after each of them. No Qt here."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Timeline:
         return self.steps[step].tokens[token - first]
 
     def shown_at(self, seconds: float) -> int:
-        """Tokens there after so many seconds."""
+        """Tokens that have appeared by then."""
         return bisect_right(self.times, seconds)
 
     def moved(self, shown: int, by: int, granularity: Granularity) -> int:
@@ -95,5 +95,5 @@ class Timeline:
         return out
 
     def finished_steps(self, shown: int) -> int:
-        """How many steps have begun to show when so many tokens are shown (their calls have been made)."""
+        """How many steps have at least one token among the shown ones (their forward passes have been made)."""
         return 0 if shown <= 0 else self.step_of(shown - 1) + 1

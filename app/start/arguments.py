@@ -12,7 +12,7 @@ from pass_core.settings import Strategy, Verification
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What `python main.py` was told; None means the user's last choice or the default."""
+    """The options of `python main.py`; None means the user's last choice or the default."""
 
     model: str | None
     device: str

@@ -54,7 +54,7 @@ def crash_box(parent: QWidget | None, text: str) -> QMessageBox:
     box.setIcon(QMessageBox.Icon.Critical)
     box.setWindowTitle("Unexpected error")
     box.setText("Something went wrong that the program did not expect.")
-    box.setInformativeText("You may go on, but please copy the details and report them.")
+    box.setInformativeText("You may continue, but please copy the details and report them.")
     report = f"{text}\n{versions()}"
     box.setDetailedText(report)
     copy = box.addButton("Copy details", QMessageBox.ButtonRole.ActionRole)

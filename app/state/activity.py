@@ -19,7 +19,7 @@ class Doing:
 
     Attributes:
         title: in a person's words ("training", "a generation").
-        detail: the part of it that goes on now, "" where there is but one.
+        detail: the present part of it, "" where there is only one.
         done, total: how far, in `unit`; total is None while unknown.
         seconds_left: None while unknown.
         stopping: whether it was asked to end.
@@ -38,7 +38,7 @@ class Activity(QObject):
     """Follows the session and the jobs. Work of several of them (a comparison) is one activity while it is `inside`.
 
     Attributes:
-        now: what goes on, None when nothing does.
+        now: the activity in progress, None when there is none.
 
     Signals:
         changed(): read `now`.
@@ -65,7 +65,7 @@ class Activity(QObject):
         self._refresh()
 
     def tell(self, detail: str) -> None:
-        """Say what part of the activity of `begin` goes on; "" leaves it to progress."""
+        """Name the present part of the activity of `begin`; "" leaves it to progress."""
         self._told = detail
         self._refresh()
 
@@ -75,7 +75,7 @@ class Activity(QObject):
         self._refresh()
 
     def stop(self) -> None:
-        """Ask what goes on to end."""
+        """Ask the activity in progress to end."""
         if self._whole is not None:
             self._whole[1]()
         elif self._job is not None:

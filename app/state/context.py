@@ -8,7 +8,7 @@ What a page does with the context:
 - Model: read `context.model` (a `LanguageModel` or None), follow `model_changed`. The same for `context.lookahead`.
 - Generate text: `run = context.session.start(request)`; follow `run.steps_arrived(list[StepEvent])` and
   `run.finished()`.
-- Long work (training, benchmark): `job = context.jobs.start(title, work, exclusive=True)`; `work(control)` runs in a
+- Long work (training, benchmark): `job = context.jobs.start(title, work, exclusive=True)`; `work(control)` runs in the
   engine thread and may call `control.progress(Progress)`, `control.emit(anything)`, `control.cancel.cancelled`.
   `exclusive=True` claims the model: generation is refused with a plain sentence until it is done, and the other way
   round (`context.busy_with` says with what, `busy_changed` tells).
@@ -62,7 +62,7 @@ class AppContext(QObject):
 
     Attributes:
         session: runs generations in the engine thread, one at a time.
-        activity: what goes on now, for whoever shows it.
+        activity: what the window is doing now.
         jobs: runs any other long work in the same thread.
         theme: the current theme and its change signal.
         preferences: what is remembered between starts.
@@ -185,7 +185,7 @@ class AppContext(QObject):
         self.notice_raised.emit(sentence)
 
     def stop_everything(self) -> None:
-        """Ask whatever runs to end, and let nothing begin any more (the window closes)."""
+        """Ask all work to end, and let nothing begin any more (the window closes)."""
         self.session.stop()
         self.jobs.cancel_all()
         self.engine_thread.close()

@@ -47,7 +47,7 @@ ROLE_EXPLANATIONS: Mapping[TokenRole, str] = {
     TokenRole.MODEL: "An exact sample from the model's own row, without any draft.",
     TokenRole.ACCEPTED: "A look-ahead draft that the model checked and kept: a token that cost no call of its own.",
     TokenRole.LOOKUP: "A draft copied from earlier text (prompt lookup) that the model checked and kept.",
-    TokenRole.CORRECTED: "A draft was wrong here, so the model's own token stands in its place.",
+    TokenRole.CORRECTED: "A draft was wrong here, so the model's own token replaces it.",
     TokenRole.BONUS: "Every draft before it was kept, so the same call gave one more exact token.",
     TokenRole.GHOST: "A draft that the model examined and rejected. It never enters the text.",
 }

@@ -89,7 +89,7 @@ class TrainingController(QObject):
         return True
 
     def start(self, plan: TrainingPlan) -> None:
-        """Begin, or go on from a checkpoint; refused with a plain word while the model is in use."""
+        """Begin, or resume from a checkpoint; refused with a sentence while the model is in use."""
         engine = self._context.engine
         if engine is None:
             self._context.report_error("No model is loaded yet. Choose one on the Generate page first.")
@@ -173,7 +173,7 @@ class TrainingController(QObject):
         if job is None:
             return
 
-        def announce() -> None:  # the model is free by then, so that who is told may use it
+        def announce() -> None:  # the model is free by then: a receiver may use it
             self._set(TrainingState.IDLE)
             self.ended.emit(finished)
 

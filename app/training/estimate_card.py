@@ -22,7 +22,7 @@ class EstimateCard(Card):
 
     Attributes:
         estimate, memory: its two lines of text.
-        time_button, start_button, resume_button: ask for an estimate, begin, go on.
+        time_button, start_button, resume_button: ask for an estimate, begin, resume.
 
     Signals:
         time_clicked(), start_clicked(), resume_clicked().

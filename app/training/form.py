@@ -187,7 +187,9 @@ class TrainingForm(QWidget):
 
     def _make_budget(self) -> None:
         self._run = Card("Budget and file")
-        self.budget = Segmented(((MINUTES, "Minutes", "Train about so long"), (STEPS, "Steps", "Train so many steps")))
+        self.budget = Segmented(
+            ((MINUTES, "Minutes", "Train for this time"), (STEPS, "Steps", "Train this many steps"))
+        )
         self.minutes = QDoubleSpinBox()
         self.minutes.setRange(0.5, 6000)
         self.minutes.setDecimals(1)

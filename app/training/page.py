@@ -86,10 +86,10 @@ class TrainPage(Page):
         self._begin(plan)
 
     def resume(self) -> None:
-        """Go on with the run that was interrupted."""
+        """Resume the run that was interrupted."""
         plan = self.unfinished()
         if plan is None:
-            self._context.report_error("There is no interrupted run of this model to go on with.")
+            self._context.report_error("There is no interrupted run of this model to resume.")
             return
         self.form.take(plan)
         self._begin(TrainingPlan(plan.config, plan.data, plan.sequences, plan.out, resume=True))
@@ -219,7 +219,7 @@ class TrainPage(Page):
         self.takes.resume_button.setVisible(interrupted is not None)
         self.takes.resume_button.setEnabled(bool(free))
         if interrupted is not None:
-            self.takes.resume_button.setToolTip(f"Go on with {interrupted.out} where it was")
+            self.takes.resume_button.setToolTip(f"Continue {interrupted.out} where it stopped")
         self.resume_action.setEnabled(interrupted is not None and bool(free))
         self.pause_action.setEnabled(state in (TrainingState.RUNNING, TrainingState.PAUSED))
         self.pause_action.setText("Go on" if state is TrainingState.PAUSED else "Pause")
@@ -357,7 +357,7 @@ def _told(finished: Finished, untrained: Acceptance | None) -> tuple[str, str]:
         file = f" The best so far is {finished.path}." if finished.path is not None else ""
         return (
             f"Cancelled after {finished.step} steps",
-            f"The checkpoint is kept: {finished.checkpoint}. Resume goes on where it was.{file}",
+            f"The checkpoint is kept: {finished.checkpoint}. Resume continues from it.{file}",
         )
     return f"Trained for {finished.step} steps ({finished.ending})", f"{figures}. The file: {finished.path}"
 

@@ -34,7 +34,7 @@ class TrainingPlan:
         data: "self", or the path of a text file or folder.
         sequences: texts to train on, at most; a quarter as many more (6 to 48) are held out.
         out: the look-ahead file to write.
-        resume: go on from the checkpoint beside `out`.
+        resume: continue from the checkpoint beside `out`.
     """
 
     config: TrainingConfig
@@ -108,7 +108,7 @@ def carry_out(plan: TrainingPlan, engine: Engine, control: JobControl, pause: Pa
     """Read or write the text, then train; events go through `control.emit`.
 
     Raises:
-        TrainingError: the run cannot start or go on. Cancelled: while the text was read or written.
+        TrainingError: the run cannot start or resume. Cancelled: while the text was read or written.
     """
     from pass_core.files import cache_folder
     from pass_core.training.budget import Budget
@@ -176,7 +176,7 @@ def measure(plan: TrainingPlan, engine: Engine, control: JobControl) -> Estimate
 def check_writable(out: Path) -> None:
     """
     Raises:
-        TrainingError: nothing can be written where the file shall go. Better now than after the training.
+        TrainingError: nothing can be written to the file's place: said before the training, not after it.
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

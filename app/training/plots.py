@@ -172,7 +172,7 @@ class TrainingPlots(QWidget):
         self.redraw()
 
     def start(self, depths: int, untrained: Acceptance | None = None) -> None:
-        """Begin afresh with a new run, or with one that goes on from `untrained`."""
+        """Begin with a new run, or with a resumed one whose start was `untrained`."""
         self.steps, self.losses, self.evaluated, self.acceptances = [], [], [], []
         self.untrained = untrained
         self._last, self._depths = 0, depths

@@ -51,7 +51,7 @@ class StatusCard(Card):
         self.badge = label("", "chip")
         self.pause = QPushButton("Pause")
         self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("End after the present step; the checkpoint is kept, so that it can go on later")
+        self.cancel.setToolTip("End after the present step; the checkpoint is kept, so that the run can be resumed")
         self.try_now = QPushButton("Try it now")
         self.try_now.setProperty("role", "primary")
         self.try_now.setToolTip("Load the result and go to the Generate page")

@@ -1,4 +1,4 @@
-"""The run that was interrupted, remembered so that even a killed program can go on with it."""
+"""The interrupted run, remembered so that it can be resumed even after the program was killed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class UnfinishedRun:
         self._context = context
 
     def remember(self, plan: TrainingPlan, untrained: Acceptance | None) -> None:
-        """Written at once."""
+        """Written to the disk now."""
         model = self._context.model
         self._set(
             {
@@ -31,7 +31,7 @@ class UnfinishedRun:
         )
 
     def forget(self) -> None:
-        """It has come to its end."""
+        """The run has ended."""
         self._set({})
 
     def plan(self) -> TrainingPlan | None:

@@ -75,7 +75,7 @@ class Banner(QFrame):
         self._show(ErrorReport(sentence), "notice")
 
     def overcome(self, *_: object) -> None:
-        """A run began, so whatever error stood in its way does no longer; remarks stay for their time."""
+        """A run began: hide an error, which is out of date now; remarks stay for their time."""
         if self.property("kind") == "error":
             self.hide()
 

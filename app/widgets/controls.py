@@ -40,17 +40,21 @@ class DecodingControls(Card):
         self._disabled_parts: frozenset[LookaheadPart] = frozenset()
         self.strategy = Segmented(
             (
-                (Strategy.AUTOREGRESSIVE.value, "Plain", "Autoregressive: one token a call, the baseline"),
-                (Strategy.TWO_CALL.value, "PASS two-call", "The paper's: one call drafts, one call validates"),
-                (Strategy.FUSED.value, "PASS fused", "Verification and the next drafts in the same call"),
+                (
+                    Strategy.AUTOREGRESSIVE.value,
+                    "Plain",
+                    "Autoregressive: one forward pass per token, the baseline",
+                ),
+                (Strategy.TWO_CALL.value, "PASS two-call", "The paper's: one forward pass drafts, one validates"),
+                (Strategy.FUSED.value, "PASS fused", "One forward pass verifies and drafts the next tokens"),
             )
         )
         self.strategy.set_value(Strategy.FUSED.value)
         self.k = SliderField("Draft length k", 0, 5, tip="Look-ahead steps in use: how many tokens are drafted ahead")
         self.auto = QCheckBox("auto")
         self.auto.setToolTip(
-            "Fused: choose the tree of drafts (at most k deep) from the measured cost of a call and the\n"
-            "acceptance so far, and fall back to plain calls when drafting does not pay."
+            "Fused: choose the tree of drafts (at most k deep) by the measured cost of a forward pass and the\n"
+            "acceptance so far, and fall back to plain passes when drafting does not pay."
         )
         self.auto.setChecked(True)
         self.k.add_beside(self.auto)
@@ -60,14 +64,14 @@ class DecodingControls(Card):
         self.top_k = SliderField(
             "Top-k", 0, MAX_TOP_K, special="off", tip="Sample among the k likeliest tokens; off keeps the vocabulary"
         )
-        self.length = SliderField("New tokens", 1, 1024, tip="The run ends after so many tokens")
+        self.length = SliderField("New tokens", 1, 1024, tip="The most tokens that a run writes")
         self.length.spin.setMaximum(MAX_NEW_TOKENS)
         self.verification = Segmented(
             (
                 (
                     Verification.COUPLED.value,
                     "Coupled",
-                    "Drafts and model share their randomness: the same seed gives the same text, whatever is drafted",
+                    "Drafts and model share their randomness: the same seed gives the same text with any drafts",
                 ),
                 (
                     Verification.REJECTION.value,
@@ -93,12 +97,12 @@ class DecodingControls(Card):
         self._more.setToolTip("Row budget, stop strings, end of sequence")
         self._advanced = QWidget()
         self.rows = SliderField(
-            "Rows per call", 0, 64, special="auto", tip="Fused: the most rows one call may carry; auto lets it choose"
+            "Rows per call", 0, 64, special="auto", tip="Fused: the most rows of a forward pass; auto lets it choose"
         )
         self.stop_strings = QLineEdit()
         self.stop_strings.setPlaceholderText(r"stop strings, separated by | (\n for a new line)")
         self.stop_strings.setAccessibleName("Stop strings")
-        self.ignore_eos = QCheckBox("Go on past end-of-sequence tokens")
+        self.ignore_eos = QCheckBox("Continue past end-of-sequence tokens")
         self._lay_out()
         self.set_settings(DecodingSettings(), StopConditions(), 0)
         self._connect()
@@ -108,7 +112,7 @@ class DecodingControls(Card):
     # -- values ----------------------------------------------------------------------------------------------------
 
     def settings(self) -> DecodingSettings:
-        """The choices that may change while a run goes on."""
+        """The choices that may change during a run."""
         strategy = Strategy(self.strategy.value())
         return DecodingSettings(
             strategy=strategy,
@@ -183,7 +187,7 @@ class DecodingControls(Card):
         self.seed_field.setValue(random.randrange(MAX_SEED))
 
     def after_run(self) -> None:
-        """A run ended: a fresh seed unless it is to be re-used."""
+        """A run ended: roll a fresh seed unless the user keeps this one."""
         if not self.reuse.isChecked():
             self.roll_seed()
 

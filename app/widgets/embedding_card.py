@@ -77,7 +77,7 @@ class AcceptanceBars(QWidget):
 
 
 class EmbeddingCard(Card):
-    """Emits what the user wants; is told what is loaded.
+    """Shows what is loaded and emits what the user wants.
 
     Signals:
         file_requested(str): a path; "" is the untrained mean embedding.
@@ -152,7 +152,7 @@ class EmbeddingCard(Card):
             return
         self.picker.set_label(lookahead_name(lookahead))
         self.count.setText(f"L = {lookahead.count}")
-        self.count.setToolTip(f"{lookahead.count} look-ahead steps: up to {lookahead.count} drafts at once")
+        self.count.setToolTip(f"{lookahead.count} look-ahead steps: up to {lookahead.count} drafts deep")
         unknown = not lookahead.base_fingerprint
         state, tone = training_state(lookahead)
         self.trained.setText(state)

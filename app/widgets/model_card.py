@@ -37,7 +37,7 @@ QUANTIZATIONS = (
 
 
 class ModelCard(Card):
-    """Emits what the user wants; is told what happens.
+    """Shows the model and its load, and emits what the user wants.
 
     Signals:
         load_requested(ModelChoice), unload_requested(), cancel_requested().

@@ -1,4 +1,4 @@
-"""What the window asks of a page; each answer may stay as it is here."""
+"""What the window asks of a page; the answers here are the defaults."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Page(QWidget):
         """Nobody looks: timers rest."""
 
     def shut_down(self) -> None:
-        """The window closes: end what runs; must return at once."""
+        """The window closes: ask running work to end; must not block."""
 
     def actions_for_menu(self) -> list[QAction]:
         """Entries of a menu named after the page; none, no menu."""
@@ -37,7 +37,7 @@ class Page(QWidget):
         return []
 
     def shown_run(self) -> Run | None:
-        """The run whose figures belong beside this page."""
+        """The run whose figures the status line shows with this page."""
         return None
 
     def remember(self, preferences: Preferences) -> None:

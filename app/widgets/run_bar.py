@@ -1,4 +1,4 @@
-"""The buttons of a measurement: start, go on, stop, and how far it is."""
+"""The buttons of a measurement: start, continue, stop; and its progress."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RunBar(QWidget):
         self.run = QPushButton(text)
         self.run.setProperty("role", "primary")
         self.resume = QPushButton(resume_text)
-        self.resume.setToolTip("Go on with what was stopped")
+        self.resume.setToolTip("Continue the stopped measurement")
         self.stop = QPushButton("Stop")
         set_icon(self.stop, "ph.stop-fill", context.theme, "danger", "danger")
         self.progress = ProgressStrip(context.theme)
@@ -65,7 +65,7 @@ class RunBar(QWidget):
         self.refresh()
 
     def set_resumable(self, resumable: bool) -> None:
-        """Whether something was stopped that can go on."""
+        """Whether a stopped measurement can continue."""
         self._resumable = resumable
         self.refresh()
 

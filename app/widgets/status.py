@@ -1,4 +1,4 @@
-"""The status line: what goes on, how far, and Stop; figures of the run that the page shows; memory."""
+"""The status line: the activity, its progress, and Stop; figures of the run that the page shows; memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StatusLine(QWidget):
     """The one place that says what the window does.
 
     Attributes:
-        stop: ends what goes on, whichever page began it.
+        stop: ends the activity, whichever page began it.
         shown_run: which run's figures to show: that of the page in front.
     """
 
@@ -49,7 +49,7 @@ class StatusLine(QWidget):
         self.bar.setTextVisible(False)
         self.bar.setFixedWidth(96)
         self.setFixedHeight(LINE_HEIGHT)  # nothing moves when something begins
-        self.bar.setAccessibleName("Progress of what goes on")
+        self.bar.setAccessibleName("Progress of the activity")
         self.stop = QToolButton()
         self.stop.setText("Stop")
         self.stop.setObjectName("statusStop")
@@ -84,7 +84,7 @@ class StatusLine(QWidget):
         self.set_state("Starting…", "busy")
 
     def set_state(self, text: str, kind: str = "ready") -> None:
-        """What to say while nothing goes on.
+        """What to show while there is no activity.
 
         Args:
             kind: "ready", "busy", "done" or "bad": the dot's colour and shape.
@@ -93,7 +93,7 @@ class StatusLine(QWidget):
         self._show()
 
     def set_closing(self) -> None:
-        """The window waits for what goes on to end."""
+        """The window waits for the activity to end."""
         self._closing = True
         self._show()
 

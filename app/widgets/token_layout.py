@@ -1,4 +1,4 @@
-"""Where each token stands in the shown text: positions in UTF-16 units, looked up by bisection."""
+"""Where each token is in the shown text: positions in UTF-16 units, looked up by bisection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Piece:
     """A stretch of shown text.
 
     Attributes:
-        text: as shown, the same length as what it stands for.
+        text: as shown, of the same length as the token's own.
         role: how it looks.
         step: the event it came from.
         token: the emitted token, None for a rejected draft.

@@ -134,7 +134,7 @@ class TokenView(QPlainTextEdit):
             self._rebuild()
 
     def set_empty_state(self, title: str, text: str) -> None:
-        """What stands in the middle while there is no text."""
+        """The text in the middle while nothing is written."""
         self._empty = (title, text)
         self.viewport().update()
 

@@ -43,7 +43,7 @@ class Extent:
         strategies, k, temperatures: what is compared.
         prompts: of each set.
         tokens, repeats: length and number of runs.
-        minutes: no new round after so long.
+        minutes: no new round begins after these.
     """
 
     strategies: str = "autoregressive,pass-two-call,pass"
@@ -92,7 +92,7 @@ def bench(
     ] = None,
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Write on past the end of the text.")] = False,
     state: Annotated[
-        Path | None, typer.Option(help="Keep finished runs in this file; the same command goes on from there.")
+        Path | None, typer.Option(help="Keep finished runs in this file; the same command continues after them.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything as JSON.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table as CSV.")] = None,

@@ -41,10 +41,10 @@ def stderr_console() -> Console:
 
 
 def prepare_streams() -> None:
-    """UTF-8 whatever the system's code page, so that no token can break the output."""
+    """UTF-8 on every system, so that no token can break the output."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # the caller closed it: what would be said there is said to nobody
+        if stream is None:  # the caller closed it: nobody reads there
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (until the process ends)
         elif isinstance(stream, io.TextIOWrapper):
             if stream.isatty():

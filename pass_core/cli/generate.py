@@ -71,10 +71,10 @@ def generate(
     k: Annotated[int, typer.Option("--k", "-k", help="Look-ahead steps in use; 0 is plain decoding.")] = 5,
     temperature: Annotated[float, typer.Option(help=f"0 (greedy) to {MAX_TEMPERATURE:g}.")] = 0.8,
     top_k: Annotated[int, typer.Option(help=f"Tokens kept, 1 to {MAX_TOP_K}; 0 keeps all.")] = 10,
-    seed: Annotated[int, typer.Option(help="Same seed, same text, whatever the strategy (coupled rule).")] = 0,
-    max_new_tokens: Annotated[int, typer.Option(help="Stop after so many tokens.")] = 256,
+    seed: Annotated[int, typer.Option(help="Same seed, same text with every strategy (coupled rule).")] = 0,
+    max_new_tokens: Annotated[int, typer.Option(help="The most new tokens.")] = 256,
     stop: Annotated[list[str] | None, typer.Option(help="End right before this text (may be repeated).")] = None,
-    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on past the end-of-sequence token.")] = False,
+    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Continue past the end-of-sequence token.")] = False,
     chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
     prompt_lookup: Annotated[
         bool, typer.Option("--prompt-lookup", help="Also draft from matches in the text so far (pass only).")
@@ -82,7 +82,7 @@ def generate(
     auto: Annotated[
         bool, typer.Option("--auto/--no-auto", help="Let the engine choose tree and budget by measured costs.")
     ] = True,
-    row_budget: Annotated[int | None, typer.Option(help="The most rows one call may carry (pass only).")] = None,
+    row_budget: Annotated[int | None, typer.Option(help="The most rows of a forward pass (pass only).")] = None,
     disable_part: Annotated[
         list[LookaheadPart] | None, typer.Option(help="Draft without this part (may be repeated).")
     ] = None,

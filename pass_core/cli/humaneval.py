@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def humaneval(
     samples: Annotated[int, typer.Option("--samples", "-n", min=1, help="Programs for every problem.")] = 1,
-    problems: Annotated[int | None, typer.Option(min=1, help="Only the first so many of the 164.")] = None,
+    problems: Annotated[int | None, typer.Option(min=1, help="How many of the 164, from the first on.")] = None,
     model: Annotated[str | None, typer.Option(help="Catalog name, Hugging Face id, folder or GGUF file.")] = None,
     embeddings: Annotated[str, typer.Option(help=EMBEDDING_HELP)] = "best",
     strategy: Annotated[Strategy, typer.Option(help="What is compared with plain decoding.")] = Strategy.FUSED,
@@ -46,15 +46,15 @@ def humaneval(
     max_new_tokens: Annotated[int, typer.Option(min=8, help="Greatest length of a program.")] = 512,
     seed: Annotated[int, typer.Option(help="Seed of the first sample.")] = 0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a program may run.")] = 5.0,
-    jobs: Annotated[int, typer.Option(min=1, help="Programs that run at a time.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Programs that run side by side.")] = 2,
     yes_run_generated_code: Annotated[
         bool, typer.Option("--yes-run-generated-code", help="Agree that generated programs are run on this machine.")
     ] = False,
     state: Annotated[
-        Path | None, typer.Option(help="Keep what is done in this file; the same command goes on from there.")
+        Path | None, typer.Option(help="Keep finished work in this file; the same command continues after it.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything as JSON, the programs included.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write one line a program as CSV.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write one line per program as CSV.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the comparison as Markdown.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 … or mps.")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the weights.")] = Dtype.auto,

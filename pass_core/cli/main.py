@@ -1,7 +1,7 @@
 """The command line `python -m pass_core` (= `pass-core`): generate, models, fetch, train, bench, verify, humaneval,
 build.
 
-Every command's code is imported when it is called, so that `--help` answers at once.
+Every command's code is imported when it is called, so that `--help` answers quickly.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def _version(wanted: bool) -> None:
 def _application() -> typer.Typer:
     app = typer.Typer(
         name="pass_core",
-        help="Parallel Speculative Sampling: one frozen model drafts several tokens at once and verifies them itself, "
-        f"losslessly. “COMMAND --help” explains each command; {_DEBUG} anywhere shows the traceback of an error.",
+        help="Parallel Speculative Sampling: one frozen model drafts several tokens in a forward pass and verifies "
+        f"them losslessly. “COMMAND --help” explains each command; {_DEBUG} anywhere shows the traceback of an error.",
         epilog=reason_missing() or None,
         no_args_is_help=True,
         add_completion=False,

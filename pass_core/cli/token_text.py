@@ -10,7 +10,7 @@ from pass_core.decoding.events import DraftSource, Provenance, StepEvent, TokenE
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Middle tones that read on dark and light terminals, told apart by underline and weight as well.
+# Middle tones that read on dark and light terminals; underline and weight differ as well.
 STYLES: dict[str, str] = {
     "model": "none",
     "accepted": "color(36) underline",

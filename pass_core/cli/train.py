@@ -34,11 +34,11 @@ def train(
     kind: Annotated[
         TrainingKind, typer.Option(help="embeddings alone, with deep vectors, with adapters, or all of these.")
     ] = TrainingKind.EMBEDDINGS,
-    sampler: Annotated[bool, typer.Option("--sampler", help="Also train the coherent-draft head.")] = False,
-    lookahead: Annotated[int, typer.Option("--look-ahead", "-L", help="L, the drafts a chain can have.")] = 6,
+    sampler: Annotated[bool, typer.Option("--sampler", help="Also train the sampler head.")] = False,
+    lookahead: Annotated[int, typer.Option("--look-ahead", "-L", help="L, the most drafts of a chain.")] = 6,
     rank: Annotated[int, typer.Option(help="Rank of the adapters.")] = _DEFAULT.rank,
     targets: Annotated[str, typer.Option(help="Linears that get an adapter, comma separated; empty for all.")] = "",
-    sampler_inner: Annotated[int, typer.Option(help="Inner width of the coherent-draft head.")] = 1024,
+    sampler_inner: Annotated[int, typer.Option(help="Inner width of the sampler head.")] = 1024,
     data: Annotated[
         str,
         typer.Option(help="“self” (the model writes it), a file or folder, hf:NAME, wikipedia or stack-python."),
@@ -50,18 +50,19 @@ def train(
     held_out: Annotated[int, typer.Option(help="Held-out sequences, at most.")] = 48,
     unseen: Annotated[
         int,
-        typer.Option(help="With --evaluate: leave out so many held-out texts, which a run chose its best file on."),
+        typer.Option(help="With --evaluate: leave out the first N held-out texts, on which a run chose its best file."),
     ] = 0,
-    length: Annotated[int, typer.Option(help="Tokens a sequence.")] = _DEFAULT.length,
+    length: Annotated[int, typer.Option(help="Tokens of a sequence.")] = _DEFAULT.length,
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = _DEFAULT.steps,
     minutes: Annotated[
-        float, typer.Option(help="Instead of --steps: be done in so long, text, bigrams and evaluations included.")
+        float,
+        typer.Option(help="Instead of --steps: be done in this time, text, bigrams and evaluations included."),
     ] = 0.0,
-    batch: Annotated[int, typer.Option(help="Sequences a step.")] = _DEFAULT.batch,
+    batch: Annotated[int, typer.Option(help="Sequences of a step.")] = _DEFAULT.batch,
     rows: Annotated[int, typer.Option(help="Look-ahead rows per sequence and step.")] = _DEFAULT.rows,
     vector_lr: Annotated[float, typer.Option(help="Peak rate of embeddings and deep vectors.")] = _DEFAULT.vector_lr,
     adapter_lr: Annotated[float, typer.Option(help="Peak rate of adapters.")] = _DEFAULT.adapter_lr,
-    sampler_lr: Annotated[float, typer.Option(help="Peak rate of the coherent-draft head.")] = _DEFAULT.sampler_lr,
+    sampler_lr: Annotated[float, typer.Option(help="Peak rate of the sampler head.")] = _DEFAULT.sampler_lr,
     acceptance_share: Annotated[
         float, typer.Option(help="Last part of the run that trains on acceptance itself.")
     ] = _DEFAULT.acceptance_share,
@@ -74,12 +75,12 @@ def train(
     ] = _DEFAULT.bigrams,
     evaluate_every: Annotated[int, typer.Option(help="Steps between evaluations.")] = _DEFAULT.evaluate_every,
     contexts: Annotated[int, typer.Option(help="Held-out places an evaluation tries.")] = _DEFAULT.evaluate_contexts,
-    patience: Annotated[int, typer.Option(help="End after so many evaluations without a better one; 0: never.")] = 0,
+    patience: Annotated[int, typer.Option(help="End after this many evaluations without a better one; 0: never.")] = 0,
     temperature: Annotated[float, typer.Option(help="Of held-out acceptance.")] = _DEFAULT.temperature,
     top_k: Annotated[int, typer.Option(help="Of held-out acceptance.")] = _DEFAULT.top_k,
     seed: Annotated[int, typer.Option(help="Same seed, same data: same file.")] = 0,
     init: Annotated[Path | None, typer.Option(help="Start from this look-ahead file.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint beside --out.")] = False,
     memory: Annotated[float, typer.Option(help="GB for what the frozen model computed; more is faster.")] = 2.0,
     few_weight: Annotated[
         float, typer.Option(help="Weight of the best few drafts of a tree within the acceptance.")
@@ -91,7 +92,7 @@ def train(
         _DEFAULT.ema
     ),
     recipe: Annotated[
-        Recipe | None, typer.Option(help="Everything at once; what you give besides replaces that part of it.")
+        Recipe | None, typer.Option(help="A whole training by name; other options replace their part of it.")
     ] = None,
     recipes: Annotated[
         bool, typer.Option("--recipes", help="Train nothing: say what each recipe takes on this machine.")
@@ -107,7 +108,7 @@ def train(
 ) -> None:
     """Train look-ahead parts on the frozen model, or measure a file with --evaluate.
 
-    Ctrl-C ends the run after the present step and keeps a checkpoint; the same command with --resume goes on. Several
+    Ctrl-C ends the run after the present step and keeps a checkpoint; the same command with --resume continues. Several
     processes: accelerate launch -m pass_core train ….
     """
     if out is None and evaluate is None and not recipes:
@@ -229,7 +230,7 @@ def train(
     with interrupt_cancels(cancel):
         finished = run(engine, corpus, config, options, on_event=lines, cancel=cancel, budget=budget)
     if cancel.cancelled:
-        note(f"Cancelled at step {finished.step}; the same command with --resume goes on.")
+        note(f"Cancelled at step {finished.step}; the same command with --resume continues.")
         raise typer.Exit(INTERRUPTED)
 
 
