@@ -36,7 +36,8 @@ class TorchSamplerHead:
         table = model.input_embedding.weight
         self._table, self._logits = table, model.logits
         self._operands = table.dtype
-        self._w_in, self._w_out = (w.to(table).float() for w in (weights.w_in, weights.w_out))
+        self._w_in = weights.w_in.to(table).float()
+        self._w_out = weights.w_out.to(table).float().T.contiguous().T  # few rows read it faster so
         self._step = weights.step.to(table.device).float()
 
     def prepare(self, states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:

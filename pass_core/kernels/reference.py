@@ -82,8 +82,9 @@ class ReferenceKernels:
         drafted = torch.tensor(list(tokens), dtype=torch.int64, device=logits.device)
         above = torch.tensor(list(parents), dtype=torch.int64, device=logits.device)
         levels = _levels(parents)
-        if not 0 < request.kept < logits.shape[1]:
-            return _walk_by_rows(logits, request, drafted, above, levels)
+        kept = request.kept if request.kept < logits.shape[1] else 0
+        if logits.device.type == "cpu" or not kept:
+            return _walk_by_rows(logits, request, kept, drafted, above, levels)
         # Every row is sampled: which ones the walk meets is known at the end only.
         ids, values = top.top_k(logits, request.kept)
         depths = torch.zeros(logits.shape[0], dtype=torch.int64, device=logits.device)
@@ -144,19 +145,26 @@ def _levels(parents: Sequence[int]) -> int:
 
 
 def _walk_by_rows(
-    logits: torch.Tensor, request: WalkRequest, drafted: torch.Tensor, above: torch.Tensor, levels: int
+    logits: torch.Tensor, request: WalkRequest, kept: int, drafted: torch.Tensor, above: torch.Tensor, levels: int
 ) -> SampledPath:
-    """The walk where the whole vocabulary can be sampled: too much to be done for rows that it may not meet."""
+    """The walk row by row: where the whole vocabulary can be sampled (`kept` 0), which is too much to be done for rows
+    that it may not meet, and where it can be seen on the way that it ends."""
     device = logits.device
-    ids = torch.arange(logits.shape[1], device=device)
     at = torch.zeros(1, dtype=torch.int64, device=device)
     alive = torch.ones(1, dtype=torch.bool, device=device)
     number = torch.arange(len(drafted), device=device)
     met: list[torch.Tensor] = []
     samples: list[torch.Tensor] = []
+    tops: list[torch.Tensor] = []
+    values: list[torch.Tensor] = []
+    ids = torch.arange(logits.shape[1], device=device)[None]
     for level in range(levels + 1):
         row = logits.index_select(0, at)
-        sample = _scores(row, ids[None], request, request.position + level).argmax(1)
+        if kept:
+            ids, row = top.top_k(row, kept)
+            tops.append(ids)
+            values.append(row)
+        sample = ids[0].gather(0, _scores(row, ids, request, request.position + level).argmax(1))
         met.append(torch.where(alive, at, -1))
         samples.append(sample)
         if level == levels:
@@ -168,10 +176,18 @@ def _walk_by_rows(
         at = torch.where(alive, first + 1, 0)
         if device.type == "cpu" and not bool(alive):
             break
-    found = _Record(torch.cat(met), torch.cat(samples))
+    empty = logits.new_empty((len(met), 0))
+    found = _Record(
+        torch.cat(met),
+        torch.cat(samples),
+        torch.cat(tops) if kept else empty.long(),
+        torch.cat(values).double() if kept else empty.double(),
+    )
     rows, sampled = found.ints().tolist(), found.ints().tolist()
     count = sum(row >= 0 for row in rows)
-    return SampledPath(rows[:count], sampled[:count], np.empty((count, 0), np.int64), np.empty((count, 0), np.float32))
+    return SampledPath(
+        rows[:count], sampled[:count], found.ints()[:count], found.floats()[:count].astype(np.float32)
+    )
 
 
 class _Growth:
@@ -203,7 +219,11 @@ class _Growth:
             self.states = rows.hidden.index_select(0, at.to(rows.hidden.device))
             steps = torch.tensor(list(rows.steps), dtype=torch.int64, device=self.device)
             self.prepared = head.prepare(self.states, steps)
-        self.text = None if text is None or head is None else torch.from_numpy(text.copy()).to(self.device)
+        self.noise: torch.Tensor | None = None
+        if request.noisy and not self.whole:  # of all levels at once
+            depths = torch.arange(self.ids.shape[0], device=self.device)[:, None]
+            self.noise = gumbel(request.noise, request.position + depths, self.ids)
+        self.repeats = None if text is None or head is None else _Repeats(self.ids, text, request)
         self.shares = torch.tensor(request.shares, dtype=torch.float64, device=self.device).clamp_max(1.0)
         # The nodes of the level above: their numbers, tokens, the tokens above them, and reaches.
         self.nodes = torch.full((1,), ROOT, dtype=torch.int64, device=self.device)
@@ -211,9 +231,10 @@ class _Growth:
         self.second = torch.full((1,), request.before, dtype=torch.int64, device=self.device)
         self.reach = torch.ones(1, dtype=torch.float64, device=self.device)
         self.alive = torch.ones((), dtype=torch.bool, device=self.device)
-        self.count = self.distributions = 0
-        # Of all levels: token, parent, depth and distribution of each place, its reach; each distribution.
-        self.grown: list[torch.Tensor] = []
+        self.count = 0
+        # Of all levels: token, parent and reach of each place; how many places share a distribution; each distribution.
+        self.tokens: list[torch.Tensor] = []
+        self.parents: list[torch.Tensor] = []
         self.reaches: list[torch.Tensor] = []
         self.from_ids: list[torch.Tensor] = []
         self.from_log_p: list[torch.Tensor] = []
@@ -221,71 +242,55 @@ class _Growth:
     def level(self, level: int) -> None:
         """The best candidates below each node of the level above, then the nodes to branch from next."""
         request, width, branches = self.request, self.nodes.shape[0], self.branches
-        ids, log_p = self._distributions(level)
-        drawn = log_p
-        if request.noisy:
-            drawn = log_p + gumbel(request.noise, request.position + level, ids)
-        if drawn.shape[1] > _SORTED:
-            scores, order = drawn.topk(branches, dim=1)
+        ids, log_p, noise = self._distributions(level)
+        if noise is None and not self.whole:  # they stand in this order already
+            scores, tokens = log_p[:, :branches], ids[:, :branches]
         else:
-            best = drawn.sort(dim=1, descending=True, stable=True)
-            scores, order = best.values[:, :branches], best.indices[:, :branches]
+            drawn = log_p if noise is None else log_p + noise
+            if drawn.shape[1] > _SORTED:
+                scores, order = drawn.topk(branches, dim=1)
+            else:
+                scores, order = drawn.sort(dim=1, descending=True, stable=True)
+                scores, order = scores[:, :branches], order[:, :branches]
+            tokens = ids.gather(1, order)
         weights = torch.exp((scores - scores[:, :1]) / request.spread)
         share = self.shares[level] / weights.sum(1) * self.reach
         reaches = share[:, None] * weights
         stands = (self.reach >= 0)[:, None] & (reaches >= request.least) & self.alive
-        reaches = torch.where(stands, reaches, MISSING).flatten()
-        tokens = ids.gather(1, order).expand(width, -1).flatten()
-        slots = torch.arange(width * branches, device=self.device)
-        shared = torch.zeros_like(slots) if ids.shape[0] == 1 else slots // branches
-        places = torch.stack(
-            (
-                tokens,
-                self.nodes[slots // branches],
-                torch.full_like(slots, level + 1),
-                shared + self.distributions,
-            )
-        )
-        self.grown.append(places)
+        reaches = reaches.masked_fill_(~stands, MISSING).flatten()
+        tokens = tokens.expand(width, -1).flatten()
+        self.tokens.append(tokens)
+        self.parents.append(self.nodes[:, None].expand(-1, branches).flatten())
         self.reaches.append(reaches)
         self.from_ids.append(ids)
         self.from_log_p.append(log_p)
         chosen = reaches.sort(descending=True, stable=True)
         slots = chosen.indices[: request.width]
-        self.second = self.last[slots // branches]
-        self.last, self.nodes = tokens[slots], slots + self.count
+        self.second = self.last.index_select(0, slots // branches)
+        self.last, self.nodes = tokens.index_select(0, slots), slots + self.count
         self.reach = chosen.values[: request.width]
         together = self.reach.clamp_min(0.0).sum()
         self.alive = self.alive & (self.reach[0] >= 0) & (together >= request.unlikely)
         self.count += width * branches
-        self.distributions += ids.shape[0]
 
-    def _distributions(self, level: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens and log probabilities [width or 1, kept] of the drafts below each node."""
-        ids, scores = self.ids[level : level + 1], self.values[level : level + 1]
+    def _distributions(self, level: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Tokens, log probabilities and noise [width or 1, kept] of the drafts below each node, likeliest first except
+        where they are the whole vocabulary."""
+        request, ids, scores = self.request, self.ids[level : level + 1], self.values[level : level + 1]
+        noise = None if self.noise is None else self.noise[level : level + 1]
         if self.head is not None:
             scores = self.head.scores(self.states[level], self.prepared[level], self.last, ids[0]).to(self.device)
-            if self.text is not None:
-                scores = scores + self._gain(ids[0], self.text)
-            ids = ids.expand(scores.shape[0], -1)
-        if not (self.whole and self.head is None):
-            # Plain candidates are in this order already.
-            order = scores.sort(dim=1, descending=True, stable=True).indices[:, : self.kept]
-            ids, scores = ids.gather(1, order), scores.gather(1, order)
-        below = scores.double() - scores.amax(1, keepdim=True).double()
-        scaled = below / self.request.temperature
-        return ids, scaled - torch.log(torch.exp(scaled).sum(1, keepdim=True))
-
-    def _gain(self, ids: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-        """[width, C] bonuses of candidates that occurred recently, after the same token, or after the same two."""
-        request = self.request
-        same = (text[:, None] == ids).float()  # [text, C]
-        seen = same[-request.of_late :].amax(0) if request.of_late else torch.zeros_like(same[0])
-        after_one = text[:-1] == self.last[:, None]  # [width, text - 1]
-        after_two = after_one[:, 1:] & (text[:-2] == self.second[:, None])
-        gain = request.seen * seen
-        gain = gain + request.after_one * (after_one.float() @ same[1:] > 0)
-        return gain + request.after_two * (after_two.float() @ same[2:] > 0)
+            if self.repeats is not None:
+                scores = scores + self.repeats.gain(level, self.last, self.second)
+            scores, order = scores.sort(dim=1, descending=True, stable=True)
+            scores, order = scores[:, : self.kept], order[:, : self.kept]
+            ids = ids[0][order]
+            noise = None if noise is None else noise[0][order]
+        if request.noisy and noise is None:
+            noise = gumbel(request.noise, request.position + level, ids)
+        below = scores.double()
+        scaled = (below - below.amax(1, keepdim=True)) / request.temperature
+        return ids, torch.log_softmax(scaled, 1), noise
 
     def best(self) -> GrownTree:
         """The drafts by falling reach: equal ones by depth, then by their place in the level."""
@@ -294,7 +299,9 @@ class _Growth:
         place = torch.empty_like(ranked.indices)
         place[ranked.indices] = torch.arange(self.count, device=self.device)
         chosen = ranked.indices[: self.request.limit]
-        tokens, parents, depths, source = torch.cat(self.grown, dim=1)[:, chosen]
+        tokens, parents, depths, source = torch.stack(
+            (torch.cat(self.tokens), torch.cat(self.parents), *self._origins())
+        )[:, chosen]
         parents = torch.where(parents < 0, ROOT, place[parents])
         found = _Record(
             tokens,
@@ -310,6 +317,51 @@ class _Growth:
         count = int((reach >= 0).sum())
         tokens_, parents_, depths_, source_ = (numbers[:count].tolist() for numbers in lists)
         return GrownTree(tokens_, parents_, depths_, reach[:count].tolist(), source_, found.ints(), found.floats())
+
+
+    def _origins(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The depth of each place and its distribution's row, which follow from the shapes alone."""
+        depths: list[int] = []
+        source: list[int] = []
+        rows = 0
+        for level, (reaches, ids) in enumerate(zip(self.reaches, self.from_ids)):
+            places, below = reaches.shape[0], ids.shape[0]
+            depths += [level + 1] * places
+            source += [rows + slot * below // places for slot in range(places)]
+            rows += below
+        return torch.tensor(depths, device=self.device), torch.tensor(source, device=self.device)
+
+
+class _Repeats:
+    """Bonuses of candidates that occurred recently, after the same token, or after the same two.
+
+    Args:
+        ids: [levels, C] candidates of each level, rising.
+        text: the tokens so far [n].
+    """
+
+    def __init__(self, ids: torch.Tensor, text: IntArray, request: GrowRequest) -> None:
+        self.request = request
+        self.text = torch.from_numpy(text.copy()).to(ids.device)
+        levels, self.none = ids.shape
+        # Each token's place among the candidates of each level, or one beyond the last.
+        everywhere = self.text.expand(levels, -1).contiguous()
+        place = torch.searchsorted(ids, everywhere)
+        there = ids.gather(1, place.clamp_max(self.none - 1)) == everywhere
+        self.place = place.masked_fill_(~there, self.none)
+        self.seen = torch.zeros(levels, self.none + 1, device=ids.device)
+        if request.of_late:
+            self.seen.scatter_(1, self.place[:, -request.of_late :], request.seen)
+
+    def gain(self, level: int, last: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """[nodes, C] what each candidate gains below nodes with these tokens and these above them [nodes]."""
+        request, text, place = self.request, self.text, self.place[level]
+        after_one = text[:-1] == last[:, None]
+        after_two = after_one[:, 1:] & (text[:-2] == second[:, None])
+        one, two = (torch.zeros(last.shape[0], self.none + 1, device=text.device) for _ in range(2))
+        one.scatter_(1, torch.where(after_one, place[1:], self.none), request.after_one)
+        two.scatter_(1, torch.where(after_two, place[2:], self.none), request.after_two)
+        return (self.seen[level] + one + two)[:, : self.none]
 
 
 class _Record:

@@ -119,7 +119,7 @@ class LanguageModel:
             assert weight is not None
             at = ids.to(weight.device)
             chosen = None if bias is None else bias[at].to(hidden)
-            raw = nn.functional.linear(hidden, weight[at].to(hidden), chosen).float()
+            raw = nn.functional.linear(hidden, weight.index_select(0, at).to(hidden), chosen).float()
         divisor = getattr(self.config, "logits_scaling", None)  # Granite
         if divisor:
             raw = raw / divisor
