@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pass_core.sampling.noise import MIX_1, MIX_2, POSITION, TOKEN
+from pass_core.sampling.noise import MIX_1, MIX_2, POSITION, TOKEN, mix_one
 
 
 def gumbel(noise: int, positions: torch.Tensor | int, tokens: torch.Tensor) -> torch.Tensor:
@@ -14,8 +14,10 @@ def gumbel(noise: int, positions: torch.Tensor | int, tokens: torch.Tensor) -> t
         noise: hash of seed and stream (`pass_core.sampling.noise.stream_hash`).
     """
     if isinstance(positions, int):
-        positions = torch.full((), positions, dtype=torch.int64, device=tokens.device)
-    h = _mix(_mix(positions * _signed(POSITION) ^ _signed(noise)) ^ (tokens * _signed(TOKEN)))
+        above = _signed(mix_one(positions * POSITION % 2**64 ^ noise))
+    else:
+        above = _mix(positions * _signed(POSITION) ^ _signed(noise))
+    h = _mix((tokens * _signed(TOKEN)) ^ above)
     # 52 bits: with 53 the largest number would round to 1, whose noise is infinite.
     uniform = (_shifted(h, 12).double() + 0.5) * 2.0**-52
     return -torch.log(-torch.log(uniform))

@@ -157,13 +157,15 @@ def _walk_by_rows(
     samples: list[torch.Tensor] = []
     tops: list[torch.Tensor] = []
     values: list[torch.Tensor] = []
-    ids = torch.arange(logits.shape[1], device=device)[None]
+    everything = None if kept else torch.arange(logits.shape[1], device=device)[None]
     for level in range(levels + 1):
         row = logits.index_select(0, at)
-        if kept:
+        if everything is None:
             ids, row = top.top_k(row, kept)
             tops.append(ids)
             values.append(row)
+        else:
+            ids = everything
         sample = ids[0].gather(0, _scores(row, ids, request, request.position + level).argmax(1))
         met.append(torch.where(alive, at, -1))
         samples.append(sample)
@@ -185,9 +187,7 @@ def _walk_by_rows(
     )
     rows, sampled = found.ints().tolist(), found.ints().tolist()
     count = sum(row >= 0 for row in rows)
-    return SampledPath(
-        rows[:count], sampled[:count], found.ints()[:count], found.floats()[:count].astype(np.float32)
-    )
+    return SampledPath(rows[:count], sampled[:count], found.ints()[:count], found.floats()[:count].astype(np.float32))
 
 
 class _Growth:
@@ -317,7 +317,6 @@ class _Growth:
         count = int((reach >= 0).sum())
         tokens_, parents_, depths_, source_ = (numbers[:count].tolist() for numbers in lists)
         return GrownTree(tokens_, parents_, depths_, reach[:count].tolist(), source_, found.ints(), found.floats())
-
 
     def _origins(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The depth of each place and its distribution's row, which follow from the shapes alone."""

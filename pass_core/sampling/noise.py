@@ -32,7 +32,7 @@ def _mix(h: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return h ^ (h >> np.uint64(31))
 
 
-def _mix_one(h: int) -> int:
+def mix_one(h: int) -> int:
     """The same for one number."""
     h = (h ^ (h >> 30)) * MIX_1 % 2**64
     h = (h ^ (h >> 27)) * MIX_2 % 2**64
@@ -42,7 +42,7 @@ def _mix_one(h: int) -> int:
 @lru_cache(maxsize=256)
 def stream_hash(seed: int, stream: int) -> int:
     """What every number of a stream starts from: positions and tokens are mixed into it."""
-    return _mix_one((seed % 2**64 * SEED + stream + 1) % 2**64)
+    return mix_one((seed % 2**64 * SEED + stream + 1) % 2**64)
 
 
 def uniform(
@@ -51,7 +51,7 @@ def uniform(
     """Uniform numbers in the open interval (0, 1); `position` and `token` broadcast."""
     h = stream_hash(seed, int(stream))
     if isinstance(position, int):  # the common case; Python's integers are faster than arrays of one
-        start: npt.NDArray[np.uint64] = np.asarray(_mix_one(h ^ (position * POSITION % 2**64)), dtype=np.uint64)
+        start: npt.NDArray[np.uint64] = np.asarray(mix_one(h ^ (position * POSITION % 2**64)), dtype=np.uint64)
     else:
         start = _mix(np.uint64(h) ^ (np.atleast_1d(np.asarray(position)).astype(np.uint64) * np.uint64(POSITION)))
         start = start.reshape(np.shape(position))

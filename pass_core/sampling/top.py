@@ -16,10 +16,10 @@ def top_k(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]
     compared together with their ids, as one integer: torch.topk alone leaves open which of two equal ones it keeps.
     """
     rows, vocabulary = logits.shape
-    ids = torch.arange(vocabulary, device=logits.device).expand(rows, -1)
     blocks = -(-vocabulary // _BLOCK)
-    candidates = logits
-    if blocks > count:
+    if blocks <= count:
+        candidates, ids = logits, torch.arange(vocabulary, device=logits.device).expand(rows, -1)
+    else:
         missing = blocks * _BLOCK - vocabulary
         padded = F.pad(logits, (0, missing), value=float("-inf")) if missing else logits
         most = padded.unflatten(1, (blocks, _BLOCK)).amax(-1)
