@@ -109,7 +109,7 @@ def describe_call(step: StepEvent) -> list[str]:
         facts.append(shares)
     facts.append(f"{1000 * step.seconds:.1f} ms ({1000 * step.forward_seconds:.1f} ms in the model)")
     if step.tokens:
-        facts.append(f"{1000 * step.seconds / len(step.tokens):.1f} ms a token")
+        facts.append(f"{1000 * step.seconds / len(step.tokens):.1f} ms per token")
     facts.append(f"context {step.context_length}")
     return facts
 

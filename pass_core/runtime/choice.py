@@ -51,9 +51,8 @@ class Choice:
         others = [f"{ms:.1f} in {NAMES.get(w, w)}" for w, ms in self.milliseconds.items() if w != self.weights]
         if not others:
             return f"{name}: no other format is exact for this model here"
-        return (
-            f"{name}: {self.milliseconds[self.weights]:.1f} ms a token against {' and '.join(others)} on this processor"
-        )
+        best = self.milliseconds[self.weights]
+        return f"{name}: {best:.1f} ms per token against {' and '.join(others)} on this processor"
 
 
 def automatic_runtime(model: LanguageModel) -> Runtime | None:

@@ -4,7 +4,7 @@
 
 COST ONLY, RANDOM WEIGHTS: the times are those of a trained model of this shape; what it would write means nothing.
 
-For each number of rows: milliseconds of the layers over `--context` cached tokens, of the vocabulary head on all rows,
+For each number of rows: milliseconds of the layers over `--context` cached tokens, of the lm_head on all rows,
 and of both; then the share of the floor that the call reaches, where the floor is the bytes of the weights that one
 call must read over the measured bandwidth of the memory that holds them (1.00 = no call can be faster). Rounds go over
 all numbers of rows in turn; the median of a size is printed, the fastest beside it. `--eager` measures the same without

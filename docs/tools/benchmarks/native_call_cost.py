@@ -3,7 +3,7 @@
     python docs/tools/benchmarks/native_call_cost.py --isa avx2 avx512bf16 --rounds 30
 
 The default model with its own weights (4-bit ones as its GGUF file has them), over `--context` cached tokens. For each
-number of rows: milliseconds of the layers, of the vocabulary head on all rows, and of both, as the median and the
+number of rows: milliseconds of the layers, of the lm_head on all rows, and of both, as the median and the
 fastest round. Memory's floor is the bytes of packed weights over the best bandwidth that the library measured
 meanwhile; "a row more" is what each row beyond twelve adds, which is arithmetic alone. Rounds go over all formats and
 numbers of rows in turn.

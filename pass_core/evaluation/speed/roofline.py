@@ -62,7 +62,7 @@ def memory_bandwidth(
     size: int = BUFFER_BYTES,
     read: Callable[[torch.Tensor], object] | None = None,
 ) -> float:
-    """Bytes a second that this device reads: the best of a large sum, maximum and copy, over all threads torch uses.
+    """Bytes per second that this device reads: the best of a large sum, dot product, maximum and copy, on all threads.
 
     The copy counts its reads and its writes.
 

@@ -92,7 +92,7 @@ def test_the_cost_of_the_call_in_words() -> None:
         "2 calls",
         "6 rows (4 tokens + 2 look-ahead)",
         "500.0 ms (250.0 ms in the model)",
-        "250.0 ms a token",
+        "250.0 ms per token",
         "context 6",
     ]
 

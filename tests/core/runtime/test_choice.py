@@ -74,7 +74,7 @@ def test_the_faster_way_to_a_token_decides(monkeypatch: pytest.MonkeyPatch) -> N
     assert found.milliseconds == pytest.approx({"gguf": 6.0, "float32": 8.0})
     assert runtime is not None
     assert cast(Any, runtime).weights == "gguf"
-    assert found.reason == "the file's own blocks: 6.0 ms a token against 8.0 in float32 on this processor"
+    assert found.reason == "the file's own blocks: 6.0 ms per token against 8.0 in float32 on this processor"
 
 
 def test_one_format_alone_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_a_measurement_is_made_once_and_its_reason_is_told(
         runtime = make_runtime(model)
         assert isinstance(runtime, NativeRuntime)
         assert runtime.weights == "float32"
-        assert "ms a token against" in model.weights_reason
+        assert "ms per token against" in model.weights_reason
     assert seen == ["gguf", "float32"]
     next(kept.glob("*.json")).write_text("{}")
     assert isinstance(make_runtime(load_model(file, device="cpu")), NativeRuntime)
