@@ -163,17 +163,19 @@ class _Run:
         writer = StyledText(console, self.conditions.stop_strings) if console.is_terminal else None
         plain = PlainText(sys.stdout, self.conditions.stop_strings)
         builder = SummaryBuilder()
+        steps: list[StepEvent] = []
         if writer is not None and self.typed is None and not quiet:
             console.print(without_controls(self.text), end="", style="dim", markup=False)
         for step in self.events(cancel):
             builder.add(step)
+            steps.append(step)
             (writer or plain).add(step)
         (writer or plain).finish()
         if not quiet:
             summary = builder.summary()
             if writer is not None:
                 writer.legend(summary.provenance, summary.sources)
-            stderr_console().print(self._line(summary), style="dim", markup=False)
+            stderr_console().print(self._line(summary, self._hash(steps)), style="dim", markup=False)
 
     def _as_dict(self, steps: list[StepEvent]) -> dict[str, Any]:
         """A run file (the window's history opens it), with all tokens in one list besides."""
@@ -194,6 +196,7 @@ class _Run:
         overlap = steps[-1].stop_overlap if steps else 0
         out: dict[str, Any] = record_to_dict(record)
         out["text"] = text[: len(text) - overlap]
+        out["text_hash"] = self._hash(steps)
         out["tokens"] = [token_to_dict(t) for t in tokens]
         out["summary"] |= {
             "device": str(self.model.device),
@@ -205,12 +208,19 @@ class _Run:
         }
         return out
 
-    def _line(self, s: Summary) -> str:
+    def _hash(self, steps: list[StepEvent]) -> str:
+        from pass_core.records.text_hash import text_hash
+
+        ids = self.engine.encode(self.prompt)
+        return text_hash(self.model.fingerprint, ids, steps, seed=self.seed, stop=self.conditions)
+
+    def _line(self, s: Summary, hash: str) -> str:
         parts = [f"{s.new_tokens} tokens", f"{s.tokens_per_second:.1f} tokens/s", f"{s.tokens_per_call:.2f} per call"]
         if s.proposed:
             parts.append(f"{s.accepted} of {s.proposed} drafts accepted ({s.acceptance_rate:.0%})")
         parts.append(f"first token after {s.time_to_first_token:.2f} s")
         parts.append(f"{s.strategy}, {self.model.device}, {_dtype_name(self.model)}, seed {self.seed}")
+        parts.append(f"text {hash}")
         parts.append(f"ended: {(s.stop_reason or 'unknown').replace('_', ' ')}")
         return " · ".join(parts)
 

@@ -83,6 +83,17 @@ def test_every_strategy_prints_the_same_text_for_a_seed(run: Any, folder: Path) 
     assert texts != {generate(run, folder, "--seed", 8, "--max-new-tokens", 30, "-q").out}
 
 
+def test_the_hash_of_the_text_is_the_same_whatever_the_strategy_and_shown(run: Any, folder: Path) -> None:
+    options = ("--seed", 7, "--max-new-tokens", 30)
+    written = [
+        json.loads(generate(run, folder, *options, "--strategy", s, "--json").out)
+        for s in ("autoregressive", "pass-two-call", "pass")
+    ]
+    hashes = {data["text_hash"] for data in written}
+    assert len(hashes) == 1
+    assert f"text {hashes.pop()}" in generate(run, folder, *options).err
+
+
 def test_json_is_one_object_with_everything_in_it(run: Any, folder: Path) -> None:
     result = generate(
         run, folder, "--json", "--seed", 3, "--max-new-tokens", 20, "--strategy", "pass-two-call", "-k", 3
