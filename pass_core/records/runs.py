@@ -17,6 +17,7 @@ from pass_core.files import write_atomically
 from pass_core.records.codec import LARGEST, Codec, JsonDict, finite
 from pass_core.records.environment import describe_environment, describe_lookahead, new_record
 from pass_core.records.errors import BrokenRecord, NewerSchema, NotARunFile, RecordError
+from pass_core.records.standard_names import standard_figures
 from pass_core.records.types import Environment, LookaheadInfo, ModelInfo, RunRecord, RunStatus
 from pass_core.settings import MAX_NEW_TOKENS, MAX_ROWS, DecodingSettings, StopConditions
 
@@ -123,10 +124,13 @@ def header_from_dict(raw: object) -> RunRecord:
 
 
 def record_to_dict(record: RunRecord) -> JsonDict:
-    """The whole run; `text` and `summary` are for other readers and are worked out anew on import."""
+    """The whole run; `text`, `summary` and `figures` are for other readers and are worked out anew on import."""
     return header_to_dict(record) | {
         "text": record.text,
         "summary": {k: finite(v) for k, v in record.summary.as_dict().items()},
+        "figures": {
+            program: {k: finite(v) for k, v in f.items()} for program, f in standard_figures(record.steps).items()
+        },
         "steps": [step_to_dict(s) for s in record.steps],
     }
 

@@ -193,7 +193,9 @@ def test_a_run_file_of_before_still_reads() -> None:
         expected.environment,
     )
     written = json.loads((FIXTURES / "run-of-2026-11.json").read_text(encoding="utf-8"))
-    assert json.loads(records.dumps_record(record)) == written
+    again = json.loads(records.dumps_record(record))
+    del again["figures"]  # added since
+    assert again == written
 
 
 def test_a_run_of_before_without_lookahead_and_steps_still_reads() -> None:
