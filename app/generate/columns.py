@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QScrollArea, QSplitter, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QScrollArea, QSplitter, QVBoxLayout, QWidget
 
 from app.widgets.basic import Card, ElidedLabel, row
 from app.widgets.figures import Figures
-from app.widgets.legend import Legend
 from app.widgets.plots import LivePlots
 from app.widgets.token_view import TokenView
 
@@ -56,15 +55,16 @@ class GenerateColumns(QSplitter):
         self.addWidget(left)
 
     def set_text(
-        self, figures: Figures, legend: Legend, text: TokenView, reason: ElidedLabel, tools: Sequence[QToolButton]
+        self, figures: Figures, head: Sequence[QWidget], text: TokenView, reason: ElidedLabel, tools: Sequence[QWidget]
     ) -> None:
-        """The middle column."""
+        """The middle column; `head` stands above the text, `tools` below it."""
         card = Card()
         card.body.setContentsMargins(1, 8, 1, 1)
         card.body.setSpacing(4)
-        top = row(legend)
-        top.setContentsMargins(16, 2, 16, 4)
-        card.body.addLayout(top)
+        for widget in head:
+            top = row(widget)
+            top.setContentsMargins(16, 2, 16, 4)
+            card.body.addLayout(top)
         line = QFrame()
         line.setProperty("role", "line")
         card.body.addWidget(line)

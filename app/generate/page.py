@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QSize, Signal
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from app.engine.run import Run
 from app.engine.session import EngineState, RunRefused
 from app.generate.columns import GenerateColumns
+from app.generate.proof_badge import ProofBadge
+from app.generate.run_sentence import RunSentence
 from app.prompts import greeting
 from app.state.context import AppContext
 from app.state.loader import Loader
@@ -70,6 +72,8 @@ class GeneratePage(Page):
         self.legend = Legend(theme)
         self.reason = ElidedLabel("", "faint")
         self.plots = LivePlots(theme)
+        self.sentence = RunSentence()
+        self.proof = ProofBadge(context)
         self._make_actions()
         self._lay_out()
         self._connect()
@@ -122,6 +126,17 @@ class GeneratePage(Page):
         self.controls.set_settings(setup.settings, setup.stop, setup.seed)
         self.embedding_card.set_disabled_parts(setup.settings.disabled_parts)
         self._publish()
+
+    def explain(self) -> None:
+        """Show one step of the newest run, drawn and told."""
+        from app.tour.how_it_works import HowItWorks
+
+        run = self._run
+        dialog = HowItWorks(
+            run.events if run else (), run.request.prompt_text if run else "", self._context.theme, self
+        )
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
 
     def setup(self) -> GenerationSetup:
         """What the controls show."""
@@ -380,7 +395,8 @@ class GeneratePage(Page):
         self.ghosts_action.toggled.connect(ghosts.setChecked)
         copy = tool_button("ph.copy", "Copy the generated text (Ctrl+Shift+C)", theme)
         copy.clicked.connect(self.copy_action.trigger)
-        self.splitter.set_text(self.figures, self.legend, self.text, self.reason, (ghosts, copy))
+        head = (self.sentence, self.legend)
+        self.splitter.set_text(self.figures, head, self.text, self.reason, (self.proof, ghosts, copy))
         self.splitter.set_plots(self.plots)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -412,3 +428,6 @@ class GeneratePage(Page):
         self.stop_button.clicked.connect(self.stop_action.trigger)
         self.plots_action.toggled.connect(self._fit_plots)
         self.text.token_clicked.connect(self._clicked)
+        self.run_started.connect(self.sentence.follow)
+        self.run_started.connect(self.proof.follow)
+        self.sentence.explain_clicked.connect(self.explain)

@@ -1,0 +1,63 @@
+"""The line above the text that says what a run gained."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QPushButton, QWidget
+
+from app.engine.run import Run
+from app.generate.story import BEFORE, Circumstances, story
+from app.widgets.basic import label, row
+
+LINES = 2
+
+
+class RunSentence(QWidget):
+    """Keeps room for two lines, so that the text below never moves.
+
+    Signals:
+        explain_clicked(): how PASS works is wanted.
+    """
+
+    explain_clicked = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.sentence = label(BEFORE, "hint", wrap=True, selectable=True)
+        self.sentence.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        self.explain = QPushButton("How it works")
+        self.explain.setProperty("role", "quiet")
+        self.explain.setToolTip("One step of this run, drawn and told")
+        self.explain.setEnabled(False)
+        self.explain.clicked.connect(self.explain_clicked)
+        layout = row(self.sentence, self.explain)
+        layout.setStretch(0, 1)
+        self.setLayout(layout)
+        self.ensurePolished()
+        self.sentence.ensurePolished()
+        self.sentence.setFixedHeight(LINES * self.sentence.fontMetrics().lineSpacing() + 4)
+
+    def follow(self, run: Run) -> None:
+        """A run began."""
+        self.explain.setEnabled(False)
+        self.sentence.setText(BEFORE)
+        run.steps_arrived.connect(partial(self._show, run))
+        run.finished.connect(partial(self._finished, run))
+
+    def _show(self, run: Run, _steps: object = None) -> None:
+        if not run.events:
+            return
+        last = next((s for s in reversed(run.events) if s.tokens), run.events[-1])
+        lookahead = run.request.lookahead
+        circumstances = Circumstances(
+            trained=lookahead is not None and lookahead.trained,
+            temperature=last.settings.sampling.temperature,
+            lookup=last.settings.prompt_lookup,
+        )
+        self.sentence.setText(story(run.summary, circumstances) or BEFORE)
+
+    def _finished(self, run: Run) -> None:
+        self._show(run)
+        self.explain.setEnabled(run.totals.new_tokens > 0)
