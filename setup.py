@@ -1,6 +1,6 @@
-"""Compile the CPU libraries when the program is installed; everything else stands in pyproject.toml.
+"""Compile the CPU libraries when the program is installed; everything else is in pyproject.toml.
 
-Without a compiler the installation succeeds all the same: PyTorch then computes.
+Without a compiler the installation succeeds, too: PyTorch then computes.
 """
 
 from __future__ import annotations

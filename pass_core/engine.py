@@ -37,7 +37,7 @@ class EngineBusy(RuntimeError):
 
 
 class OutOfMemory(MemoryError):
-    """The device's memory is full; the message says what to do. What the engine can do without is freed."""
+    """The device's memory is full; the message says what to do. The engine has freed what it can make again."""
 
 
 class Engine:
@@ -47,7 +47,7 @@ class Engine:
     step, never inside one.
 
     Args:
-        runtime, kernels, cost, bigrams: instead of those that the engine makes, measures and reads by itself.
+        runtime, kernels, cost, bigrams: in place of those that the engine would make, measure and read.
         cache: folder of measured costs and read bigrams; the user's cache folder by default.
     """
 

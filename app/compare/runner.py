@@ -93,7 +93,7 @@ class Plan:
 
 
 class ComparisonRunner(QObject):
-    """One comparison at a time; never two runs at once, as they would share the device.
+    """One comparison at a time, one run at a time: two runs would share the device.
 
     Attributes:
         plan: of the present or last comparison.

@@ -179,7 +179,7 @@ def _explain(
     lines = _sampled_by(step, token, rows, name)
     if token.provenance is Provenance.MODEL:
         if step.settings.strategy is Strategy.TWO_CALL and step.drafts:
-            return "Sampled", f"{name} is an exact sample from the model's own row of the drafting call.", lines
+            return "Sampled", f"{name} is an exact sample from the model's own row of the drafting pass.", lines
         return "Sampled", f"{name} is an exact sample from the model's own row; nothing was drafted.", lines
     if token.provenance is Provenance.BONUS:
         return "Bonus", f"Every draft above was kept, so the last row of the same call gave {name} as well.", lines

@@ -68,7 +68,7 @@ class InspectorPanel(QWidget):
             self._contests = contests(step) if step is not None else []
             root = before
             if step is not None and step.settings.strategy is Strategy.TWO_CALL and step.drafts and step.tokens:
-                root = step.tokens[0].text  # the validation call hangs its drafts below the sampled token
+                root = step.tokens[0].text  # the drafts of the validation pass are below the sampled token
             self.tree.show_step(step, root)
             self._size_tree()
             self._describe()

@@ -40,7 +40,7 @@ class Figures(Card):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent=parent)
         self.speed = Figure("Tokens per second", "Decoding speed, the prompt's processing apart")
-        self.per_call = Figure("Tokens per call", "Tokens for each forward call of the model; plain decoding has 1")
+        self.per_call = Figure("Tokens per call", "Tokens for each forward pass of the model; plain decoding has 1")
         self.acceptance = Figure("Acceptance", "Accepted drafts / proposed drafts")
         self.first = Figure("First token", "Time from the start of the prompt's processing to the first token")
         layout = QHBoxLayout()

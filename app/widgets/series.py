@@ -31,7 +31,7 @@ class RunSeries:
         tokens: new tokens after the step (the x axis).
         speed, speed_overall: tokens per second of decoding, over the last `WINDOW_TOKENS` tokens and from the start.
         acceptance, acceptance_overall: accepted / proposed drafts, likewise.
-        per_call, per_call_overall: tokens per forward call, likewise.
+        per_call, per_call_overall: tokens per forward pass, likewise.
         copied_by_position: accepted drafts by depth that prompt lookup copied (the rest are look-ahead drafts).
         marks: where settings changed; changes of consecutive steps (a dragged slider) are one mark.
         totals: the figures of the whole run.

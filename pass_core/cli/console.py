@@ -183,7 +183,7 @@ def clock(seconds: float) -> str:
 
 
 def read_standard_input() -> str | None:
-    """The text that is piped in, whatever its encoding and line ends; None when a person sits there.
+    """The text that is piped in, of any encoding and line ends; None at a terminal.
 
     Raises:
         NotText: it is binary.

@@ -12,7 +12,7 @@ from pass_core.lookahead.embeddings import SamplerWeights
 from pass_core.lookahead.sampler import RMS_EPSILON
 from pass_core.runtime.native.arrays import floats, halves
 
-_PANEL = 16  # outputs of a product are made so many at a time, inputs of one two panels
+_PANEL = 16  # outputs of one panel; a product reads its inputs by two panels
 
 
 class NativeHead:

@@ -1,4 +1,4 @@
-"""What a model's forward calls its KV cache: transformers 5.24 began to rename it."""
+"""The name of the KV cache argument of a model's forward: transformers 5.24 began to rename it."""
 
 from __future__ import annotations
 

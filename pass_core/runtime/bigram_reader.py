@@ -15,7 +15,7 @@ from pass_core.runtime.base import Runtime
 from pass_core.runtime.rows import Rows, chain_rows
 
 MOST_BYTES = 32 * 1024 * 1024
-ROWS = 240  # of one call
+ROWS = 240  # of one pass
 _FORMAT = "1"  # of kept files, in which the weights of `pass_core.lookahead.bigrams` are contained
 
 
@@ -36,7 +36,7 @@ def read_bigrams(
     The lowest token ids, as many as `MOST_BYTES` holds. Nothing else may use the model meanwhile.
 
     Raises:
-        Cancelled: between two calls; nothing is kept.
+        Cancelled: between two passes; nothing is kept.
     """
     read = Bigrams.of_states(_states(model, runtime, progress, cancel))
     read.save(_path(model, cache))
@@ -44,7 +44,7 @@ def read_bigrams(
 
 
 def reading_seconds(model: LanguageModel, runtime: Runtime) -> float:
-    """How long `read_bigrams` would take, from one call that is timed now."""
+    """How long `read_bigrams` would take, from one forward pass that is timed now."""
     count = _count(model)
     rows = min(ROWS, count)
     cache = runtime.new_cache(1 + rows)

@@ -112,7 +112,7 @@ def is_bfloat16(model: LanguageModel) -> bool:
 
 
 def measure_choice(makers: Mapping[str, Callable[[], Runtime]], vocabulary: int = 256) -> tuple[Choice, Runtime | None]:
-    """Time a few calls of each format: of one row and of `ROWS`, the faster way to a token of the two.
+    """Time a few passes of each format, of one row and of `ROWS`; the way that is faster per token counts.
 
     One runtime is kept in memory at a time, besides the best so far.
 

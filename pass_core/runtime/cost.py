@@ -109,7 +109,7 @@ def measure(
     repeats: int = 30,
     vocabulary: int = 256,
 ) -> CostModel:
-    """Time forward calls of each size over a cache of `context` tokens, in turns, and keep the fastest of each.
+    """Time forward passes of each size over a cache of `context` tokens, in turns, and keep the fastest of each.
 
     The fastest, because the table is kept: another program that took the processor must not shape trees for good.
 

@@ -73,7 +73,7 @@ class LookaheadParts:
 
     @contextlib.contextmanager
     def masked(self, steps: torch.Tensor, is_lookahead: torch.Tensor) -> Generator[None]:
-        """The same for calls of a fixed shape, whose rows change on the device: steps [n] >= 0, is_lookahead [n, 1].
+        """The same for passes of a fixed shape, whose rows change on the device: steps [n] >= 0, is_lookahead [n, 1].
 
         Computes every row and keeps what belongs to look-ahead rows.
         """

@@ -203,7 +203,7 @@ def _file(path: Path, name: str) -> Iterator[Document]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """The file's bytes, unpacked where it is compressed by gzip, whatever its name."""
+    """The file's bytes, unpacked where gzip compressed it, under any name."""
     with path.open("rb") as f:
         packed = f.read(2) == b"\x1f\x8b"
     return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")

@@ -2,7 +2,7 @@
 
 Sequences start from a few tokens of a document (prose, code) or from the header of the chat template's user turn, so
 that the model writes both sides. Training text is sampled at temperatures 0.6 to 1.0, held-out text at the settings of
-the evaluation. Every batch is appended to a JSON-lines file as it is made: a killed generation goes on with the next.
+the evaluation. Every batch is appended to a JSON-lines file as it is made: a killed run continues with the next.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SelfPlan:
         sequences: training sequences, a third of each domain.
         held_out: held-out sequences, a third of each domain.
         length: tokens a sequence, prefix included.
-        batch: sequences written at once.
+        batch: sequences written together.
         temperature, top_k: of the held-out text.
         seed: of prefixes and sampling.
     """

@@ -1,4 +1,4 @@
-"""Letting the model write many texts at once: one batched, sampled continuation with a preallocated cache."""
+"""Letting the model write many texts: one batched, sampled continuation with a preallocated cache."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _grouped_attention(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """SDPA, but one new token a row goes as one product per KV head: on CPUs a tenth of the fused kernel's time."""
+    """SDPA, but with one new token per row one product per KV head: on CPUs a tenth of the fused kernel's time."""
     batch, heads, rows, size = query.shape
     if rows != 1 or attention_mask is not None or query.device.type != "cpu":
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
@@ -137,7 +137,7 @@ def continue_text(
     Args:
         prefixes: [batch, n] token ids.
         temperature, top_k: [batch] each; top-k 0 keeps all tokens.
-        opening: so many first tokens are drawn at temperature 1 without top-k, for variety.
+        opening: number of first tokens that are drawn at temperature 1 without top-k, for variety.
         enough: asked before each token; once it says so, the rows stay as long as they are then, with at least
             `FEWEST` tokens beyond prefix and opening.
     """

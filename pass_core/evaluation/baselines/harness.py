@@ -33,7 +33,7 @@ class DecoderRunner:
 def measure(decoder: Decoder, job: Job, settings: DecodingSettings, cancelled: Callable[[], bool]) -> Measurement:
     """Write one text and count.
 
-    Where a decoder does not read the prompt in calls of its own, its first step belongs to the prompt's processing.
+    Where a decoder does not read the prompt in passes of their own, its first step counts as prefill.
     """
     builder = SummaryBuilder()
     ids: list[int] = []

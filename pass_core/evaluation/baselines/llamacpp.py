@@ -105,7 +105,7 @@ class LlamaCppRunner:
             params.speculative.types = [getattr(library.common_speculative_type, MODES[strategy])]
             try:
                 self._servers[strategy] = library.Server(params)
-            except Exception as error:  # whatever the C++ code throws
+            except Exception as error:  # anything that the C++ code throws
                 raise SourceUnavailable(f"llama.cpp cannot load {self._gguf.name}: {error}") from error
         return self._servers[strategy]
 

@@ -51,7 +51,7 @@ class TransformersDecoder:
         seed: int = 0,
         cancelled: Callable[[], bool] | None = None,
     ) -> Iterator[StepEvent]:
-        """Generate text and yield one event for each call of the model; the last one carries the stop reason.
+        """Generate text and yield one event for each forward pass; the last one carries the stop reason.
 
         Raises:
             PromptError: the prompt cannot be used.

@@ -26,7 +26,7 @@ class Proof(StrEnum):
 
 TITLES: Mapping[Proof, str] = {
     Proof.GREEDY: "At temperature 0, the same text as transformers",
-    Proof.COUPLED: "At a temperature, the same text for the same seed, whatever the strategy",
+    Proof.COUPLED: "At a temperature, the same text for the same seed with every strategy",
     Proof.DISTRIBUTION: "Every token is drawn from the model's own probabilities",
 }
 

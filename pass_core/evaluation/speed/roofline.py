@@ -20,12 +20,12 @@ BUFFER_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Roofline:
-    """Cost of a call over rows, and the floor that memory sets.
+    """Cost of a forward pass by its rows, and the floor that memory sets.
 
     Attributes:
         rows: numbers of rows.
         seconds: measured time of a call of as many rows, over a cache of `context` tokens.
-        weight_bytes: bytes of weights that one call has to read.
+        weight_bytes: bytes of weights that one forward pass has to read.
         bandwidth: measured bytes a second of the memory that holds them.
         context: tokens in the cache while measuring.
         runtime: what ran the calls.
@@ -40,7 +40,7 @@ class Roofline:
 
     @property
     def floor_seconds(self) -> float:
-        """No call can be faster: every weight must be read once."""
+        """No pass can be faster: every weight must be read once."""
         return self.weight_bytes / self.bandwidth
 
     @property
@@ -50,7 +50,7 @@ class Roofline:
 
 
 def call_bytes(model: LanguageModel) -> int:
-    """Bytes of weights that one call reads: all of them, but not an embedding table of which only rows are taken."""
+    """Bytes of weights that one pass reads: all of them, but not an embedding table of which it takes single rows."""
     table, head = model.input_embedding.weight, model.head.weight
     tied = table.data_ptr() == head.data_ptr()
     return model.weight_bytes() - (0 if tied else table.numel() * table.element_size())

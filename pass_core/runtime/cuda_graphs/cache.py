@@ -54,7 +54,7 @@ class StaticCache(KVCache):
 
 
 class SlotCache(Cache):
-    """Writes a call's keys and values at slots that a tensor holds, and returns whole buffers: shapes never change.
+    """Writes a pass's keys and values at slots that a tensor holds, and returns whole buffers: shapes never change.
 
     Args:
         slots: [n] int64 on the device, changed between calls.

@@ -38,7 +38,7 @@ _STAND_IN = chain_rows(np.ones(1, dtype=np.int64))
 
 
 def why_not(model: LanguageModel) -> str:
-    """Why this model's calls cannot be captured, "" when they can."""
+    """Why this model's passes cannot be captured, "" when they can."""
     if not model.capabilities.supports_pass:
         return model.capabilities.reason
     if is_spread(model.model):
@@ -53,7 +53,7 @@ def why_not(model: LanguageModel) -> str:
 
 
 class StaticRuntime(TorchRuntime):
-    """`TorchRuntime` with calls of up to 64 rows captured; larger ones (prompts) are eager.
+    """`TorchRuntime` with passes of up to 64 rows captured; larger ones (prompts) are eager.
 
     A captured pass is compared with an eager one before it is used. If it differs or cannot be made, the runtime logs
     a warning, and all its later passes are eager.
@@ -81,7 +81,7 @@ class StaticRuntime(TorchRuntime):
 
     @property
     def trouble(self) -> str:
-        """Why calls are eager after all, "" while they are not."""
+        """Why passes are eager after all, "" while they are not."""
         return self._trouble
 
     def new_cache(self, capacity: int) -> StaticCache:
@@ -92,7 +92,7 @@ class StaticRuntime(TorchRuntime):
         return ROW_BUCKETS
 
     def warm_up(self, on_progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> None:
-        """Capture the calls that a short text without look-ahead rows makes, unless they are captured already."""
+        """Capture the passes of a short text without look-ahead rows, unless they are captured already."""
         most = self.model.capabilities.context_length
         cache = self.new_cache(most)
         self.on_capture = (
@@ -143,7 +143,7 @@ class StaticRuntime(TorchRuntime):
     def _first(
         self, cache: StaticCache, rows: Rows, inputs: StaticInputs, parts: LookaheadParts | None
     ) -> torch.Tensor:
-        """Capture this kind of call, compare it with an eager one, and return the eager result."""
+        """Capture this kind of pass, compare it with an eager one, and return the eager result."""
         storage = cache.storage
         assert storage is not None
         rows_text = "1 row" if inputs.size == 1 else f"{inputs.size} rows"
@@ -177,7 +177,7 @@ class StaticRuntime(TorchRuntime):
         self._captured.clear()
 
     def _work(self, inputs: StaticInputs, storage: Storage, parts: LookaheadParts | None) -> Work:
-        """The call as operations on tensors that stay in place; returns hidden states [size, hidden]."""
+        """The pass as operations on tensors that stay in place; returns hidden states [size, hidden]."""
         if storage.slots not in self._columns:
             self._columns[storage.slots] = torch.arange(storage.slots, device=self._device)
         columns = self._columns[storage.slots]
