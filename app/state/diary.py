@@ -43,6 +43,8 @@ class Diary(QObject):
             return
         dtype = str(model.dtype).removeprefix("torch.")
         log.info("loaded %s on %s in %s", model.name, model.device, dtype)
+        if model.weights_reason:
+            log.info("%s computes with %s", model.name, model.weights_reason)
         if not model.capabilities.supports_pass:
             log.warning("%s decodes plainly: %s", model.name, model.capabilities.reason)
 

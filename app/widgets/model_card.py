@@ -53,6 +53,9 @@ class ModelCard(Card):
         self._recent = recent  # the loader's own list: it grows
         self.picker = Picker(theme, "Model")
         self.facts = ElidedLabel("", "hint")
+        self.weights = label("", "hint")
+        self.weights.setWordWrap(True)
+        self.weights.hide()
         self.warning = ElidedLabel("", "hint")
         self.warning.setWordWrap(False)
         self.warning.hide()
@@ -66,6 +69,7 @@ class ModelCard(Card):
         self.head.addWidget(self._unload)
         self.body.addWidget(self.picker)
         self.body.addWidget(self.facts)
+        self.body.addWidget(self.weights)
         self.body.addWidget(self.warning)
         self.lookahead = label("", "chip")
         self.trained = label("", "chip")
@@ -96,6 +100,9 @@ class ModelCard(Card):
         """Show what is loaded."""
         self._unload.setEnabled(model is not None)
         self.warning.setVisible(False)
+        reason = model.weights_reason if model is not None else ""
+        self.weights.setText(f"Computes with {reason}." if reason else "")
+        self.weights.setVisible(bool(reason))
         if model is None:
             self.picker.set_label("No model")
             self.facts.set_full_text("Nothing loaded. Pick a model, or drop a folder or GGUF file here.")
@@ -103,7 +110,6 @@ class ModelCard(Card):
         self.picker.set_label(model.name)
         dtype = str(model.dtype).removeprefix("torch.")
         weights = f"{model.quantization} weights · " if model.quantization else ""
-        self.facts.setToolTip(model.weights_reason)
         self.facts.set_full_text(
             f"{count_text(model.parameter_count)} parameters · {weights}{dtype} · {model.device} · "
             f"{bytes_text(model.weight_bytes())}"
@@ -129,11 +135,13 @@ class ModelCard(Card):
         """A load began (or, with "", ended)."""
         if title:
             self.facts.hide()
+            self.weights.hide()
             named = f"Loading {choice_name(self._choice.source)}…"
             self.strip.begin(named if title == LOADING else sentence_case(title) + "…")
         else:
             self.strip.end()
             self.facts.show()
+            self.weights.setVisible(bool(self.weights.text()))
 
     def show_progress(self, progress: Progress) -> None:
         """The load's progress."""

@@ -114,6 +114,8 @@ def generate(
     cancel = CancelToken()
     with interrupt_cancels(cancel):
         engine = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
+        if engine.model.weights_reason and not quiet:
+            note(f"{engine.model.name} computes with {engine.model.weights_reason}.")
         settings = _possible(settings, strategy is not None, engine.model, quiet)
         lookahead = _lookahead(embeddings, engine, settings, quiet, cancel)
         _Run(engine, lookahead, settings, conditions, seed, Prompt(typed, chat=chat)).show(cancel, as_json, quiet)

@@ -44,6 +44,9 @@ def models(
         name = f"{row['id']} (default)" if row["default"] else row["id"]
         table.add_row(name, parameters, amount(row["bytes"], "B") if row["bytes"] else "", row["license"], here)
     console.print(table)
+    for row in rows:
+        if row["weights"]:
+            console.print(f"\n{row['id']} computes with {row['weights']}.", style="dim", markup=False)
     console.print("\nAny other Hugging Face id, model folder or GGUF file works as well: --model …", style="dim")
 
 
@@ -66,7 +69,9 @@ def _rows() -> list[dict[str, Any]]:
     from pass_core.models.catalog import known_models
     from pass_core.models.children import files_in
     from pass_core.models.fetch import cached
+    from pass_core.runtime.kept_choices import kept_reasons
 
+    chosen = kept_reasons()
     rows: list[dict[str, Any]] = []
     for known in known_models():
         folder = cached(known.id)
@@ -83,6 +88,7 @@ def _rows() -> list[dict[str, Any]]:
                 "note": known.note,
                 "folder": str(folder) if folder else None,
                 "disk_bytes": sum(files_in(folder)) if folder else 0,
+                "weights": chosen.get(known.id, "") if folder else "",
             }
         )
     for folder in sorted(storage.models_folder().glob("gguf-*")):
@@ -101,6 +107,7 @@ def _rows() -> list[dict[str, Any]]:
                     "note": "Converted from a GGUF file.",
                     "folder": str(folder),
                     "disk_bytes": sum(files_in(folder)),
+                    "weights": chosen.get(str(receipt["origin"]), ""),
                 }
             )
     return rows

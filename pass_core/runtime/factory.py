@@ -10,6 +10,7 @@ from pass_core.runtime.cuda_graphs.graphs import CudaGraphs
 from pass_core.runtime.cuda_graphs.runtime import StaticRuntime
 from pass_core.runtime.cuda_graphs.runtime import why_not as why_not_captured
 from pass_core.runtime.cuda_setup import set_up
+from pass_core.runtime.exactness import exactness
 from pass_core.runtime.native.runtime import NativeRuntime, why_not
 from pass_core.runtime.plain_runtime import PlainRuntime
 from pass_core.runtime.torch_runtime import TorchRuntime
@@ -30,8 +31,13 @@ def make_runtime(model: LanguageModel) -> Runtime:
                 f"{model.name} cannot be computed with its file's own blocks: "
                 f"{reason or 'there is no GGUF file of it here'}. Choose other weights."
             )
+        model.weights_reason = exactness("gguf", blocks)
         return NativeRuntime(model, weights="gguf", blocks=blocks)
     if reason:
         return TorchRuntime(model)
     automatic = automatic_runtime(model) if model.weights == "auto" else None
-    return automatic or NativeRuntime(model)
+    if automatic is not None:
+        return automatic
+    runtime = NativeRuntime(model)
+    model.weights_reason = exactness(runtime.weights)
+    return runtime

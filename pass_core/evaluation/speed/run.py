@@ -12,13 +12,13 @@ from pass_core.engine import Engine
 from pass_core.evaluation.baselines.contestant import Contestant, Job, Measurement, Runner, Source
 from pass_core.evaluation.baselines.harness import DecoderRunner
 from pass_core.evaluation.baselines.llamacpp import LlamaCppRunner
-from pass_core.evaluation.machine_load import OtherWork
 from pass_core.evaluation.prompts import prompt_ids
 from pass_core.evaluation.speed.plan import BenchmarkPlan, PlanError, Round
 from pass_core.evaluation.speed.roofline import Roofline, measure_roofline
 from pass_core.evaluation.state import JsonDict, StateFile
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.progress import Cancelled, CancelToken, Progress
+from pass_core.runtime.other_work import OtherWork
 from pass_core.settings import SamplingSettings
 
 WARM_UP_TOKENS = 16

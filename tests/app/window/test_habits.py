@@ -27,6 +27,7 @@ from app.window import MainWindow
 from pass_core.engine import Engine
 from pass_core.models.shipped import default_lookahead
 from pass_core.prompt import Prompt
+from pass_core.runtime.native.build import reason_missing
 from pass_core.settings import DecodingSettings, StopConditions
 from tests import tiny
 
@@ -177,6 +178,28 @@ def test_the_log_tells_loads_runs_and_errors(
     assert dialog.text.toPlainText() == errors
     dialog.save(tmp_path / "a.log")
     assert (tmp_path / "a.log").read_text(encoding="utf-8") == errors + "\n"
+
+
+@pytest.mark.skipif(bool(reason_missing()), reason="the compiled library is not here")
+def test_what_is_computed_with_stands_on_the_card_and_in_the_log(
+    window: MainWindow, context: AppContext, loader: Loader, tmp_path: Path, qtbot: QtBot
+) -> None:
+    folder = tiny.save(tiny.tiny_llama(tokenizer=True, hidden=64), tmp_path / "wide")
+    keeper = LogKeeper()
+    logging.getLogger().addHandler(keeper)
+    logging.getLogger("app").setLevel(logging.INFO)
+    try:
+        Diary(context, loader)
+        with qtbot.waitSignal(loader.loading_changed, timeout=60_000, check_params_cb=lambda title: not title):
+            loader.load(ModelChoice(str(folder), "cpu", "bfloat16"))
+    finally:
+        logging.getLogger().removeHandler(keeper)
+    assert "wide computes with bfloat16 weights and KV cache, sums in float32" in keeper.text()
+    card = window.generate.model_card
+    assert card.weights.isVisibleTo(card)
+    assert card.weights.text() == "Computes with bfloat16 weights and KV cache, sums in float32."
+    card.show_model(None)
+    assert not card.weights.isVisibleTo(card)
 
 
 def test_a_chat_prompt_begins_with_one_start_token(context: AppContext, qtbot: QtBot) -> None:

@@ -16,6 +16,7 @@ from pass_core.cli.console import amount, clock
 from pass_core.cli.main import main
 from pass_core.models.language_model import LanguageModel
 from pass_core.records.runs import loads_record
+from pass_core.runtime.native.build import reason_missing
 from tests import tiny
 
 
@@ -192,6 +193,26 @@ def test_models_lists_what_is_known_and_here(run: Any, private_cache: Path) -> N
     lines = run("models").out.splitlines()
     assert len(lines) == len(rows)
     assert lines[0].split("\t")[0] == "smollm2-135m-instruct"
+
+
+def test_what_the_weights_became_is_told_while_generating_and_in_the_list(
+    run: Any, private_cache: Path, tmp_path: Path
+) -> None:
+    if reason_missing():
+        pytest.skip("the compiled library is not here")
+    from tests.core.models.gguf_files import gguf_model, write_gguf
+
+    file = write_gguf(tmp_path / "tiny.gguf", gguf_model(hidden=64))
+    said = run("generate", "--model", file, "--device", "cpu", "--prompt", "Once", "--max-new-tokens", 4)
+    assert said.code == 0
+    told = next(line for line in said.err.splitlines() if "computes with" in line)
+    row = next(r for r in json.loads(run("models", "--json").out) if r["id"] == str(file))
+    assert row["weights"]
+    assert row["weights"] in told
+    asked = ("--quantize", "gguf", "--prompt", "Once", "--max-new-tokens", 4)
+    named = run("generate", "--model", file, "--device", "cpu", *asked).err
+    assert "tiny computes with the GGUF file's own weights (F32), nothing rounded again." in named
+    assert "computes with" not in run("generate", "--model", file, "--device", "cpu", *asked, "-q").err
 
 
 def test_fetch_prints_the_folder(run: Any, folder: Path) -> None:
