@@ -1,0 +1,167 @@
+"""What we would want to know of a GPU: same text, milliseconds a token, tokens a call by row budget, memory.
+
+    python docs/tools/gpu/gpu_report.py [--device cuda] [--dtype bfloat16] [--prompts 6] [--tokens 96]
+
+Prints one fact a line, so that the output can be attached to an issue. It runs on any device; on a CPU it only shows that
+the program works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
+
+import torch
+import transformers
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pass_core import (
+    DecodingSettings,
+    Engine,
+    SamplingSettings,
+    StopConditions,
+    Strategy,
+    default_lookahead,
+    load_model,
+)
+from pass_core.decoding.events import StepEvent
+from pass_core.evaluation.prompts import BUILT_IN, built_in, prompt_ids
+from pass_core.lookahead.embeddings import LookaheadEmbeddings
+from pass_core.models.memory import settle_memory
+from pass_core.runtime.rows import RowsBuilder, chain_rows
+from pass_core.runtime.torch_runtime import TorchRuntime
+
+BUDGETS = (8, 16, 24, 32, 48, 64)
+_VIEWS = ("view", "reshape", "expand", "transpose", "t", "slice", "select", "unsqueeze", "squeeze", "permute", "split",
+          "unbind", "alias", "detach", "_unsafe_view", "as_strided", "chunk")  # fmt: skip
+_STARTED = time.perf_counter()
+
+
+def say(*words: object) -> None:
+    print(f"[{time.perf_counter() - _STARTED:7.1f} s]", *words, flush=True)
+
+
+class CountOperations(TorchDispatchMode):
+    """Counts operations that launch a kernel on a device: all but views."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name.split("::")[-1]
+        self.count += name not in _VIEWS
+        return func(*args, **(kwargs or {}))
+
+
+def operations(engine: Engine, lookahead: LookaheadEmbeddings | None, rows: int) -> int:
+    """Operations of one forward pass through the transformers modules: what a captured graph has as nodes."""
+    import numpy as np
+
+    runtime = TorchRuntime(engine.model)
+    runtime.use_lookahead(lookahead)
+    cache = runtime.new_cache(400)
+    runtime.forward(cache, chain_rows(np.arange(200) % 200))
+    cache.commit(range(200))
+    builder = RowsBuilder()
+    root = builder.add_token(1)
+    chain = min(6, rows - 1) if lookahead is not None else 0
+    for _ in range(rows - 1 - chain):
+        builder.add_token(2, root)
+    if chain:
+        builder.add_lookahead_chain(chain, root)
+    counter = CountOperations()
+    with counter:
+        runtime.forward(cache, builder.build())
+    return counter.count
+
+
+def write(
+    engine: Engine, ids: Sequence[int], settings: DecodingSettings, lookahead: LookaheadEmbeddings | None, tokens: int
+) -> tuple[list[int], list[StepEvent]]:
+    stop = StopConditions(tokens, ignore_eos=True)
+    steps = list(engine.decode(ids, settings, lookahead=lookahead, stop=stop, seed=1))
+    return [t.id for s in steps for t in s.tokens], steps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--prompts", type=int, default=6)
+    parser.add_argument("--tokens", type=int, default=96)
+    parser.add_argument("--budgets", default=",".join(map(str, BUDGETS)))
+    options = parser.parse_args()
+
+    say("command", " ".join(sys.argv))
+    say("python", platform.python_version(), "torch", torch.__version__, "transformers", transformers.__version__)
+    if torch.cuda.is_available():
+        say(torch.cuda.get_device_name(), "cuda", torch.version.cuda, "cudnn", torch.backends.cudnn.version())
+    engine = Engine(load_model(options.model, device=options.device, dtype=options.dtype))
+    model = engine.model
+    say("model", model.name, model.fingerprint, model.dtype, model.device)
+    files = {name: default_lookahead(model, prefer=name) for name in ("best", "embeddings")}
+    say("operations of a forward pass: plain 1 row", operations(engine, None, 1),
+        {name: operations(engine, file, 16) for name, file in files.items()}, "at 16 rows")  # fmt: skip
+    begun = time.perf_counter()
+    for file in files.values():
+        engine.prepare(file)
+    settle_memory()
+    say("prepared in", f"{time.perf_counter() - begun:.1f} s:", engine.runtime.description)
+    say("milliseconds a forward pass by rows", {rows: round(1e3 * s, 3) for rows, s in engine.cost.seconds.items()})
+    say("trouble with captured calls:", repr(getattr(engine.runtime, "trouble", "")))
+
+    sets = [built_in(name) for name in BUILT_IN]
+    prompts = [prompt_ids(p, model) for group in zip(*sets) for p in group][: options.prompts]
+    same: Counter[str] = Counter()
+    first: list[int] = []
+    seconds: dict[str, list[float]] = {}
+    for ids in prompts:
+        for temperature in (0.0, 0.8):
+            sampling = SamplingSettings(temperature, 10)
+            plain, steps = write(
+                engine, ids, DecodingSettings(Strategy.AUTOREGRESSIVE, sampling=sampling), None, options.tokens
+            )
+            seconds.setdefault("plain", []).append(sum(s.seconds for s in steps) / len(plain))
+            for name, file in files.items():
+                text, steps = write(engine, ids, DecodingSettings(k=6, sampling=sampling), file, options.tokens)
+                seconds.setdefault(name, []).append(sum(s.seconds for s in steps) / len(text))
+                same[f"{name}, temperature {temperature:g}"] += text == plain
+                if text != plain:
+                    first.append(next(i for i, (a, b) in enumerate(zip(text, plain)) if a != b))
+    say("same text as plain decoding, of", len(prompts), dict(same), "first differences at", first)
+    say("milliseconds a token, median", {k: round(1e3 * statistics.median(v), 3) for k, v in seconds.items()})
+    for budget in (int(b) for b in options.budgets.split(",")):
+        tokens = calls = 0
+        took = 0.0
+        for ids in prompts:
+            settings = DecodingSettings(k=6, auto=False, row_budget=budget)
+            text, steps = write(engine, ids, settings, files["best"], options.tokens)
+            tokens, calls, took = tokens + len(text), calls + len(steps), took + sum(s.seconds for s in steps)
+        say(
+            "row budget", budget, "tokens a call", round(tokens / calls, 3), "ms a token", round(1e3 * took / tokens, 3)
+        )
+    if model.device.type == "cuda":
+        free, total = torch.cuda.mem_get_info()
+        used = {
+            "used": total - free,
+            "reserved": torch.cuda.memory_reserved(),
+            "allocated": torch.cuda.memory_allocated(),
+        }
+        say("MiB", json.dumps({k: v >> 20 for k, v in used.items()}))
+    engine.close()
+
+
+if __name__ == "__main__":
+    main()
