@@ -1,6 +1,6 @@
 """Draft heads in torch, on the model's device: draft scores that know the token before the drafted one.
 
-Operands of products are rounded to the model's dtype; sums are float32.
+Operands of products are rounded to the model's dtype, or to another one; sums are float32.
 """
 
 from __future__ import annotations
@@ -30,14 +30,20 @@ class TorchHead(Protocol):
 
 
 class TorchSamplerHead:
-    """The sampler head; see `pass_core.lookahead.sampler`."""
+    """The sampler head; see `pass_core.lookahead.sampler`.
 
-    def __init__(self, weights: SamplerWeights, model: LanguageModel) -> None:
+    Args:
+        operands: what factors of products are rounded to; the model's dtype by default.
+    """
+
+    def __init__(self, weights: SamplerWeights, model: LanguageModel, operands: torch.dtype | None = None) -> None:
         table = model.input_embedding.weight
+        self._operands = operands or table.dtype
         self._table, self._logits = table, model.logits
-        self._operands = table.dtype
-        self._w_in = weights.w_in.to(table).float()
-        self._w_out = weights.w_out.to(table).float().T.contiguous().T  # few rows read it faster so
+        self._w_in = weights.w_in.to(table.device, self._operands).float()
+        self._w_out = (
+            weights.w_out.to(table.device, self._operands).float().T.contiguous().T
+        )  # few rows read it faster so
         self._step = weights.step.to(table.device).float()
 
     def prepare(self, states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
@@ -48,18 +54,18 @@ class TorchSamplerHead:
         self, state: torch.Tensor, prepared: torch.Tensor, before: torch.Tensor, candidates: torch.Tensor
     ) -> torch.Tensor:
         # Where layers are spread over devices, states come from the last one, and the head may wait on another.
-        tokens = self._table.index_select(0, before.to(self._table.device))
+        tokens = self._table.index_select(0, before.to(self._table.device)).to(self._operands)
         wide = state.to(self._table.device).float().expand(tokens.shape[0], -1)
         fitted = sampler.corrected(wide, prepared, tokens, self._w_in, self._w_out, self._operands)
-        return self._logits(fitted.to(self._operands).float(), candidates)
+        return self._logits(fitted.to(self._operands).float(), candidates, self._operands)
 
 
 class TorchBigramHead:
     """The model's own bigrams as a head: h' = h + the vector of the token before."""
 
-    def __init__(self, bigrams: Bigrams, model: LanguageModel) -> None:
+    def __init__(self, bigrams: Bigrams, model: LanguageModel, operands: torch.dtype | None = None) -> None:
+        self._operands = operands or model.input_embedding.weight.dtype
         self._bigrams, self._logits = bigrams.to(model.device), model.logits
-        self._operands = model.input_embedding.weight.dtype
 
     def prepare(self, states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return states[:, :0]
@@ -69,4 +75,4 @@ class TorchBigramHead:
     ) -> torch.Tensor:
         shifts = self._bigrams.after(before)
         fitted = state.to(shifts.device).float() + shifts.float()
-        return self._logits(fitted.to(self._operands).float(), candidates)
+        return self._logits(fitted.to(self._operands).float(), candidates, self._operands)

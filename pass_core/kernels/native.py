@@ -47,7 +47,7 @@ class NativeKernels:
 
     Args:
         library: the compiled library.
-        model: whose embeddings draft heads read; None where there are no heads.
+        model: whose embeddings draft heads read, in bfloat16; None where there are no heads.
         handle: the library's own object for this model, whose threads grow trees; without one torch grows them.
     """
 
@@ -55,31 +55,37 @@ class NativeKernels:
         self._library = declared(library)
         self._block: int = library.pass_top_block()
         self._handle = handle
-        self._reference = ReferenceKernels(model)
+        self._reference = ReferenceKernels(model, torch.bfloat16)  # as the library has them
         self._table: torch.Tensor | None = None
         self._output: torch.Tensor | None = None
-        if model is not None:
-            self._table, self._output = model.input_embedding.weight.detach(), model.head.weight.detach()
+        self._model = model
 
     @property
     def description(self) -> str:
         return "compiled kernels"
 
     def sampler_head(self, weights: SamplerWeights) -> DraftHead:
-        made = sampler_in_library(self._library, weights) if self._scores else None
+        made = sampler_in_library(self._library, weights) if self._reads_embeddings() else None
         return NativeHead(self._library, made, self._reference.sampler_head(weights))
 
     def bigram_head(self, bigrams: Bigrams) -> DraftHead:
-        made = bigrams_in_library(self._library, bigrams) if self._scores else None
+        made = bigrams_in_library(self._library, bigrams) if self._reads_embeddings() else None
         return NativeHead(self._library, made, self._reference.bigram_head(bigrams), bigrams)
 
-    @property
-    def _scores(self) -> bool:
-        """Whether heads can be the library's: it reads the model's embeddings where they are."""
-        return self._handle is not None and all(
-            weight is not None and weight.dtype is torch.bfloat16 and weight.is_contiguous()
-            for weight in (self._table, self._output)
-        )
+    def _reads_embeddings(self) -> bool:
+        """Give the library the embeddings and the lm_head in bfloat16; False where it grows no trees.
+
+        They are read where they are, or copied once where the model holds them in another dtype: drafts need no more
+        precision, and a copy costs far less than scoring drafts in torch does in every step.
+        """
+        if self._handle is None or self._model is None:
+            return False
+        if self._table is None:
+            table, output = self._model.input_embedding.weight.detach(), self._model.head.weight.detach()
+            self._table = table.to(torch.bfloat16).contiguous()
+            tied = output.data_ptr() == table.data_ptr()
+            self._output = self._table if tied else output.to(torch.bfloat16).contiguous()
+        return True
 
     def top_k(
         self, logits: torch.Tensor, count: int, rows: Sequence[int] | None = None

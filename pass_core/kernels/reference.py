@@ -42,20 +42,21 @@ class ReferenceKernels:
 
     Args:
         model: whose embeddings draft heads read; None where there are no heads.
+        operands: what heads round the factors of products to; the model's dtype by default.
     """
 
-    def __init__(self, model: LanguageModel | None = None) -> None:
-        self._model = model
+    def __init__(self, model: LanguageModel | None = None, operands: torch.dtype | None = None) -> None:
+        self._model, self._operands = model, operands
 
     @property
     def description(self) -> str:
         return "torch kernels"
 
     def sampler_head(self, weights: SamplerWeights) -> DraftHead:
-        return TorchSamplerHead(weights, self._with_heads)
+        return TorchSamplerHead(weights, self._with_heads, self._operands)
 
     def bigram_head(self, bigrams: Bigrams) -> DraftHead:
-        return TorchBigramHead(bigrams, self._with_heads)
+        return TorchBigramHead(bigrams, self._with_heads, self._operands)
 
     @property
     def _with_heads(self) -> LanguageModel:

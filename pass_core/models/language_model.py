@@ -100,7 +100,9 @@ class LanguageModel:
         """The lm_head, weight [vocabulary, hidden]."""
         return cast(nn.Linear, self.model.get_output_embeddings())
 
-    def logits(self, hidden: torch.Tensor, ids: torch.Tensor | None = None) -> torch.Tensor:
+    def logits(
+        self, hidden: torch.Tensor, ids: torch.Tensor | None = None, operands: torch.dtype | None = None
+    ) -> torch.Tensor:
         """Logits as the whole model computes them, lm_head, logit scale and soft cap included.
 
         Gradients pass through to `hidden`.
@@ -108,6 +110,7 @@ class LanguageModel:
         Args:
             hidden: states after the final norm [rows, hidden].
             ids: the tokens to score [n]; all of the vocabulary by default.
+            operands: with `ids`, what their weights are rounded to first; sums keep the dtype of `hidden`.
 
         Returns:
             float32 [rows, vocabulary], or [rows, n].
@@ -119,7 +122,9 @@ class LanguageModel:
             assert weight is not None
             at = ids.to(weight.device)
             chosen = None if bias is None else bias[at].to(hidden)
-            raw = nn.functional.linear(hidden, weight.index_select(0, at).to(hidden), chosen).float()
+            rows = weight.index_select(0, at)
+            rows = rows if operands is None else rows.to(operands)
+            raw = nn.functional.linear(hidden, rows.to(hidden), chosen).float()
         divisor = getattr(self.config, "logits_scaling", None)  # Granite
         if divisor:
             raw = raw / divisor

@@ -122,11 +122,11 @@ def test_a_text_of_the_real_model_is_answered_alike(
     name: str, model: LanguageModel, lookahead: LookaheadEmbeddings
 ) -> None:
     engine = Engine(model)
-    both = Both(make_kernels(model, engine.runtime), ReferenceKernels(model))
+    both = Both(make_kernels(model, engine.runtime), ReferenceKernels(model, torch.bfloat16))
     watched = Engine(model, runtime=engine.runtime, kernels=both)
     settings, stop = SETTINGS[name], StopConditions(24, ignore_eos=True)
     seen = [t.id for s in watched.decode(TEXT, settings, lookahead=lookahead, stop=stop) for t in s.tokens]
-    forced = Engine(model, runtime=engine.runtime, kernels=ReferenceKernels(model))
+    forced = Engine(model, runtime=engine.runtime, kernels=ReferenceKernels(model, torch.bfloat16))
     if settings.verification is Verification.COUPLED:
         assert [t.id for s in forced.decode(TEXT, settings, lookahead=lookahead, stop=stop) for t in s.tokens] == seen
     assert both.asked["grow_tree"] > 3

@@ -2,8 +2,8 @@
 
     python docs/tools/gpu/gpu_report.py [--device cuda] [--dtype bfloat16] [--prompts 6] [--tokens 96]
 
-Prints one fact a line, so that the output can be attached to an issue. It runs on any device; on a CPU it only shows that
-the program works.
+Prints one fact a line, so that the output can be attached to an issue. It runs on any device; on a CPU it only shows
+that the program works.
 """
 
 from __future__ import annotations
