@@ -76,7 +76,7 @@ class HumanEvalPanel(QWidget):
         )
         self.consent = QCheckBox("Run the generated programs on this computer")
         self.protections = label("", "hint", wrap=True)
-        self.job = MeasurementJob(context, JOB_TITLE, parent=self)
+        self.job = MeasurementJob(context, JOB_TITLE, _explained, self)
         self.bar = RunBar(context, self.job, "Start")
         self.verdict = label("Nothing has been run yet.", "hint", wrap=True)
         self.table = QTableWidget(0, len(COLUMNS))
@@ -113,17 +113,18 @@ class HumanEvalPanel(QWidget):
         if not model.capabilities.supports_pass:
             self._context.report_error(f"{model.name} cannot run PASS: {model.capabilities.reason}")
             return
-        lookahead = self._context.lookahead or untrained_lookahead(model)
-        agreed = self.consent.isChecked()
+        loaded = self._context.lookahead
+        plan, agreed = self.plan(), self.consent.isChecked()
         try:
             if not resume:
                 self._state.unlink(missing_ok=True)
-            evaluation = HumanEval(engine, lookahead, self.plan(), state=self._state, run_code=agreed)
-        except (HumanEvalMissing, HumanEvalError, StateMismatch, OSError) as error:
+        except OSError as error:
             self._context.report_error(str(error), error)
             return
 
         def work(control: JobControl) -> HumanEvalReport:
+            lookahead = loaded or untrained_lookahead(model)
+            evaluation = HumanEval(engine, lookahead, plan, state=self._state, run_code=agreed)
             environment = environment_of(engine, {"loaded": lookahead})
             for event in evaluation.run(control.cancel):
                 if isinstance(event, Progress):
@@ -285,3 +286,9 @@ def _percent(interval: Interval | None) -> str:
     if interval is None:
         return "–"
     return interval.text(1, scale=100, unit=" %")
+
+
+def _explained(error: BaseException) -> str:
+    """What says already why it cannot be measured stands alone."""
+    refusals = (HumanEvalMissing, HumanEvalError, StateMismatch, OSError)
+    return str(error) if isinstance(error, refusals) else f"HumanEval stopped: {error}"

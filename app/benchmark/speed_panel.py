@@ -31,9 +31,11 @@ from pass_core.evaluation.speed.run import Benchmark, BenchmarkEnded, RooflineMe
 from pass_core.evaluation.speed.tables import write_report
 from pass_core.evaluation.state import StateMismatch
 from pass_core.models.shipped import untrained_lookahead
+from pass_core.settings import FALLBACK_LOOKAHEAD
 
 REDRAW_INTERVAL_MS = 300
 JOB_TITLE = "a benchmark"
+REFUSALS = (PlanError, PromptFileError, StateMismatch, SourceUnavailable, ValueError, OSError)
 
 
 class SpeedPanel(QWidget):
@@ -57,7 +59,7 @@ class SpeedPanel(QWidget):
         self.report: Report | None = None
         theme = context.theme
         self.form = BenchForm(theme)
-        self.job = MeasurementJob(context, JOB_TITLE, lambda error: f"The benchmark stopped: {error}", self)
+        self.job = MeasurementJob(context, JOB_TITLE, _explained, self)
         self.bar = RunBar(context, self.job, "Measure")
         self.summary = ElidedLabel("", "hint")
         self.which = Choice(theme)
@@ -87,19 +89,21 @@ class SpeedPanel(QWidget):
         engine = self._context.engine
         if engine is None:
             return
-        model = engine.model
-        lookahead = self._context.lookahead or untrained_lookahead(model)
-        supports = model.capabilities.supports_pass
+        loaded = self._context.lookahead
+        count = FALLBACK_LOOKAHEAD if loaded is None else loaded.count
+        supports = engine.model.capabilities.supports_pass
+        gguf = self.form.gguf_file
         try:
-            plan = self._plan if resume and self._plan is not None else self.form.plan(lookahead.count, supports)
+            plan = self._plan if resume and self._plan is not None else self.form.plan(count, supports)
             if not resume:
                 self._state.unlink(missing_ok=True)
-            benchmark = Benchmark(engine, plan, {"loaded": lookahead}, state=self._state, gguf=self.form.gguf_file)
-        except (PlanError, PromptFileError, StateMismatch, SourceUnavailable, ValueError, OSError) as error:
+        except REFUSALS as error:
             self._context.report_error(str(error), error)
             return
 
         def work(control: JobControl) -> None:
+            lookahead = loaded or untrained_lookahead(engine.model)
+            benchmark = Benchmark(engine, plan, {"loaded": lookahead}, state=self._state, gguf=gguf)
             control.emit(environment_of(engine, {"loaded": lookahead}))
             relay(control, benchmark.run(control.cancel))
 
@@ -251,3 +255,8 @@ class SpeedPanel(QWidget):
         layout.setContentsMargins(0, 8, 0, 0)
         layout.setStretch(1, 1)
         self.setLayout(layout)
+
+
+def _explained(error: BaseException) -> str:
+    """What says already why it cannot be measured stands alone."""
+    return str(error) if isinstance(error, REFUSALS) else f"The benchmark stopped: {error}"

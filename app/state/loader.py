@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LOADING = "loading a model"
 BIGRAMS = "reading the model's bigrams"
+FREEING = "freeing the model"
 KEEP_WHILE_LOADING_BYTES = 2_000_000_000
 RECENT = 8
 UNASKED_SECONDS = 30.0
@@ -109,7 +110,7 @@ class Loader(QObject):
                 f"The model is busy with {self._context.busy_with}. Stop it, then unload the model."
             )
             return
-        self._forget_model()
+        spawn(self._free(self._forget_model()), self._unexpected)
 
     def load_lookahead(self, path: str) -> None:
         """Load a look-ahead file for the loaded model; "" is the training-free mean embedding."""
@@ -147,7 +148,7 @@ class Loader(QObject):
         old = context.model
         if old is not None and not context.busy_with and old.weight_bytes() > KEEP_WHILE_LOADING_BYTES:
             del old
-            self._forget_model()
+            await self._free(self._forget_model())
         old = None
 
         def work(control: JobControl) -> Engine:
@@ -180,7 +181,7 @@ class Loader(QObject):
             context.report_error(sentence, error)
             self._give_up(sentence)
             return
-        self._forget_model()
+        await self._free(self._forget_model())
         _settle_memory()
         self.choice = choice
         self._remember(choice.source)
@@ -316,14 +317,29 @@ class Loader(QObject):
         self._loading = title
         self.loading_changed.emit(title)
 
-    def _forget_model(self) -> None:
+    def _forget_model(self) -> Engine | None:
+        """Nobody begins anything with the loaded model any more.
+
+        Returns:
+            Its engine, for `_free`.
+        """
         context = self._context
         old = context.engine
-        if old is None:
+        if old is not None:
+            context.set_lookahead(None)
+            context.set_engine(None)
+        return old
+
+    async def _free(self, engine: Engine | None) -> None:
+        """Close an engine in the thread that used it, after whatever runs there."""
+        if engine is None:
             return
-        context.set_lookahead(None)
-        context.set_engine(None)
-        old.close()
+        context = self._context
+        try:
+            await context.jobs.start(FREEING, lambda control: engine.close(), exclusive=True).result()
+        except JobRefused:  # somebody was quicker and still writes with it, or the window closes
+            if not context.engine_thread.leaving:
+                context.engine_thread.submit(engine.close)
 
     def _unexpected(self, error: BaseException) -> None:
         self._context.report_error(plain_sentence(error, "Something went wrong while loading"), error)

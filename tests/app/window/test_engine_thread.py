@@ -11,6 +11,9 @@ from pytestqt.qtbot import QtBot
 
 from app.engine.jobs import JobControl
 from app.state.context import AppContext
+from app.state.loader import Loader
+from pass_core.engine import Engine
+from pass_core.models.language_model import LanguageModel
 from pass_core.settings import StopConditions
 from tests.app.window.test_session import LONG, setup
 
@@ -86,6 +89,27 @@ def test_a_job_lets_short_work_in_where_it_looks_whether_it_shall_end(context: A
     assert job.running
     with qtbot.waitSignal(job.cancelled, timeout=10_000):
         job.cancel()
+
+
+def test_a_model_is_freed_in_the_engine_thread(
+    context: AppContext, loader: Loader, tiny_model: LanguageModel, qtbot: QtBot
+) -> None:
+    """Freeing gigabytes takes its time, and graphs and kernels belong to the thread that made them."""
+    closed: list[int] = []
+
+    class Watched(Engine):
+        def close(self) -> None:  # the model is shared with other tests, so it stays
+            closed.append(threading.get_ident())
+
+    context.set_engine(Watched(tiny_model))
+    asked = context.jobs.start("asking", lambda control: threading.get_ident())
+    with qtbot.waitSignal(asked.succeeded, timeout=10_000) as engine_thread:
+        pass
+    loader.unload()
+    assert context.model is None  # at once: nobody begins anything with it
+    qtbot.waitUntil(lambda: bool(closed), timeout=10_000)
+    qtbot.waitUntil(lambda: not context.busy_with, timeout=10_000)
+    assert closed == engine_thread.args
 
 
 def test_jobs_run_one_after_another(context: AppContext, qtbot: QtBot) -> None:
