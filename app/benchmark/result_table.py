@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
+from app.widgets.text_format import count_of
 from pass_core.evaluation.speed.report import Result
 from pass_core.evaluation.speed.tables import acceptance_text, interval_text
 
@@ -69,5 +70,5 @@ class ResultTable(QTableWidget):
                     font = item.font()
                     font.setBold(True)
                     item.setFont(font)
-                item.setToolTip(f"{result.runs} runs, {result.tokens:,} tokens")
+                item.setToolTip(f"{count_of(result.runs, 'run')}, {count_of(result.tokens, 'token')}")
                 self.setItem(row, column, item)

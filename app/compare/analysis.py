@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
 
-from app.widgets.text_format import probability_text, visible
+from app.widgets.text_format import probability_text, token_text
 from pass_core.decoding.events import Candidate, StepEvent, StopReason, TokenEvent
 from pass_core.decoding.summary import Summary, summarize
 from pass_core.settings import DecodingSettings, Verification
@@ -316,7 +316,7 @@ def _probability(token: TokenEvent, id_: int) -> float | None:
 def _side(token: TokenEvent | None, other: float | None) -> str:
     if token is None:
         return "ended"
-    text = f"“{visible(token.text) or '…'}” {_percent(token.p_target)}"
+    text = f"“{token_text(token)}” {_percent(token.p_target)}"
     return text if other is None else f"{text} ({_percent(other)} in the other)"
 
 

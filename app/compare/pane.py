@@ -11,6 +11,7 @@ from app.state.context import AppContext
 from app.widgets.basic import Card, label, row
 from app.widgets.figures import number
 from app.widgets.legend import Legend
+from app.widgets.text_format import count_of
 from app.widgets.token_view import TokenView
 from pass_core.decoding.events import StepEvent
 from pass_core.decoding.summary import Summary
@@ -61,7 +62,7 @@ class ComparePane(Card):
         self.legend.add_steps(steps)
         s = summary
         facts = (
-            f"{s.new_tokens} tokens",
+            count_of(s.new_tokens, "token"),
             f"{number(s.tokens_per_second)} tokens/s",
             f"{s.tokens_per_call:.2f} a call",
         )

@@ -18,7 +18,7 @@ from importlib import resources
 from string import Template
 
 from app.theme.roles import DARK, LIGHT, ROLE_EXPLANATIONS, ROLE_TITLES, Theme, TokenRole, TokenStyle, Underline
-from app.widgets.text_format import probability_text, seconds_text, visible
+from app.widgets.text_format import probability_text, seconds_text, token_text
 from app.widgets.token_layout import Piece, pieces_of
 from pass_core.decoding.events import StepEvent
 from pass_core.records.runs import RunRecord
@@ -118,7 +118,7 @@ def _inline(style: TokenStyle) -> str:
 def _tip(piece: Piece) -> str:
     item = piece.token or piece.draft
     assert item is not None
-    parts = [ROLE_TITLES[piece.role], visible(item.text) or "part of a character", f"id {item.id}"]
+    parts = [ROLE_TITLES[piece.role], token_text(item), f"id {item.id}"]
     if piece.token is not None and piece.token.draft_position is not None:
         parts.append(f"draft position {piece.token.draft_position}")
     if item.p_target is not None:
@@ -143,14 +143,14 @@ def _details(pieces: Iterable[Piece]) -> str:
             own += f" · draft {probability_text(token.p_draft)}"
         top = [
             [
-                visible(c.text),
+                token_text(c),
                 _share(c.p_target),
                 None if c.p_draft is None else _share(c.p_draft),
                 c.id == token.id,
             ]
             for c in token.top
         ]
-        rows.append([piece.role.value, visible(token.text), facts, own, top])
+        rows.append([piece.role.value, token_text(token), facts, own, top])
     # "<" could end the script element; the escape means the same to JSON.
     return json.dumps(rows, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from app.widgets.text_format import visible
+from app.widgets.text_format import token_text, visible
 from pass_core.decoding.events import DraftNode, DraftSource, DraftStatus, Provenance, StepEvent, TokenEvent
 from pass_core.settings import Strategy, Verification
 
@@ -133,7 +133,9 @@ def _rows(token: TokenEvent, drafts: Iterable[DraftNode]) -> tuple[ScoreRow, ...
         noise = d.noise if d.noise is not None else (known.noise if known else None)
         rows[d.id] = _row(d.id, d.text, p, q, noise, True, d.id == token.id)
     if token.id not in rows:
-        rows[token.id] = _row(token.id, token.text, token.p_target, token.p_draft, None, False, True)
+        rows[token.id] = _row(
+            token.id, token.text or token_text(token), token.p_target, token.p_draft, None, False, True
+        )
     ordered = sorted(rows.values(), key=lambda r: -(r.p if r.p is not None and not math.isnan(r.p) else -1.0))
     return _with_winners(ordered)
 
@@ -175,7 +177,7 @@ def _with_winners(rows: list[ScoreRow]) -> tuple[ScoreRow, ...]:
 def _explain(
     step: StepEvent, token: TokenEvent, drafts: tuple[DraftNode, ...], rows: tuple[ScoreRow, ...]
 ) -> tuple[str, str, tuple[str, ...]]:
-    name = f"“{visible(token.text) or '…'}”"
+    name = f"“{token_text(token)}”"
     lines = _sampled_by(step, token, rows, name)
     if token.provenance is Provenance.MODEL:
         if step.settings.strategy is Strategy.TWO_CALL and step.drafts:
@@ -192,7 +194,7 @@ def _explain(
         source = " (copied from earlier text)" if token.source is DraftSource.LOOKUP else ""
         verdict = f"{name} was drafted{source} and is the target's own choice: accepted at {where}."
         return "Accepted", verdict, lines
-    names = ", ".join(f"“{visible(d.text)}”" for d in drafts[:3]) + ("…" if len(drafts) > 3 else "")
+    names = ", ".join(f"“{token_text(d)}”" for d in drafts[:3]) + ("…" if len(drafts) > 3 else "")
     verdict = f"The target's own choice {name} was not drafted ({names or 'nothing'}): it is the correction at {where}."
     return "Corrected", verdict, lines
 
@@ -231,7 +233,7 @@ def _explain_rejection(
         ratio = draft.p_target / draft.p_draft
         lines.append(
             f"p / q = {draft.p_target:.4f} / {draft.p_draft:.4f} = {ratio:.3f}, "
-            f"so “{visible(draft.text)}” is kept with probability {min(1.0, ratio):.3f}"
+            f"so “{token_text(draft)}” is kept with probability {min(1.0, ratio):.3f}"
         )
         number = draft.uniform if draft.uniform is not None else token.uniform
         if number is not None:
@@ -241,7 +243,7 @@ def _explain_rejection(
     if accepted:
         return "Accepted", f"{name} was drafted and the rule kept it at {where}.", tuple(lines)
     lines.append("the correction is drawn from max(0, p − q), scaled to sum to 1")
-    lost = f"“{visible(draft.text)}” was drafted and rejected; " if draft is not None else ""
+    lost = f"“{token_text(draft)}” was drafted and rejected; " if draft is not None else ""
     return "Corrected", f"{lost}{name} is drawn from what the draft left over, at {where}.", tuple(lines)
 
 

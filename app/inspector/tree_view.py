@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 from app.inspector.tree_layout import EMITTED, ROOT, PlacedNode, place
 from app.theme.apply import ThemeManager, mono, sans
 from app.theme.roles import ROLE_TITLES, Theme, TokenRole, TokenStyle
-from app.widgets.text_format import probability_text, visible
+from app.widgets.text_format import probability_text, token_text, visible
 from pass_core.decoding.events import DraftSource, DraftStatus, StepEvent
 
 NODE = QSize(116, 36)
@@ -147,7 +147,7 @@ class TreeView(QWidget):
         if node.key == ROOT:
             return visible(self._root_text) or "prompt"
         item = node.draft or node.token
-        return visible(item.text) if item is not None and item.text else "…"
+        return token_text(item) if item is not None else "…"
 
 
 def _style(theme: Theme, node: PlacedNode) -> TokenStyle:

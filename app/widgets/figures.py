@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from app.widgets.basic import Card, label
 from app.widgets.series import RunSeries
-from app.widgets.text_format import seconds_text
+from app.widgets.text_format import count_of, seconds_text
 
 NOTHING = "–"
 
@@ -61,7 +61,7 @@ class Figures(Card):
             return
         self.speed.set(number(t.new_tokens / t.decode_seconds if t.decode_seconds else math.nan), "overall")
         self.speed.remark.setText(f"now {number(series.speed[-1])}")
-        self.per_call.set(f"{t.new_tokens / t.calls:.2f}" if t.calls else NOTHING, f"{t.calls} calls")
+        self.per_call.set(f"{t.new_tokens / t.calls:.2f}" if t.calls else NOTHING, count_of(t.calls, "call"))
         if t.proposed:
             self.acceptance.set(f"{100 * t.accepted / t.proposed:.0f} %", f"{t.accepted / t.steps:.2f} kept per step")
             self.acceptance.setToolTip(
@@ -70,7 +70,7 @@ class Figures(Card):
             )
         else:
             self.acceptance.set(NOTHING, "no drafts")
-        self.first.set(seconds_text(t.time_to_first_token), f"prompt of {t.prompt_tokens} tokens")
+        self.first.set(seconds_text(t.time_to_first_token), f"prompt of {count_of(t.prompt_tokens, 'token')}")
 
 
 def number(value: float) -> str:

@@ -10,7 +10,7 @@ from app.theme.apply import ThemeManager, mono, sans
 from app.theme.roles import ROLE_EXPLANATIONS, ROLE_TITLES, Theme, TokenRole
 from app.widgets.basic import label, row
 from app.widgets.legend import Swatch
-from app.widgets.text_format import probability_text, visible
+from app.widgets.text_format import count_of, probability_text, token_text
 from app.widgets.token_layout import Piece
 from pass_core.decoding.events import Candidate
 
@@ -53,7 +53,7 @@ class DistributionBars(QWidget):
             font.setBold(chosen)
             painter.setFont(font)
             painter.setPen(QColor(theme.text if chosen else theme.text_muted))
-            text = QFontMetrics(font).elidedText(visible(candidate.text), Qt.TextElideMode.ElideRight, text_width)
+            text = QFontMetrics(font).elidedText(token_text(candidate), Qt.TextElideMode.ElideRight, text_width)
             middle = Qt.AlignmentFlag.AlignVCenter
             painter.drawText(QRect(0, top, text_width, self.ROW), int(middle | Qt.AlignmentFlag.AlignLeft), text)
             self._bar(painter, theme, bar_left, top + 6, bar_width, candidate.p_target, theme.series[0])
@@ -152,9 +152,7 @@ class HoverCard(QFrame):
         item = piece.token or piece.draft
         if item is None:
             return
-        text = visible(item.text)
-        if piece.token is not None and not item.text:
-            text = " ".join(f"{b:02X}" for b in piece.token.bytes) or "(no text)"
+        text = token_text(item)
         self.token.setText(QFontMetrics(self.token.font()).elidedText(text, Qt.TextElideMode.ElideMiddle, 200))
         facts: list[str] = []
         if piece.token is not None:
@@ -170,7 +168,7 @@ class HoverCard(QFrame):
         if item.p_draft is not None:
             facts.append(f"Draft probability {probability_text(item.p_draft)}.")
         counts = ((len(step.tokens), "token"), (step.calls, "call"), (sum(step.rows), "row"))
-        facts.append(f"Step {step.index + 1}: {', '.join(f'{n} {w}' + 's' * (n != 1) for n, w in counts)}.")
+        facts.append(f"Step {step.index + 1}: {', '.join(count_of(n, w) for n, w in counts)}.")
         self._figures.setText(" ".join(facts))
         top = piece.token.top if piece.token is not None else ()
         drafted = any(c.p_draft is not None for c in top)

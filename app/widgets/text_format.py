@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import unicodedata
 
+from pass_core.decoding.events import Candidate, DraftNode, TokenEvent
 from pass_core.settings import DecodingSettings, Strategy
 from pass_core.strategy_names import strategy_text
 
 _VISIBLE = {"\n": "⏎", "\r": "␍", "\t": "⇥", " ": "·", "\u00a0": "⍽", "\u200b": "[ZWSP]", "\ufeff": "[BOM]"}
 
 
+_RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
+_ISOLATE, _END_ISOLATE = "\u2068", "\u2069"
+
+
 def visible(text: str) -> str:
-    """`text` with every invisible character made visible (space ·, newline ⏎, tab ⇥, others by code point)."""
+    """`text` with every invisible character made visible (space ·, newline ⏎, tab ⇥, others by code point).
+
+    Text with letters that run from right to left is isolated, so that figures beside it keep their places.
+    """
     out: list[str] = []
     for character in text:
         if character in _VISIBLE:
@@ -20,7 +28,21 @@ def visible(text: str) -> str:
             out.append(f"[U+{ord(character):04X}]")
         else:
             out.append(character)
+    if any(unicodedata.bidirectional(c) in _RIGHT_TO_LEFT for c in text):
+        return _ISOLATE + "".join(out) + _END_ISOLATE
     return "".join(out)
+
+
+def token_text(token: TokenEvent | DraftNode | Candidate) -> str:
+    """A token's own text made visible; the bytes of a character that later tokens complete as `<0xD7>`."""
+    if not token.text and isinstance(token, TokenEvent):
+        return "".join(f"<0x{b:02X}>" for b in token.bytes) or "(no text)"
+    return visible(token.text)
+
+
+def count_of(count: int, word: str) -> str:
+    """1, "call" -> "1 call"; 2, "call" -> "2 calls"."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def sentence_case(text: str) -> str:

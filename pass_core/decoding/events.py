@@ -44,7 +44,7 @@ class Candidate:
 
     Attributes:
         id: token id.
-        text: the token's own text, for display (bytes that are no whole character shown as U+FFFD).
+        text: the token's own text, for display (bytes that are no whole character as `<0xD7>`).
         p_target: its probability under the target distribution.
         p_draft: its probability under the draft distribution of that position, None where there was none.
         noise: coupled rule: the Gumbel noise of this position and token; None under the rejection rule.

@@ -10,6 +10,15 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 _LETTER = "x"  # plays the text around a piece
+_AS_HEX = "pass.hex"
+
+
+def _hex(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "".join(f"<0x{b:02X}>" for b in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_AS_HEX, _hex)
 
 
 @lru_cache(maxsize=1)
@@ -86,13 +95,13 @@ class TokenBytes:
         return b"".join(out)
 
     def display(self, token_id: int) -> str:
-        """The token alone, for a person: special tokens by name, incomplete characters as U+FFFD."""
+        """The token alone, for a person: special tokens by name, bytes that are no whole character as `<0xD7>`."""
         found = self._shown.get(token_id)
         if found is None:
             if token_id in self._special:
                 found = self._added.get(token_id) or str(self._tokenizer.convert_ids_to_tokens(token_id))
             else:
-                found = self(token_id).decode("utf-8", errors="replace")
+                found = self(token_id).decode("utf-8", errors=_AS_HEX)
             self._shown[token_id] = found
         return found
 
