@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QPushButton, QSpinBox, QWidget
+from PySide6.QtWidgets import QSpinBox, QWidget
 
 from app.compare.ready import READY
 from app.compare.runner import Order
-from app.theme.apply import ThemeManager
+from app.engine.measurement import Measurement
+from app.state.context import AppContext
 from app.theme.icons import set_icon
 from app.widgets.basic import ElidedLabel, guard_wheel, label, row
 from app.widgets.choice import Choice
+from app.widgets.run_bar import RunBar
 
 MAX_ROUNDS = 20
 
@@ -19,11 +21,12 @@ class CompareHead(QWidget):
     """Attributes:
     shared, stage: what both panes run with, and what is being done.
     ready, order, rounds: choices.
-    compare_button, stop_button: one of them is there.
+    bar: Compare, or Stop in its place.
     """
 
-    def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
+    def __init__(self, context: AppContext, measurement: Measurement, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        theme = context.theme
         self.shared = ElidedLabel("", "hint")
         self.stage = label("", "hint")
         self.ready = Choice(theme)
@@ -42,14 +45,10 @@ class CompareHead(QWidget):
         self.rounds.setFixedWidth(88)
         self.rounds.setToolTip("How often both panes run; figures are medians over the rounds")
         guard_wheel(self.rounds)
-        self.compare_button = QPushButton("Compare")
-        self.compare_button.setProperty("role", "primary")
-        self.compare_button.setToolTip("Ctrl+Shift+Enter")
+        self.bar = RunBar(context, measurement, "Compare", strip=False, tip="Ctrl+Shift+Enter")
+        self.compare_button, self.stop_button = self.bar.run, self.bar.stop
         set_icon(self.compare_button, "ph.columns-fill", theme, "on_accent", "on_accent")
-        self.stop_button = QPushButton("Stop")
-        self.stop_button.setToolTip("Esc")
-        set_icon(self.stop_button, "ph.stop-fill", theme, "danger", "danger")
         choices = (self.ready, self.order, self.rounds)
-        layout = row(self.shared, self.stage, *choices, self.compare_button, self.stop_button)
+        layout = row(self.shared, self.stage, *choices, self.bar)
         layout.setStretch(0, 1)
         self.setLayout(layout)

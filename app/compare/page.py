@@ -21,6 +21,7 @@ from app.compare.ready import READY
 from app.compare.runner import ComparisonRunner, Order, PaneChoice, Plan
 from app.compare.verdict_strip import VerdictStrip
 from app.engine.jobs import Job, JobControl
+from app.engine.measurement import Measurement, MeasurementState
 from app.engine.session import RunRefused
 from app.state.context import AppContext
 from app.state.setup import GenerationSetup
@@ -59,7 +60,7 @@ class ComparePage(Page):
         self.overlay = OverlayPlots(context.theme)
         self.race = Race(self)
         self.race_bar = RaceBar(self.race, context.theme)
-        self._busy = False
+        self.measurement = Measurement(context, "a comparison", self._give_up, self)
         self._syncing = False
         self._make_controls()
         self._lay_out()
@@ -82,7 +83,7 @@ class ComparePage(Page):
                 "No model is loaded yet. Choose one on the Generate page, or wait until it has loaded."
             )
             return
-        if self.runner.running or self._preparation is not None:
+        if self.measurement.active:
             return
         if context.busy_with:
             context.report_error(f"The model is busy with {context.busy_with}. Stop it, or wait until it has finished.")
@@ -107,19 +108,23 @@ class ComparePage(Page):
         job.succeeded.connect(lambda found: job.done.connect(lambda: self._begin(wishes, found)))
         job.failed.connect(self._not_prepared)
         job.cancelled.connect(lambda: self._not_prepared(None))
+        self.measurement.begin()
         self._show_state()
 
     def stop(self) -> None:
         """Give up the comparison that runs, or is prepared."""
+        self.measurement.stop()
+
+    def _give_up(self) -> None:
         if self._preparation is not None:
             self._preparation.cancel()
         self.runner.stop()
 
     def compare_lookahead(self, left: str, right: str) -> None:
         """Run both panes with the same strategy and two look-ahead choices ("untrained", "loaded" or a path)."""
-        settings = DecodingSettings(k=5, auto=False)
+        settings = DecodingSettings(auto=False)
         for pane, lookahead in zip(self.panes, (left, right)):
-            pane.setup.set_wish(PaneWish(settings, lookahead))
+            pane.setup.set_wish(PaneWish(settings, lookahead, usual_k=True))
         self._context.page_requested.emit("compare")
         self.compare()
 
@@ -139,6 +144,9 @@ class ComparePage(Page):
 
     def _begin(self, wishes: list[PaneWish], found: list[LookaheadEmbeddings | None]) -> None:
         context = self._context
+        if self.measurement.state is MeasurementState.STOPPING:
+            self._not_prepared(None)
+            return
         self._preparation = None
         self._setup = setup = context.setup.value  # what is shown now; a slider may have moved while files were read
         try:
@@ -174,6 +182,8 @@ class ComparePage(Page):
 
     def _not_prepared(self, error: BaseException | None) -> None:
         self._preparation = None
+        if not self.runner.running:
+            self.measurement.end()
         self._show_state()
         if error is not None:
             from app.state.errors import plain_sentence
@@ -206,6 +216,7 @@ class ComparePage(Page):
         elif self.runner.void:
             self.strip.clear(f"This comparison is void: {self.runner.void}.")
         self.overlay.redraw()
+        self.measurement.end()
         self._show_state()
 
     def _mark_divergence(self) -> None:
@@ -273,22 +284,11 @@ class ComparePage(Page):
         )
 
     def _show_state(self, stage: str = "") -> None:
-        busy = self.runner.running or self._preparation is not None
-        if busy != self._busy:
-            self._busy = busy
-            if busy:
-                self._context.activity.begin("a comparison", self.stop)
-            else:
-                self._context.activity.end()
+        busy = self.measurement.active
         if busy:
             self._context.activity.tell(stage.removesuffix("…"))
-        self.head.compare_button.setVisible(not busy)
-        self.head.stop_button.setVisible(busy)
-        free = not busy and not self._context.busy_with and self._context.model is not None
-        self.compare_action.setEnabled(free)
-        self.head.compare_button.setEnabled(free)
+        self.compare_action.setEnabled(self.head.bar.free and not busy)
         self.stop_action.setEnabled(busy)
-        self.head.stop_button.setEnabled(busy)
         self.race_action.setEnabled(not busy and self.race.duration > 0)
         self.head.stage.setText(stage or ("Reading look-ahead files…" if self._preparation is not None else ""))
         for widget in (self.head.order, self.head.rounds, self.head.ready, self.race_bar):
@@ -303,6 +303,8 @@ class ComparePage(Page):
         model = self._context.model
         for pane in self.panes:
             pane.setup.set_loaded_name(Path(lookahead.origin).stem if lookahead is not None else "")
+            if lookahead is not None:
+                pane.setup.set_lookahead_count(lookahead.count)
         if model is None:
             return
 
@@ -337,7 +339,7 @@ class ComparePage(Page):
         self._syncing = False
 
     def _make_controls(self) -> None:
-        self.head = CompareHead(self._context.theme)
+        self.head = CompareHead(self._context, self.measurement)
         self.compare_action = make_action(self, "Compare", self._compare_here, "Ctrl+Shift+Return", "Ctrl+Shift+Enter")
         # Enabled only while comparing, as Generate's is for its runs.
         self.stop_action = make_action(self, "Stop comparing", self.stop, "Esc")
@@ -373,8 +375,7 @@ class ComparePage(Page):
 
     def _connect(self) -> None:
         context, runner = self._context, self.runner
-        self.head.compare_button.clicked.connect(self.compare)
-        self.head.stop_button.clicked.connect(self.stop)
+        self.head.bar.run_clicked.connect(self.compare)
         self.head.ready.activated.connect(self._take_ready)
         runner.stage_changed.connect(self._show_state)
         runner.steps_arrived.connect(self._arrived)

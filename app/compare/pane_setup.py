@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QMenu, QSpinBox, QToolButton, QVBoxLayout, QWidget
 
+from app.state.setup import usual_k
 from app.theme.apply import ThemeManager
 from app.widgets.basic import guard_wheel, label, row
 from app.widgets.choice import Choice
-from pass_core.settings import DecodingSettings, LookaheadPart, Strategy, Verification
+from pass_core.settings import FALLBACK_LOOKAHEAD, DecodingSettings, LookaheadPart, Strategy, Verification
 from pass_core.strategy_names import TITLES, strategy_text
 
 LOADED, UNTRAINED, CHOOSE = "loaded", "untrained", "choose"
@@ -28,10 +29,12 @@ class PaneWish:
     Attributes:
         settings: sampling is not meant: the comparison has its own.
         lookahead: "loaded" (the Generate page's), "untrained" (the mean embedding), or a file's path.
+        usual_k: whether k is the usual one of the loaded file instead of the settings'.
     """
 
     settings: DecodingSettings
     lookahead: str = LOADED
+    usual_k: bool = field(default=False, compare=False)
 
 
 class PaneSetup(QWidget):
@@ -46,6 +49,7 @@ class PaneSetup(QWidget):
     def __init__(self, name: str, wish: PaneWish, theme: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.name = name
+        self._usual_k = usual_k(FALLBACK_LOOKAHEAD)
         self._files: list[Path] = []
         self.strategy = Choice(theme)
         for strategy in Strategy:
@@ -126,7 +130,7 @@ class PaneSetup(QWidget):
             widget.blockSignals(True)
         self.strategy.setCurrentIndex(self.strategy.findData(s.strategy.value))
         self.verification.setCurrentIndex(self.verification.findData(s.verification.value))
-        self.k.setValue(s.k)
+        self.k.setValue(self._usual_k if wish.usual_k else s.k)
         self.auto.setChecked(s.auto)
         self.lookup.setChecked(s.prompt_lookup)
         for part, action in self.parts.items():
@@ -147,6 +151,13 @@ class PaneSetup(QWidget):
             self._files.append(Path(chosen))
         self._fill_files()
         self.lookahead.setCurrentIndex(max(0, self.lookahead.findData(chosen)))
+
+    def set_lookahead_count(self, count: int) -> None:
+        """L of the loaded file: a k that nobody has chosen becomes the file's usual one."""
+        untouched = self.k.value() == self._usual_k
+        self._usual_k = usual_k(count)
+        if untouched:
+            self.set_wish(replace(self.wish(), usual_k=True))
 
     def set_loaded_name(self, name: str) -> None:
         """What the Generate page has loaded."""

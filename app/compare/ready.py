@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from app.compare.pane_setup import UNTRAINED, PaneWish
+from app.compare.pane_setup import LOADED, UNTRAINED, PaneWish
 from pass_core.settings import DecodingSettings, Strategy, Verification
 
 LOOKUP_TOKENS = 10  # as in transformers' documentation
 PLAIN = DecodingSettings(strategy=Strategy.AUTOREGRESSIVE)
+USUAL = DecodingSettings()
+FORCED = DecodingSettings(auto=False)
+TWO_CALL = DecodingSettings(strategy=Strategy.TWO_CALL)
+REJECTION = DecodingSettings(strategy=Strategy.TWO_CALL, verification=Verification.REJECTION)
+LOOKUP = DecodingSettings(strategy=Strategy.PROMPT_LOOKUP, k=LOOKUP_TOKENS)
+
+
+def _usual(settings: DecodingSettings, lookahead: str = LOADED) -> PaneWish:
+    return PaneWish(settings, lookahead, usual_k=True)
+
+
 READY: tuple[tuple[str, PaneWish, PaneWish], ...] = (
-    ("Plain against PASS", PaneWish(PLAIN), PaneWish(DecodingSettings())),
-    (
-        "Two-call against fused",
-        PaneWish(DecodingSettings(strategy=Strategy.TWO_CALL)),
-        PaneWish(DecodingSettings()),
-    ),
-    (
-        "Prompt lookup against PASS",
-        PaneWish(DecodingSettings(strategy=Strategy.PROMPT_LOOKUP, k=LOOKUP_TOKENS)),
-        PaneWish(DecodingSettings()),
-    ),
-    (
-        "k 2 against k 5",
-        PaneWish(DecodingSettings(k=2, auto=False)),
-        PaneWish(DecodingSettings(k=5, auto=False)),
-    ),
-    (
-        "Untrained against trained",
-        PaneWish(DecodingSettings(auto=False), UNTRAINED),
-        PaneWish(DecodingSettings(auto=False)),
-    ),
-    (
-        "Coupled against rejection",
-        PaneWish(DecodingSettings(strategy=Strategy.TWO_CALL)),
-        PaneWish(DecodingSettings(strategy=Strategy.TWO_CALL, verification=Verification.REJECTION)),
-    ),
+    ("Plain against PASS", _usual(PLAIN), _usual(USUAL)),
+    ("Two-call against fused", _usual(TWO_CALL), _usual(USUAL)),
+    ("Prompt lookup against PASS", PaneWish(LOOKUP), _usual(USUAL)),
+    ("k 2 against the usual k", PaneWish(DecodingSettings(k=2, auto=False)), _usual(FORCED)),
+    ("Untrained against trained", _usual(FORCED, UNTRAINED), _usual(FORCED)),
+    ("Coupled against rejection", _usual(TWO_CALL), _usual(REJECTION)),
 )

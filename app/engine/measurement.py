@@ -23,26 +23,80 @@ class MeasurementState(StrEnum):
     STOPPING = "stopping"
 
 
-class MeasurementJob(QObject):
-    """Claims the model from start to end, and says plainly when it is in use.
+class Measurement(QObject):
+    """Long work of a page as its buttons and the status line see it: idle, running, stopping.
 
     Attributes:
         title: what it does, in a person's words ("a benchmark").
         state: see MeasurementState.
-        explain: what the banner says of an error that ended it.
 
     Signals:
         state_changed(): read `state`.
-        progressed(Progress), received(object): while it runs.
-        succeeded(object): what the work returned.
+        progressed(Progress): while it runs.
         ended(): last, however it ended; the model is free by then.
     """
 
     state_changed = Signal()
     progressed = Signal(object)
+    ended = Signal()
+
+    def __init__(
+        self,
+        context: AppContext,
+        title: str,
+        stop: Callable[[], None] | None = None,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._context = context
+        self._stop = stop
+        self.title = title
+        self.state = MeasurementState.IDLE
+
+    @property
+    def active(self) -> bool:
+        """Whether it has not ended."""
+        return self.state is not MeasurementState.IDLE
+
+    def begin(self) -> None:
+        """It runs from now on."""
+        if not self.active:
+            self._context.activity.begin(self.title, self.stop)
+            self._set(MeasurementState.RUNNING)
+
+    def stop(self) -> None:
+        """Stop after the forward pass in progress; finished work is kept."""
+        if self.state is MeasurementState.RUNNING:
+            self._set(MeasurementState.STOPPING)
+            if self._stop is not None:
+                self._stop()
+
+    def end(self) -> None:
+        """It is over."""
+        if self.active:
+            self._context.activity.end()
+            self._set(MeasurementState.IDLE)
+            self.ended.emit()
+
+    def _set(self, state: MeasurementState) -> None:
+        if state is not self.state:
+            self.state = state
+            self.state_changed.emit()
+
+
+class MeasurementJob(Measurement):
+    """A measurement that is one job: claims the model from start to end, and says plainly when it is in use.
+
+    Attributes:
+        explain: what the banner says of an error that ended it.
+
+    Signals:
+        received(object): while it runs.
+        succeeded(object): what the work returned.
+    """
+
     received = Signal(object)
     succeeded = Signal(object)
-    ended = Signal()
 
     def __init__(
         self,
@@ -51,17 +105,9 @@ class MeasurementJob(QObject):
         explain: Callable[[BaseException], str] | None = None,
         parent: QObject | None = None,
     ) -> None:
-        super().__init__(parent)
-        self._context = context
+        super().__init__(context, title, self._cancel, parent)
         self._job: Job | None = None
-        self.title = title
         self.explain = explain or (lambda error: f"{title[:1].upper()}{title[1:]} stopped: {error}")
-        self.state = MeasurementState.IDLE
-
-    @property
-    def active(self) -> bool:
-        """Whether it has not ended."""
-        return self.state is not MeasurementState.IDLE
 
     def start(self, work: Callable[[JobControl], Any]) -> bool:
         """Run `work(control)` in the engine thread.
@@ -82,14 +128,11 @@ class MeasurementJob(QObject):
         job.succeeded.connect(self._relay_result)
         job.failed.connect(self._failed)
         job.done.connect(self._ended)
-        self._context.activity.begin(self.title, self.stop)
-        self._set(MeasurementState.RUNNING)
+        self.begin()
         return True
 
-    def stop(self) -> None:
-        """Stop after the forward pass in progress; finished work is kept."""
-        if self._job is not None and self.state is MeasurementState.RUNNING:
-            self._set(MeasurementState.STOPPING)
+    def _cancel(self) -> None:
+        if self._job is not None:
             self._job.cancel()
 
     def _relay_progress(self, progress: Progress) -> None:
@@ -106,14 +149,7 @@ class MeasurementJob(QObject):
 
     def _ended(self) -> None:
         self._job = None
-        self._context.activity.end()
-        self._set(MeasurementState.IDLE)
-        self.ended.emit()
-
-    def _set(self, state: MeasurementState) -> None:
-        if state is not self.state:
-            self.state = state
-            self.state_changed.emit()
+        self.end()
 
 
 def relay(control: JobControl, events: Iterable[object]) -> None:

@@ -8,6 +8,13 @@ from PySide6.QtCore import QObject, Signal
 
 from pass_core.settings import DecodingSettings, StopConditions
 
+MOST_USUAL_K = 6  # deeper drafts are seldom accepted; who wants them sets k
+
+
+def usual_k(lookahead_count: int) -> int:
+    """The draft length that is chosen until somebody chooses another: the file's L, at most MOST_USUAL_K."""
+    return min(lookahead_count, MOST_USUAL_K)
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationSetup:

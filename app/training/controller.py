@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, Signal
 
 from app.engine.jobs import Job, JobRefused
+from app.engine.measurement import Measurement
 from app.state.context import AppContext
 from app.training.plan import TrainingPlan, carry_out, measure, training_sentence
 from pass_core.progress import Progress
@@ -32,7 +33,7 @@ class TrainingController(QObject):
     """At most one run at a time; the model is claimed from start to end.
 
     Attributes:
-        state: see TrainingState.
+        measurement: idle, running, stopping, for the buttons; state: what it does while it runs.
         plan: of the present or last run.
         measuring: whether an estimate is being made.
 
@@ -61,6 +62,7 @@ class TrainingController(QObject):
         self._job: Job | None = None
         self._timing: Job | None = None
         self._waiting: TrainingPlan | None = None
+        self.measurement = Measurement(context, TRAINING, self._give_up, self)
         self.state = TrainingState.IDLE
         self.plan: TrainingPlan | None = None
         self.measuring = False
@@ -132,10 +134,13 @@ class TrainingController(QObject):
 
     def cancel(self) -> None:
         """End after the present step; the checkpoint stays."""
+        self.measurement.stop()
+
+    def _give_up(self) -> None:
         if self._waiting is not None:
             self._waiting = None
             self._set(TrainingState.IDLE)
-        elif self._job is not None and self.active:
+        elif self._job is not None:
             self._set(TrainingState.STOPPING)
             self._job.cancel()
 
@@ -180,11 +185,10 @@ class TrainingController(QObject):
         job.done.connect(announce)
 
     def _set(self, state: TrainingState) -> None:
-        before, self.state = self.state, state
-        activity = self._context.activity
-        if before is TrainingState.IDLE and self.active:
-            activity.begin(TRAINING, self.cancel)
-        elif before is not TrainingState.IDLE and not self.active:
-            activity.end()
-        activity.tell("paused" if state is TrainingState.PAUSED else "")
+        self.state = state
+        if self.active:
+            self.measurement.begin()
+            self._context.activity.tell("paused" if state is TrainingState.PAUSED else "")
+        else:
+            self.measurement.end()
         self.state_changed.emit()

@@ -9,8 +9,10 @@ from PySide6.QtWidgets import QPushButton, QWidget
 
 from app.state.context import AppContext
 from app.theme.icons import set_icon
+from app.training.controller import TrainingController
 from app.training.plan import SELF, TrainingPlan
 from app.widgets.basic import Card, label
+from app.widgets.run_bar import RunBar
 from app.widgets.text_format import bytes_text, count_text, seconds_text
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ class EstimateCard(Card):
 
     Attributes:
         estimate, memory: its two lines of text.
-        time_button, start_button, resume_button: ask for an estimate, begin, resume.
+        time_button: asks for an estimate.
+        bar: begin, resume, or stop.
 
     Signals:
         time_clicked(), start_clicked(), resume_clicked().
@@ -32,7 +35,7 @@ class EstimateCard(Card):
     start_clicked = Signal()
     resume_clicked = Signal()
 
-    def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
+    def __init__(self, context: AppContext, controller: TrainingController, parent: QWidget | None = None) -> None:
         super().__init__("What it takes", parent)
         self._context = context
         self._newest: Estimate | None = None
@@ -41,17 +44,24 @@ class EstimateCard(Card):
         self.memory = label("", "hint", wrap=True)
         self.time_button = QPushButton("Time a step")
         self.time_button.setToolTip("Takes the model for some seconds, and tells time and memory of the whole run")
-        self.start_button = QPushButton("Start training")
-        self.start_button.setProperty("role", "primary")
-        self.resume_button = QPushButton("Resume the interrupted run")
+        self.bar = RunBar(
+            context,
+            controller.measurement,
+            "Start training",
+            resume_text="Resume",
+            strip=False,
+            gives_way=lambda: controller.measuring,
+        )
+        self.start_button, self.resume_button = self.bar.run, self.bar.resume
+        self.bar.stop.setToolTip("End after the present step; the checkpoint is kept, so that the run can be resumed")
         set_icon(self.time_button, "ph.timer", context.theme)
         set_icon(self.start_button, "ph.graduation-cap", context.theme, "on_accent", "on_accent")
         set_icon(self.resume_button, "ph.arrow-clockwise", context.theme)
-        for widget in (self.estimate, self.memory, self.time_button, self.start_button, self.resume_button):
+        for widget in (self.estimate, self.memory, self.time_button, self.bar):
             self.body.addWidget(widget)
         self.time_button.clicked.connect(self.time_clicked)
-        self.start_button.clicked.connect(self.start_clicked)
-        self.resume_button.clicked.connect(self.resume_clicked)
+        self.bar.run_clicked.connect(self.start_clicked)
+        self.bar.resume_clicked.connect(self.resume_clicked)
 
     @property
     def seconds_per_step(self) -> float:

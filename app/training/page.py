@@ -18,6 +18,7 @@ from app.training.plots import TrainingPlots
 from app.training.status_card import StatusCard
 from app.training.unfinished import UnfinishedRun
 from app.widgets.page import Page
+from app.widgets.text_format import count_of
 from pass_core.training.config import TrainingError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class TrainPage(Page):
         self.form = TrainingForm(context.theme)
         self.plots = TrainingPlots(context.theme)
         self.status = StatusCard(context.theme)
-        self.takes = EstimateCard(context)
+        self.takes = EstimateCard(context, self.controller)
         self._make_actions()
         self._lay_out()
         self._connect()
@@ -209,18 +210,19 @@ class TrainPage(Page):
         active = self.controller.active
         interrupted = None if active else self.unfinished()
         able = model is not None and model.capabilities.supports_pass
-        free = able and not active and (not self._context.busy_with or self.controller.measuring)
+        bar = self.takes.bar
+        if able and not self.form.data():
+            bar.set_obstacle("Choose the text to train on.")
+        else:
+            bar.set_obstacle("" if able or model is None else model.capabilities.reason)
+        bar.set_resumable(interrupted is not None)
         self.form.setEnabled(not active)
         self.takes.time_button.setVisible(not active)
-        self.takes.time_button.setEnabled(bool(free and self.form.data() and not self.controller.measuring))
-        self.takes.start_button.setVisible(not active)
-        self.takes.start_button.setEnabled(bool(free and self.form.data()))
-        self.start_action.setEnabled(self.takes.start_button.isEnabled())
-        self.takes.resume_button.setVisible(interrupted is not None)
-        self.takes.resume_button.setEnabled(bool(free))
+        self.takes.time_button.setEnabled(bar.free and not active and not self.controller.measuring)
+        self.start_action.setEnabled(bar.free and not active)
         if interrupted is not None:
-            self.takes.resume_button.setToolTip(f"Continue {interrupted.out} where it stopped")
-        self.resume_action.setEnabled(interrupted is not None and bool(free))
+            bar.resume.setToolTip(f"Continue {interrupted.out} where it stopped")
+        self.resume_action.setEnabled(interrupted is not None and bar.free)
         self.pause_action.setEnabled(state in (TrainingState.RUNNING, TrainingState.PAUSED))
         self.pause_action.setText("Go on" if state is TrainingState.PAUSED else "Pause")
         self.cancel_action.setEnabled(active and state is not TrainingState.STOPPING)
@@ -269,7 +271,7 @@ class TrainPage(Page):
         self.start_action = QAction("Start training", self)
         self.resume_action = QAction("Resume the interrupted run", self)
         self.pause_action = QAction("Pause", self)
-        self.cancel_action = QAction("Cancel", self)
+        self.cancel_action = QAction("Stop", self)
 
     def _lay_out(self) -> None:
         body = QWidget()
@@ -312,7 +314,6 @@ class TrainPage(Page):
         self.pause_action.triggered.connect(self._toggle_pause)
         self.cancel_action.triggered.connect(controller.cancel)
         self.status.pause_clicked.connect(self._toggle_pause)
-        self.status.cancel_clicked.connect(controller.cancel)
         self.status.try_clicked.connect(self.try_now)
         self.status.compare_clicked.connect(self._compare)
         controller.state_changed.connect(self._state_changed)
@@ -356,7 +357,7 @@ def _told(finished: Finished, untrained: Acceptance | None) -> tuple[str, str]:
     if _cancelled(finished):
         file = f" The best so far is {finished.path}." if finished.path is not None else ""
         return (
-            f"Cancelled after {finished.step} steps",
+            f"Stopped after {count_of(finished.step, 'step')}",
             f"The checkpoint is kept: {finished.checkpoint}. Resume continues from it.{file}",
         )
     return f"Trained for {finished.step} steps ({finished.ending})", f"{figures}. The file: {finished.path}"

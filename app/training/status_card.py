@@ -1,4 +1,4 @@
-"""How the run goes: what is being done, figures, progress with time left, pause and cancel, and the result."""
+"""How the run goes: what is being done, figures, progress with time left, pause, and the result."""
 
 from __future__ import annotations
 
@@ -34,12 +34,11 @@ TONES = {
 
 class StatusCard(Card):
     """Signals:
-    pause_clicked(), cancel_clicked(), try_clicked(): buttons.
+    pause_clicked(), try_clicked(): buttons.
     compare_clicked(str): compare the result with "untrained" or "loaded".
     """
 
     pause_clicked = Signal()
-    cancel_clicked = Signal()
     try_clicked = Signal()
     compare_clicked = Signal(str)
 
@@ -50,15 +49,12 @@ class StatusCard(Card):
         self.title = label("Train look-ahead embeddings", "heading")
         self.badge = label("", "chip")
         self.pause = QPushButton("Pause")
-        self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("End after the present step; the checkpoint is kept, so that the run can be resumed")
         self.try_now = QPushButton("Try it now")
         self.try_now.setProperty("role", "primary")
         self.try_now.setToolTip("Load the result and go to the Generate page")
         self.compare = QPushButton("Compare")
         self.compare.setToolTip("The result side by side with another look-ahead file, on the Compare page")
         set_icon(self.pause, "ph.pause", theme)
-        set_icon(self.cancel, "ph.stop-fill", theme, "danger", "danger")
         set_icon(self.try_now, "ph.play-fill", theme, "on_accent", "on_accent")
         set_icon(self.compare, "ph.columns", theme)
         self.text = label(EMPTY, "hint", wrap=True)
@@ -75,14 +71,13 @@ class StatusCard(Card):
         figures.setSpacing(16)
         for figure in (self.step, self.loss, self.accepted, self.left):
             figures.addWidget(figure, 1)
-        head = row(self.title, self.badge, 1, self.pause, self.cancel, self.compare, self.try_now)
+        head = row(self.title, self.badge, 1, self.pause, self.compare, self.try_now)
         self.body.addLayout(head)
         self.body.addWidget(self.text)
         self.body.addWidget(self._figures)
         self.body.addWidget(self.bar)
         self.body.addWidget(self.detail)
         self.pause.clicked.connect(self.pause_clicked)
-        self.cancel.clicked.connect(self.cancel_clicked)
         self.try_now.clicked.connect(self.try_clicked)
         self.compare.clicked.connect(self._ask_compare)
         self._figures.hide()
@@ -94,7 +89,7 @@ class StatusCard(Card):
         for figure in (self.step, self.loss, self.accepted, self.left):
             figure.set(NOTHING)
         self.show_result(False)
-        self.text.setText("The model stays frozen and is busy until the training ends or is cancelled.")
+        self.text.setText("The model stays frozen and is busy until the training ends or is stopped.")
         self.bar.setRange(0, 0)
         self.detail.set_full_text("")
 
@@ -109,9 +104,7 @@ class StatusCard(Card):
         self.pause.setText("Go on" if paused else "Pause")
         set_icon(self.pause, "ph.play" if paused else "ph.pause", self._theme)
         self.pause.setVisible(self._busy)
-        self.cancel.setVisible(self._busy)
         self.pause.setEnabled(state in (TrainingState.RUNNING, TrainingState.PAUSED))
-        self.cancel.setEnabled(state is not TrainingState.STOPPING)
         self.bar.setVisible(self._busy)
         self.detail.setVisible(self._busy)
         if paused:

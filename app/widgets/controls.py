@@ -7,6 +7,7 @@ import random
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QLineEdit, QSizePolicy, QSpinBox, QToolButton, QVBoxLayout, QWidget
 
+from app.state.setup import usual_k
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
 from app.widgets.basic import Card, Segmented, SliderField, guard_wheel, label, pad_spin_box, row, tool_button
@@ -164,12 +165,12 @@ class DecodingControls(Card):
         self._enable()
 
     def set_lookahead_count(self, count: int) -> None:
-        """L of the loaded file: the end of the k slider."""
+        """L of the loaded file: the end of the k slider. A k that nobody has chosen becomes the file's usual one."""
         k = self.k.value()
-        at_end = k >= self._lookahead_count
+        untouched = k == usual_k(self._lookahead_count)
         self._lookahead_count = count
         self.k.set_range(0, count)
-        self.k.set_value(count if at_end else min(k, count))
+        self.k.set_value(usual_k(count) if untouched else min(k, count))
 
     def set_disabled_parts(self, parts: frozenset[LookaheadPart]) -> None:
         """Parts of the look-ahead file that are switched off."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from app.engine.measurement import MeasurementJob, MeasurementState
+from app.engine.measurement import Measurement, MeasurementState
 from app.state.context import AppContext
 from app.theme.icons import set_icon
 from app.widgets.basic import row
@@ -14,7 +16,12 @@ from app.widgets.text_format import sentence_case
 
 
 class RunBar(QWidget):
-    """Follows a MeasurementJob and what holds the model.
+    """Follows a measurement and what holds the model.
+
+    Args:
+        strip: whether progress shows below the buttons.
+        tip: tooltip of `run` while it can be pressed.
+        gives_way: whether what holds the model now ends at once for this.
 
     Attributes:
         run, resume, stop: its buttons; `stop` takes the place of the other two while the job runs.
@@ -30,15 +37,18 @@ class RunBar(QWidget):
     def __init__(
         self,
         context: AppContext,
-        job: MeasurementJob,
+        job: Measurement,
         text: str,
         *,
         resume_text: str = "Go on",
         strip: bool = True,
+        tip: str = "",
+        gives_way: Callable[[], bool] = lambda: False,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._context, self._job = context, job
+        self._tip, self._gives_way = tip, gives_way
         self._resumable = False
         self._obstacle = ""
         self.run = QPushButton(text)
@@ -77,7 +87,8 @@ class RunBar(QWidget):
     @property
     def free(self) -> bool:
         """Whether it could be started now."""
-        return self._context.model is not None and not self._context.busy_with and not self._obstacle
+        busy = self._context.busy_with and not self._gives_way()
+        return self._context.model is not None and not busy and not self._obstacle
 
     def refresh(self, *_: object) -> None:
         """Show what can be done."""
@@ -92,7 +103,7 @@ class RunBar(QWidget):
         why = self._obstacle or (f"The model is busy with {busy}." if busy else "")
         if self._context.model is None:
             why = "No model is loaded."
-        self.run.setToolTip("" if free else sentence_case(why))
+        self.run.setToolTip(self._tip if free else sentence_case(why))
 
     def _follow(self) -> None:
         if self._strip and self._job.state is MeasurementState.RUNNING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 from pytestqt.qtbot import QtBot
 
 from app.compare.page import ComparePage
@@ -14,6 +15,7 @@ from app.compare.runner import Order, PaneChoice, Plan
 from app.state.context import AppContext
 from app.state.setup import GenerationSetup
 from app.theme.roles import TokenRole
+from app.widgets.controls import DecodingControls
 from pass_core.decoding.events import StopReason
 from pass_core.models.shipped import default_lookahead
 from pass_core.settings import (
@@ -287,3 +289,27 @@ def test_turns() -> None:
     plan = Plan("", "", False, 0, SamplingSettings(), StopConditions(), (choice, choice), Order.B_FIRST, rounds=2)
     assert plan.turns() == [(1, 0), (0, 0), (1, 1), (0, 1)]
     assert isinstance(plan.group, str)
+
+
+def test_panes_and_the_generate_page_start_from_one_draft_length(page: ComparePage, ready: AppContext) -> None:
+    assert ready.model is not None
+    assert ready.lookahead is not None
+    controls = DecodingControls(ready.theme)
+    for count in (2, 8, 3):
+        deep = replace(ready.lookahead, embeddings=torch.zeros(count, ready.model.hidden_size))
+        ready.set_lookahead(deep)
+        controls.set_lookahead_count(count)
+        lengths = {p.setup.wish().settings.k for p in page.panes} | {controls.settings().k}
+        assert lengths == {min(count, 6)}
+    page.panes[1].setup.k.setValue(2)  # chosen by hand, so it stays
+    ready.set_lookahead(replace(ready.lookahead, embeddings=torch.zeros(8, ready.model.hidden_size)))
+    assert [p.setup.wish().settings.k for p in page.panes] == [6, 2]
+
+
+def test_one_measurement_from_reading_files_to_the_last_run(page: ComparePage, ready: AppContext, qtbot: QtBot) -> None:
+    seen: list[tuple[str, bool]] = []
+    page.measurement.state_changed.connect(lambda: seen.append((page.measurement.state.value, page.runner.running)))
+    compare(page, qtbot, PaneWish(PLAIN), PaneWish(TWO_CALL))
+    assert seen == [("running", False), ("idle", False)]
+    assert page.head.bar.run.isVisible()
+    assert not page.head.bar.stop.isVisible()

@@ -131,7 +131,7 @@ def test_cancel_keeps_a_checkpoint_from_which_it_goes_on(
     begin_a_long_run(page, qtbot)
     page.status.pause.click()
     with qtbot.waitSignal(page.controller.ended, timeout=TIMEOUT) as ended:
-        page.status.cancel.click()
+        page.takes.bar.stop.click()
     finished = ended.args[0]
     assert finished.ending is Ending.CANCELLED
     assert load_checkpoint(finished.checkpoint).step == finished.step
