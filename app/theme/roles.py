@@ -140,9 +140,9 @@ LIGHT = Theme(
     tokens={
         TokenRole.MODEL: TokenStyle("#1b2330", "", Underline.NoUnderline),
         TokenRole.ACCEPTED: TokenStyle("#00704f", "#e1f4ec", Underline.SingleUnderline),
-        TokenRole.LOOKUP: TokenStyle("#755c00", "#f8f0d2", Underline.DashDotLine),
-        TokenRole.CORRECTED: TokenStyle("#b34700", "", Underline.WaveUnderline),
-        TokenRole.BONUS: TokenStyle("#0063a3", "", Underline.DashUnderline),
+        TokenRole.LOOKUP: TokenStyle("#624b00", "#f8f0d2", Underline.DashDotLine),
+        TokenRole.CORRECTED: TokenStyle("#c0500e", "", Underline.WaveUnderline),
+        TokenRole.BONUS: TokenStyle("#005493", "", Underline.DashUnderline),
         TokenRole.GHOST: TokenStyle("#7d8794", "", Underline.NoUnderline, strike=True),
     },
 )
@@ -177,8 +177,8 @@ DARK = Theme(
         TokenRole.MODEL: TokenStyle("#e4e8ee", "", Underline.NoUnderline),
         TokenRole.ACCEPTED: TokenStyle("#54d6aa", "#15332a", Underline.SingleUnderline),
         TokenRole.LOOKUP: TokenStyle("#e6c34d", "#332c12", Underline.DashDotLine),
-        TokenRole.CORRECTED: TokenStyle("#ff9559", "", Underline.WaveUnderline),
-        TokenRole.BONUS: TokenStyle("#6cbcf5", "", Underline.DashUnderline),
+        TokenRole.CORRECTED: TokenStyle("#ff945e", "", Underline.WaveUnderline),
+        TokenRole.BONUS: TokenStyle("#75bbf4", "", Underline.DashUnderline),
         TokenRole.GHOST: TokenStyle("#6c7786", "", Underline.NoUnderline, strike=True),
     },
 )
