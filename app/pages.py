@@ -16,6 +16,7 @@ def register_pages(window: MainWindow, generate: GeneratePage, context: AppConte
     from app.compare.page import ComparePage
     from app.export.preset_menu import PresetMenu
     from app.export.presets import PresetFolder
+    from app.generate.text_menu import TextMenu
     from app.history.page import HistoryPage
     from app.history.service import HistoryService, default_path
     from app.inspector.page import InspectPage
@@ -49,5 +50,6 @@ def register_pages(window: MainWindow, generate: GeneratePage, context: AppConte
     window.add_page("benchmark", "Benchmark", "ph.chart-line-up", LazyPage(benchmark))
     window.add_page("losslessness", "Lossless", "ph.shield-check", LazyPage(losslessness))
     window.file_menu.insertMenu(window.file_menu.actions()[-1], PresetMenu(context, PresetFolder(), window))
+    TextMenu(generate, history, context)
     generate.run_started.connect(inspect.follow)
     generate.inspect_requested.connect(inspect.open_newest)

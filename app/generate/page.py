@@ -11,10 +11,12 @@ from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from app.engine.run import Run
 from app.engine.session import EngineState, RunRefused
 from app.generate.columns import GenerateColumns
+from app.generate.empty_state import empty_state
+from app.generate.prompt_length import prompt_tokens, without_start
 from app.generate.proof_badge import ProofBadge
 from app.generate.run_sentence import RunSentence
 from app.prompts import greeting
-from app.state.context import AppContext
+from app.state.context import AppContext, WayOut
 from app.state.loader import Loader
 from app.state.preferences import Preferences
 from app.state.setup import GenerationSetup
@@ -31,14 +33,12 @@ from app.widgets.plots import LivePlots
 from app.widgets.prompt_editor import PromptEditor
 from app.widgets.token_view import TokenView
 from pass_core.decoding.events import DraftNode, StepEvent, StopReason, TokenEvent
-from pass_core.prompt import ChatTemplateError, Prompt, PromptError
+from pass_core.prompt import ChatTemplateError
 from pass_core.settings import FALLBACK_LOOKAHEAD
 
 if TYPE_CHECKING:
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
-
-COUNTED_CHARACTERS = 40_000
 
 
 class GeneratePage(Page):
@@ -96,10 +96,7 @@ class GeneratePage(Page):
             return
         self._count_tokens()
         if context.model is not None and self._prompt_tokens >= context.model.capabilities.context_length:
-            context.report_error(
-                f"The prompt has {self._prompt_tokens:,} tokens, and that fills the model's context of "
-                f"{context.model.capabilities.context_length:,}. Shorten it."
-            )
+            self._too_long(self._prompt_tokens)
             return
         try:
             run = context.session.start(context.request())
@@ -209,7 +206,7 @@ class GeneratePage(Page):
         self.figures.start()
         lookahead = run.request.lookahead
         self.plots.start(lookahead.count if lookahead is not None else FALLBACK_LOOKAHEAD)
-        self._set_reason("")
+        self.reason.set_full_text("")
         run.steps_arrived.connect(self._arrived)
         run.finished.connect(self._finished)
         self._show_run_button()
@@ -220,7 +217,8 @@ class GeneratePage(Page):
         self.legend.add_steps(steps)
         self.plots.add_steps(steps)
         self.figures.show_series(self.plots.series)
-        self._set_reason(steps[-1].reason)
+        reason = steps[-1].reason
+        self.reason.set_full_text(f"auto: {reason}" if reason else "")
 
     def _finished(self) -> None:
         run = self._run
@@ -229,9 +227,7 @@ class GeneratePage(Page):
         self.plots.redraw()
         self.controls.after_run()
         if not run.totals.new_tokens and run.totals.stop_reason is StopReason.CONTEXT_FULL:
-            self._context.report_error(
-                f"The prompt has {run.totals.prompt_tokens} tokens, and that fills the model's context. Shorten it."
-            )
+            self._too_long(run.totals.prompt_tokens)
         if run.error is not None:
             from app.state.errors import plain_sentence
 
@@ -239,9 +235,6 @@ class GeneratePage(Page):
 
     def _clicked(self, _step: StepEvent, item: TokenEvent | DraftNode) -> None:
         self.inspect_requested.emit(item.index if isinstance(item, TokenEvent) else None)
-
-    def _set_reason(self, reason: str) -> None:
-        self.reason.set_full_text(f"auto: {reason}" if reason else "")
 
     # -- choices ---------------------------------------------------------------------------------------------------
 
@@ -260,19 +253,25 @@ class GeneratePage(Page):
         self._publish()
 
     def _count_tokens(self) -> None:
-        model, text = self._context.model, self.prompt.text()
-        self._prompt_tokens = 0
-        if model is None or model.tokenizer is None or len(text) > COUNTED_CHARACTERS:
-            self.prompt.show_count(None)
-            return
-        engine = self._context.engine
-        assert engine is not None  # its model is loaded
-        try:
-            self._prompt_tokens = len(engine.encode(Prompt(text, chat=self.prompt.chat.isChecked()))) if text else 0
-        except PromptError:
-            self.prompt.show_count(None)
-            return
-        self.prompt.show_count(self._prompt_tokens, model.capabilities.context_length)
+        model, chat = self._context.model, self.prompt.chat.isChecked()
+        tokens = prompt_tokens(self._context.engine, self.prompt.text(), chat=chat)
+        self._prompt_tokens = tokens or 0
+        self.prompt.show_count(tokens, None if model is None else model.capabilities.context_length)
+
+    def _too_long(self, tokens: int) -> None:
+        limit = self._context.model.capabilities.context_length if self._context.model is not None else 0
+        self._context.report_error(
+            f"The prompt has {tokens:,} tokens, and that fills the model's context of {limit:,}. Shorten it, or cut "
+            "its start.",
+            way_out=WayOut("Cut the start", self._cut_start),
+        )
+
+    def _cut_start(self) -> None:
+        if (engine := self._context.engine) is not None:
+            s = self.setup()
+            new_tokens = s.stop.max_new_tokens
+            self.prompt.set_text(without_start(engine, s.prompt_text, chat=s.chat, new_tokens=new_tokens))
+            self._prompt_changed()
 
     # -- model -----------------------------------------------------------------------------------------------------
 
@@ -322,22 +321,8 @@ class GeneratePage(Page):
     def _show_empty_state(self) -> None:
         if self.text.steps or self._context.session.running:
             return
-        if self._context.model is not None:
-            self.text.set_empty_state(
-                "Press Run, and watch the model write",
-                "Every token is coloured by how it came to be: sampled by the model itself, drafted ahead and "
-                "accepted, corrected, or won as a bonus. Whatever is drafted, the text is exactly the model's own.",
-            )
-        elif self._loader.loading:
-            self.text.set_empty_state(
-                "The model is loading",
-                "The first start downloads and converts it once; later starts take a few seconds. "
-                "You may press Run already: it begins as soon as the model is there.",
-            )
-        else:
-            self.text.set_empty_state(
-                "No model is loaded", "Pick one on the left, or drop a model folder or a GGUF file anywhere."
-            )
+        loaded = self._context.model is not None
+        self.text.set_empty_state(*empty_state(loaded=loaded, loading=bool(self._loader.loading)))
 
     def _show_run_button(self) -> None:
         session = self._context.session
@@ -395,8 +380,9 @@ class GeneratePage(Page):
         self.ghosts_action.toggled.connect(ghosts.setChecked)
         copy = tool_button("ph.copy", "Copy the generated text (Ctrl+Shift+C)", theme)
         copy.clicked.connect(self.copy_action.trigger)
-        head = (self.sentence, self.legend)
-        self.splitter.set_text(self.figures, head, self.text, self.reason, (self.proof, ghosts, copy))
+        self.export_button = tool_button("ph.export", "Export this run", theme)
+        head, tools = (self.sentence, self.legend), (self.proof, ghosts, copy, self.export_button)
+        self.splitter.set_text(self.figures, head, self.text, self.reason, tools)
         self.splitter.set_plots(self.plots)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -23,6 +23,7 @@ What a page does with the context:
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,15 +47,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class WayOut:
+    """What can be done about an error: a button's title, and what it does."""
+
+    title: str
+    take: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorReport:
     """A plain sentence with a way out, and what a developer wants to copy."""
 
     sentence: str
     details: str = ""
+    way_out: WayOut | None = None
 
     @classmethod
-    def of(cls, sentence: str, error: BaseException | None = None) -> ErrorReport:
-        return cls(sentence, "".join(traceback.format_exception(error)) if error is not None else "")
+    def of(cls, sentence: str, error: BaseException | None = None, way_out: WayOut | None = None) -> ErrorReport:
+        return cls(sentence, "".join(traceback.format_exception(error)) if error is not None else "", way_out)
 
 
 class AppContext(QObject):
@@ -176,9 +186,9 @@ class AppContext(QObject):
             raise ChatTemplateError("No model is loaded, so there is no chat template. Load one, or switch chat off.")
         return rendered(self.model, Prompt(text, chat=True))
 
-    def report_error(self, sentence: str, error: BaseException | None = None) -> None:
+    def report_error(self, sentence: str, error: BaseException | None = None, way_out: WayOut | None = None) -> None:
         """Show a plain sentence in the banner, with the traceback as details to copy."""
-        self.error_raised.emit(ErrorReport.of(sentence, error))
+        self.error_raised.emit(ErrorReport.of(sentence, error, way_out))
 
     def notify(self, sentence: str) -> None:
         """Show a passing remark in the banner."""

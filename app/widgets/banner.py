@@ -35,6 +35,7 @@ class Banner(QFrame):
         self._icon.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self._icon.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.sentence: QLabel = label("", wrap=True, selectable=True)
+        self.way_out = QPushButton()
         self._more = QPushButton("Details")
         self._more.setProperty("role", "quiet")
         self._more.setCheckable(True)
@@ -51,7 +52,7 @@ class Banner(QFrame):
         top.setSpacing(8)
         top.addWidget(self._icon)
         top.addWidget(self.sentence, 1)
-        for button in (self._more, self._copy, self._close):
+        for button in (self.way_out, self._more, self._copy, self._close):
             top.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(12, 6, 8, 6)
@@ -61,6 +62,7 @@ class Banner(QFrame):
         self._fade.setSingleShot(True)
         self._fade.setInterval(NOTICE_MS)
         self._fade.timeout.connect(self.hide)
+        self.way_out.clicked.connect(self._take_way_out)
         self._more.toggled.connect(self.details.setVisible)
         self._copy.clicked.connect(self.copy_details)
         self._close.clicked.connect(self.hide)
@@ -83,6 +85,12 @@ class Banner(QFrame):
         """Sentence and traceback to the clipboard."""
         QGuiApplication.clipboard().setText(f"{self._report.sentence}\n\n{self._report.details}".strip())
 
+    def _take_way_out(self) -> None:
+        way_out = self._report.way_out
+        self.hide()
+        if way_out is not None:
+            way_out.take()
+
     def _show(self, report: ErrorReport, kind: str) -> None:
         self._report = report
         self.setProperty("kind", kind)
@@ -96,6 +104,8 @@ class Banner(QFrame):
         )
         self.sentence.setText(report.sentence)
         self.details.setPlainText(report.details)
+        self.way_out.setText(report.way_out.title if report.way_out is not None else "")
+        self.way_out.setVisible(report.way_out is not None)
         for button in (self._more, self._copy):
             button.setVisible(bool(report.details))
         self._more.setChecked(False)

@@ -20,6 +20,7 @@ from pass_core.decoding.events import Provenance
 from pass_core.engine import Engine
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.shipped import default_lookahead
+from pass_core.prompt import Prompt
 from tests.core.decoding.engine import OURS
 
 
@@ -236,3 +237,29 @@ def test_a_load_that_fails_leaves_the_old_model_named(
     assert window.generate.model_card.picker.label_text() == name
     assert window.generate.run_button.isEnabled()
     assert window.banner.isVisible()
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_prompt_that_is_too_long_is_cut_at_its_start_on_request(
+    window: MainWindow, context: AppContext, tiny_model: LanguageModel, qtbot: QtBot, chat: bool
+) -> None:
+    use_tiny(context, tiny_model)
+    page, engine = window.generate, context.engine
+    assert engine is not None
+    limit = tiny_model.capabilities.context_length
+    page.prompt.set_text(" ".join(f"word{n}" for n in range(limit)) + " the end")
+    page.prompt.chat.setChecked(chat and page.prompt.chat.isEnabled())
+    set_length(window, 20)
+    before = page.shown_run()
+    page.run()
+    assert page.shown_run() is before  # no empty run
+    assert f"{limit:,}" in window.banner.sentence.text()
+    assert window.banner.way_out.text() == "Cut the start"
+    window.banner.way_out.click()
+    assert not window.banner.isVisible()
+    kept = page.prompt.text()
+    assert kept.startswith("word")
+    assert kept.endswith(" the end")
+    tokens = len(engine.encode(Prompt(kept, chat=page.prompt.chat.isChecked())))
+    assert limit - 20 - 12 < tokens <= limit - 20  # a whole word begins it, so some room may be left
+    assert run(window, context, qtbot).totals.new_tokens == 20
