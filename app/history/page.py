@@ -25,6 +25,7 @@ from PySide6.QtWidgets import (
 
 from app.compare.overlay import OverlayPlots
 from app.export.menu import export_menu
+from app.history.deleted import KEPT_DELETIONS, Deletion, bring_back, delete
 from app.history.model import ACCEPTANCE, MODEL, PER_CALL, PIN, SIZE, SPEED, STRATEGY, TITLE, TOKENS, WHEN, HistoryModel
 from app.history.service import HistoryService
 from app.history.store import HistoryStore, RunEntry
@@ -56,6 +57,7 @@ class HistoryPage(Page):
         super().__init__(parent)
         self._context, self._history = context, history
         self._loaded: dict[str, RunRecord] = {}
+        self._deletions: list[Deletion] = []
         self._asked = 0
         self._fresh = False
         self.search = QLineEdit()
@@ -231,7 +233,7 @@ class HistoryPage(Page):
         box = QMessageBox(
             QMessageBox.Icon.Question,
             "Delete",
-            f"Delete {what} for good?",
+            f"Delete {what}? Undo brings back what was deleted until the window closes.",
             QMessageBox.StandardButton.Cancel | QMessageBox.StandardButton.Yes,
             self,
         )
@@ -242,8 +244,21 @@ class HistoryPage(Page):
         box.open()
 
     def delete(self, run_ids: list[str]) -> None:
-        """Remove runs without asking."""
-        self._history.ask(lambda store: store.delete(run_ids), changes=True)
+        """Remove runs without asking; `undo_delete` brings them back."""
+        pinned = frozenset(e.id for e in self.model.entries if e.pinned and e.id in run_ids)
+        self._history.ask(lambda store: delete(store, run_ids, pinned), self._deleted, owner=self, changes=True)
+
+    def undo_delete(self) -> None:
+        """Bring back what the last Delete removed."""
+        if self._deletions:
+            deletion = self._deletions.pop()
+            self._history.ask(lambda store: bring_back(store, deletion), changes=True)
+        self.undo_button.setVisible(bool(self._deletions))
+
+    def _deleted(self, deletion: Deletion) -> None:
+        if deletion.records:
+            self._deletions = [*self._deletions, deletion][-KEPT_DELETIONS:]
+        self.undo_button.setVisible(bool(self._deletions))
 
     def _ask_import(self) -> None:
         folder = self._context.preferences.get("export/folder", str(Path.home()))
@@ -283,9 +298,13 @@ class HistoryPage(Page):
         )
         self.pin_button = button("Pin", "ph.push-pin", "Keep it beyond the size limit", self._pin)
         self.rename_button = button("Rename", "ph.pencil-simple", "Another title (F2)", self._rename)
-        self.delete_button = button("Delete", "ph.trash", "Remove for good (Del)", self._ask_delete)
+        self.delete_button = button("Delete", "ph.trash", "Remove from the history (Del)", self._ask_delete)
         self.export_button = button("Export", "ph.export", "Write it to a file", None)
         self.export_button.setMenu(export_menu(self._context, self, self._with_record))
+        self.undo_button = button(
+            "Undo", "ph.arrow-u-up-left", "Bring back what was deleted (Ctrl+Z)", self.undo_delete
+        )
+        self.undo_button.hide()
         self.import_button = button("Import", "ph.download-simple", "Add a run from a JSON file", self._ask_import)
         self.import_action = QAction("Import a run…", self)
         self.import_action.triggered.connect(self._ask_import)
@@ -307,7 +326,12 @@ class HistoryPage(Page):
             head.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
             t.setColumnWidth(column, width)
         head.setSectionResizeMode(TITLE, QHeaderView.ResizeMode.Stretch)
-        for keys, work in (("Return", self._open), ("Enter", self._open), ("Delete", self._ask_delete)):
+        for keys, work in (
+            ("Return", self._open),
+            ("Enter", self._open),
+            ("Delete", self._ask_delete),
+            ("Ctrl+Z", self.undo_delete),
+        ):
             action = QAction(t)
             action.setShortcut(QKeySequence(keys))
             action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
@@ -324,6 +348,7 @@ class HistoryPage(Page):
             1,
             self.pin_button,
             self.rename_button,
+            self.undo_button,
             self.delete_button,
         )
         above = QWidget()

@@ -16,11 +16,13 @@ from app.state.context import AppContext
 from app.state.setup import GenerationSetup
 from app.theme.icons import set_icon
 from app.widgets.actions import make_action
-from app.widgets.basic import ElidedLabel, label, row
+from app.widgets.basic import ElidedLabel, row
 from app.widgets.page import Page
-from app.widgets.text_format import settings_text
+from app.widgets.series import settings_changes
+from app.widgets.text_format import changes_text, settings_text
 from pass_core.decoding.events import StepEvent
 from pass_core.records.runs import RunRecord, RunStatus
+from pass_core.settings import DecodingSettings
 
 
 class InspectPage(Page):
@@ -38,12 +40,13 @@ class InspectPage(Page):
         self._run: Run | None = None
         self._newest: Run | None = None
         self.record: RunRecord | None = None
+        self._counted, self._changes = 0, 0
         self.viewer = RunViewer(context.theme)
         self.viewer.text.set_empty_state(
             "Nothing to inspect yet", "Run something on the Generate page, or open a run from the history."
         )
         self.title = ElidedLabel("", "heading")
-        self.facts = label("", "hint")
+        self.facts = ElidedLabel("", "hint")
         self.again = QPushButton("Run again")
         self.again.setToolTip("Run this prompt, seed and settings on the Generate page")
         self.export = QPushButton("Export")
@@ -52,12 +55,14 @@ class InspectPage(Page):
         set_icon(self.export, "ph.export", context.theme)
         self._lay_out()
         self.again.clicked.connect(self._run_again)
+        self.viewer.step_opened.connect(self._show_head)
         self._show_head()
 
     def show_run(self, run: Run, token: int | None = None) -> None:
         """Open a run of this session, at a token if given."""
         if run is not self._run:
             self._run, self.record = run, None
+            self._counted = -1
             request = run.request
             prompt = request.prompt_text + ("\n\n" if request.chat else "")
             depths = request.lookahead.count if request.lookahead is not None else None
@@ -71,6 +76,7 @@ class InspectPage(Page):
     def show_record(self, record: RunRecord, token: int | None = None) -> None:
         """Open a run from the history or a file."""
         self._run, self.record = None, record
+        self._counted = -1
         prompt = record.prompt if record.typed is None else record.typed + "\n\n"
         depths = record.lookahead.count if record.lookahead is not None else None
         self.viewer.show_run(prompt, record.steps, depths=depths)
@@ -167,15 +173,25 @@ class InspectPage(Page):
         self.export.setEnabled(bool((run and run.events) or record))
         if run is not None:
             self.title.set_full_text(run.request.label or _first_words(run.request.prompt_text))
-            self.facts.setText(f"{settings_text(run.request.settings)}  ·  seed {run.request.seed}")
+            facts = [*self._settings(run.request.settings), f"seed {run.request.seed}"]
         elif record is not None:
             self.title.set_full_text(record.title or _first_words(record.typed or record.prompt))
-            broken = "  ·  interrupted" if record.status is RunStatus.INTERRUPTED else ""
-            when = f"{record.created.astimezone():%d %b %Y %H:%M}"
-            self.facts.setText(f"{settings_text(record.settings)}  ·  seed {record.seed}  ·  {when}{broken}")
+            facts = [*self._settings(record.settings), f"seed {record.seed}"]
+            facts.append(f"{record.created.astimezone():%d %b %Y %H:%M}")
+            if record.status is RunStatus.INTERRUPTED:
+                facts.append("interrupted")
         else:
             self.title.set_full_text("")
-            self.facts.setText("")
+            facts = []
+        self.facts.set_full_text("  ·  ".join(facts))
+
+    def _settings(self, first: DecodingSettings) -> list[str]:
+        """The settings in force at the step that is open, and whether they changed within the run."""
+        step, steps = self.viewer.inspector.step, self.viewer.replay.timeline.steps
+        if self._counted != len(steps):
+            self._counted, self._changes = len(steps), settings_changes(steps)
+        texts = [settings_text(first if step is None else step.settings)]
+        return [*texts, changes_text(self._changes)] if self._changes else texts
 
     def _with_record(self, then: Callable[[RunRecord], None]) -> None:
         if self.record is not None:
@@ -193,6 +209,7 @@ class InspectPage(Page):
     def _lay_out(self) -> None:
         head = row(self.title, self.facts, self.again, self.export, spacing=12)
         head.setStretch(0, 1)
+        head.setStretch(1, 2)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 8, 8, 8)
         layout.setSpacing(8)

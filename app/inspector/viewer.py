@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from app.inspector.panel import InspectorPanel
@@ -29,7 +29,12 @@ class RunViewer(QWidget):
 
     Attributes:
         replay: the position; text, legend, plots, figures, inspector: its followers.
+
+    Signals:
+        step_opened(): the inspector shows another step, or none.
     """
+
+    step_opened = Signal()
 
     def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -145,6 +150,7 @@ class RunViewer(QWidget):
         before = t.token(first - 1).text if first else self._prompt[-12:]
         self.inspector.show_step(step, t.token(index), before)
         self._mark(index)
+        self.step_opened.emit()
 
     def _mark(self, index: int) -> None:
         self.text.mark_tokens([index])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pass_core.decoding.events import DraftSource, DraftStatus, StepEvent
@@ -93,6 +94,16 @@ class RunSeries:
 
 def _ratio(a: float, b: float) -> float:
     return a / b if b else math.nan
+
+
+def settings_changes(steps: Iterable[StepEvent]) -> int:
+    """How often settings changed; changes of consecutive steps (a dragged slider) count once."""
+    times, last, changed = 0, None, False
+    for step in steps:
+        before, changed = changed, last is not None and step.settings != last
+        times += changed and not before
+        last = step.settings
+    return times
 
 
 def describe_change(before: DecodingSettings, after: DecodingSettings) -> str:

@@ -87,6 +87,11 @@ def probability_text(p: float) -> str:
     return f"{100 * p:.1f} %"
 
 
+def changes_text(times: int) -> str:
+    """0 -> "", 2 -> "changed twice"."""
+    return {0: "", 1: "changed once", 2: "changed twice"}.get(times, f"changed {times} times")
+
+
 def settings_text(settings: DecodingSettings) -> str:
     """Settings in one line: "PASS fused, k 5 auto, temperature 0.8, top-k 10, coupled"."""
     auto = " auto" if settings.auto and settings.strategy is Strategy.FUSED else ""

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PySide6.QtCore import QPoint
+from PySide6.QtGui import QGuiApplication, QTextCursor
 from pytestqt.qtbot import QtBot
 
 from app.engine.run import Run
+from app.generate.page import GeneratePage
+from app.generate.text_menu import TextMenu
 from app.history.page import HistoryPage
 from app.history.service import HistoryService
 from app.history.store import HistoryStore
 from app.inspector.page import InspectPage
 from app.inspector.viewer import PLOTS_TAB, RunViewer
 from app.state.context import AppContext
+from app.state.loader import Loader
+from app.widgets.text_format import settings_text
 from pass_core.models.shipped import default_lookahead
 from pass_core.records.runs import RunRecord, RunStatus, save_record
 from pass_core.settings import DecodingSettings, StopConditions
@@ -48,8 +55,6 @@ def ask(history: HistoryService, work: Any, qtbot: QtBot) -> Any:
 
 def generate(context: AppContext, qtbot: QtBot, *, recorded: bool = True, seed: int = 3) -> Run:
     request = context.request()
-    from dataclasses import replace
-
     request = replace(
         request,
         recorded=recorded,
@@ -181,3 +186,71 @@ def test_a_damaged_history_is_reported_and_a_new_one_begun(ready: AppContext, tm
     store = HistoryStore(path)
     assert store.load(run.uid).steps == tuple(run.events)
     store.close()
+
+
+def test_deleted_runs_come_back_as_they_were(
+    ready: AppContext, history: HistoryService, page: HistoryPage, qtbot: QtBot
+) -> None:
+    first, second = generate(ready, qtbot, seed=1), generate(ready, qtbot, seed=2)
+    listed(page, 2, qtbot)
+    page.select([first.uid])
+    page.pin_button.click()
+    qtbot.waitUntil(lambda: page.model.entries[0].pinned, timeout=30_000)
+    before = ask(history, lambda store: (store.entries(), store.load(first.uid)), qtbot)
+    assert not page.undo_button.isVisible()
+    page.delete([first.uid])
+    page.delete([second.uid])
+    qtbot.waitUntil(lambda: not page.model.entries, timeout=30_000)
+    qtbot.waitUntil(page.undo_button.isVisible, timeout=30_000)
+    page.undo_button.click()
+    page.undo_button.click()
+    qtbot.waitUntil(lambda: len(page.model.entries) == 2, timeout=30_000)
+    assert not page.undo_button.isVisible()
+    assert ask(history, lambda store: (store.entries(), store.load(first.uid)), qtbot) == before
+
+
+def test_the_head_tells_the_settings_of_the_step_that_is_open(
+    ready: AppContext, history: HistoryService, page: HistoryPage, qtbot: QtBot
+) -> None:
+    run = generate(ready, qtbot)
+    calm, hot = run.events[0].settings, replace(run.events[0].settings, k=1)
+    third = len(run.events) // 3
+    for number, settings in enumerate((calm, hot, calm)):
+        for i in range(number * third, len(run.events) if number == 2 else (number + 1) * third):
+            run.events[i] = replace(run.events[i], settings=settings)
+    inspect = InspectPage(ready, history)
+    qtbot.addWidget(inspect)
+    inspect.resize(1400, 700)
+    inspect.show_run(run)
+    assert inspect.facts.full_text().split("  ·  ")[:2] == [settings_text(calm), "changed twice"]
+    inspect.viewer.inspect_token(run.events[third].tokens[0].index)
+    assert inspect.facts.full_text().split("  ·  ")[:2] == [settings_text(hot), "changed twice"]
+
+
+def test_the_generate_page_exports_and_inspects_by_right_click(
+    ready: AppContext, history: HistoryService, loop: object, qtbot: QtBot
+) -> None:
+    generate_page = GeneratePage(ready, Loader(ready))
+    qtbot.addWidget(generate_page)
+    generate_page.resize(1200, 700)
+    generate_page.show()
+    menu = TextMenu(generate_page, history, ready)
+    assert not generate_page.export_button.isEnabled()
+    generate_page.controls.length.spin.setValue(24)
+    with qtbot.waitSignal(ready.session.run_finished, timeout=60_000):
+        generate_page.run()
+    assert generate_page.export_button.isEnabled()
+    text = generate_page.text
+    number = text.layout_.index_of_token[5]
+    cursor = QTextCursor(text.document())
+    cursor.setPosition(text._offset + text.layout_.span(number)[0])
+    rect = text.cursorRect(cursor)
+    entries = menu.menu(rect.center() + QPoint(2, 0)).actions()
+    with qtbot.waitSignal(generate_page.inspect_requested, timeout=1000) as asked:
+        entries[0].trigger()
+    assert asked.args == [5]
+    export = next(e.menu() for e in entries if e.text() == "Export")
+    assert [a.text() for a in export.actions()] == [a.text() for a in menu.export.actions()]
+    copy = next(a for a in export.actions() if a.text() == "Copy text")
+    copy.trigger()
+    assert QGuiApplication.clipboard().text() == text.plain_text()
