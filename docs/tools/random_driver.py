@@ -1,0 +1,304 @@
+"""Drives the real window at random for some minutes and says what it was like.
+
+    python docs/tools/random_driver.py [--minutes 3] [--seed 0] [--model DIR] [--output docs/random-driving.txt]
+
+Clicks, keys, sliders, wheel, pages, sizes and themes come from a seeded generator. The window is the program's own,
+without its history and settings on disk. Menus and dialogs that open are closed again by a timer, as Escape would.
+Fails (exit code 1) on any Qt warning, any error in the log, and any exception.
+
+The longest unresponsive stretch is the longest time between two ticks of a 10 ms timer in the GUI thread.
+"""
+
+# ruff: noqa: E402 (Qt must be told to go offscreen before it is imported)
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import platform
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import psutil
+from PySide6.QtCore import QPoint, QPointF, Qt, QTimer, QtMsgType, qInstallMessageHandler
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QDialog,
+    QWidget,
+)
+from qasync import QEventLoop
+
+from app.application import Program
+from app.start.arguments import parse
+from app.theme.apply import ThemeMode
+
+TICK_MS = 10
+PAUSE_MS = 25
+KEYS = (
+    (Qt.Key.Key_Tab, Qt.KeyboardModifier.NoModifier),
+    (Qt.Key.Key_Escape, Qt.KeyboardModifier.NoModifier),
+    (Qt.Key.Key_Space, Qt.KeyboardModifier.NoModifier),
+    (Qt.Key.Key_Left, Qt.KeyboardModifier.NoModifier),
+    (Qt.Key.Key_End, Qt.KeyboardModifier.NoModifier),
+    (Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier),
+    (Qt.Key.Key_G, Qt.KeyboardModifier.ControlModifier),
+    (Qt.Key.Key_P, Qt.KeyboardModifier.ControlModifier),
+    (Qt.Key.Key_I, Qt.KeyboardModifier.ControlModifier),
+    (Qt.Key.Key_Plus, Qt.KeyboardModifier.ControlModifier),
+    (Qt.Key.Key_0, Qt.KeyboardModifier.ControlModifier),
+    (Qt.Key.Key_A, Qt.KeyboardModifier.NoModifier),
+)
+SIZES = ((1280, 800), (1000, 700), (920, 560), (1600, 1000))
+LEFT_ALONE = ("Quit", "Unload", "Delete", "Start training", "Write")
+"""Buttons that end the drive, delete files, or hold the model for longer than the drive; all others are pressed."""
+
+
+class Watch(logging.Handler):
+    """Counts ticks that come late, and keeps every warning."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.problems: list[str] = []
+        self.gaps: list[tuple[float, str]] = []
+        self.doing = "starting"
+        self._last = time.perf_counter()
+        self._timer = QTimer()
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self._tick)
+        qInstallMessageHandler(self._qt)
+
+    def start(self) -> None:
+        """Count from now on."""
+        self._last = time.perf_counter()
+        self._timer.start(TICK_MS)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.problems.append(f"log: {record.name}: {record.getMessage()}")
+
+    def _qt(self, kind: QtMsgType, context: object, message: str) -> None:
+        if kind is not QtMsgType.QtDebugMsg and "propagateSizeHints" not in message:  # offscreen says that itself
+            self.problems.append(f"Qt: {message}")
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.gaps.append((1000 * (now - self._last), self.doing))
+        self._last = now
+
+
+class Driver:
+    """Does one random thing after another."""
+
+    def __init__(self, program: Program, seed: int, watch: Watch) -> None:
+        self.window, self.context = program.window, program.context
+        self.random = random.Random(seed)
+        self.watch = watch
+        self.done: Counter[str] = Counter()
+        self.memory: list[tuple[float, float]] = []
+        self._started = time.monotonic()
+
+    async def drive(self, seconds: float) -> None:
+        """Until the time is over."""
+        process = psutil.Process()
+        self._started = time.monotonic()
+        acts = (self.click, self.click, self.click, self.key, self.slide, self.spin, self.wheel, self.page, self.choose)
+        seldom = (self.resize, self.theme, self.run)
+        while (now := time.monotonic() - self._started) < seconds:
+            act = self.random.choice(seldom if self.random.random() < 0.06 else acts)
+            self.watch.doing = act.__name__
+            act()
+            self.done[act.__name__] += 1
+            if not self.memory or now - self.memory[-1][0] >= 10:
+                self.memory.append((now, process.memory_info().rss / 1e6))
+            await asyncio.sleep(PAUSE_MS / 1000)
+            self.close_what_opened()
+
+    def close_what_opened(self) -> None:
+        """Menus and dialogs: one that stays open would take all the clicks."""
+        popup = QApplication.activePopupWidget()
+        if popup is not None:
+            popup.close()
+        for widget in QApplication.topLevelWidgets():
+            if isinstance(widget, QDialog) and widget.isVisible():
+                widget.reject()
+
+    def widgets(self, kind: type[QWidget]) -> list[QWidget]:
+        """Those that a person could reach now."""
+        found = [w for w in self.window.findChildren(kind) if w.isVisible() and w.isEnabled()]
+        return [w for w in found if w.window() is self.window and not w.visibleRegion().isEmpty()]
+
+    def pick(self, kind: type[QWidget]) -> QWidget | None:
+        """One of them."""
+        found = self.widgets(kind)
+        return self.random.choice(found) if found else None
+
+    def click(self) -> None:
+        """A button, or anywhere."""
+        if self.random.random() < 0.3:
+            target = self.window.childAt(self._somewhere(self.window)) or self.window
+            QTest.mouseMove(target, self._somewhere(target))
+        else:
+            target = self.pick(QAbstractButton)
+        if target is None:
+            return
+        name = target.text() if isinstance(target, QAbstractButton) else ""
+        if any(word in f"{name} {target.toolTip()}" for word in LEFT_ALONE):
+            return
+        self.watch.doing = f"click {type(target).__name__} {name}".strip()
+        # A menu button would run an event loop of its own inside the click: the press alone opens, the timer closes.
+        QTimer.singleShot(PAUSE_MS, self.close_what_opened)
+        QTest.mouseClick(target, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, self._somewhere(target))
+
+    def key(self) -> None:
+        """A key to whatever has the focus."""
+        key, modifier = self.random.choice(KEYS)
+        self.watch.doing = f"key {key.name}"
+        QTest.keyClick(QApplication.focusWidget() or self.window, key, modifier)
+
+    def slide(self) -> None:
+        """A slider to anywhere."""
+        slider = self.pick(QAbstractSlider)
+        if isinstance(slider, QAbstractSlider):
+            slider.setValue(self.random.randint(slider.minimum(), slider.maximum()))
+
+    def spin(self) -> None:
+        """A field some steps on; the size limit of the history and the length of a text stay small."""
+        field = self.pick(QAbstractSpinBox)
+        if isinstance(field, QAbstractSpinBox):
+            field.stepBy(self.random.randint(-3, 3))
+
+    def wheel(self) -> None:
+        """The wheel over anything."""
+        target = self.window.childAt(self._somewhere(self.window))
+        if target is None:
+            return
+        place = QPointF(self._somewhere(target))
+        turn = QPoint(0, self.random.choice((-240, -120, 120, 240)))
+        none = Qt.MouseButton.NoButton
+        plain, phase = Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase
+        where = QPointF(target.mapToGlobal(place.toPoint()))
+        QApplication.sendEvent(target, QWheelEvent(place, where, QPoint(), turn, none, plain, phase, False))
+
+    def page(self) -> None:
+        """Another page."""
+        self.window.show_page(self.random.choice(list(self.window._pages)))
+
+    def choose(self) -> None:
+        """Another entry of a box."""
+        box = self.pick(QComboBox)
+        if isinstance(box, QComboBox) and box.count():
+            number = self.random.randrange(box.count())
+            if "file" not in box.itemText(number):
+                box.setCurrentIndex(number)
+                box.activated.emit(number)
+
+    def resize(self) -> None:
+        """Another size of the window."""
+        self.window.resize(*self.random.choice(SIZES))
+
+    def theme(self) -> None:
+        """The other theme."""
+        self.window.set_theme(self.random.choice((ThemeMode.LIGHT, ThemeMode.DARK)))
+
+    def run(self) -> None:
+        """A text, and now and then a comparison."""
+        if self.random.random() < 0.7:
+            self.window.generate.run()
+        else:
+            self.window.page("compare").compare()  # type: ignore[attr-defined]
+
+    def _somewhere(self, widget: QWidget) -> QPoint:
+        return QPoint(self.random.randrange(max(1, widget.width())), self.random.randrange(max(1, widget.height())))
+
+
+def report(driver: Driver, watch: Watch, minutes: float, seed: int, model: str) -> str:
+    """What it was like, as text."""
+    gaps = sorted(watch.gaps, reverse=True)
+    memory = [used for _, used in driver.memory]
+    settled = memory[len(memory) // 3 :] or [0.0]
+    acts = ", ".join(f"{name} {count}" for name, count in driver.done.most_common())
+    lines = [
+        f"random driving: {minutes:g} minutes, seed {seed}, model {model}",
+        f"{platform.platform()}, {_processor()}, {os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f}",
+        f"done: {sum(driver.done.values())} ({acts})",
+        f"warnings, errors and exceptions: {len(watch.problems)}",
+        *(f"  {text}" for text in watch.problems[:20]),
+        f"unresponsive stretches above 200 ms: {sum(g > 200 for g, _ in gaps)} of {len(gaps)} ticks; the longest:",
+        *(f"  {gap:.0f} ms ({doing})" for gap, doing in gaps[:6]),
+        f"memory: {settled[0]:.0f} MB after a third of the time, {settled[-1]:.0f} MB at the end, at most "
+        f"{max(memory, default=0):.0f} MB",
+    ]
+    return "\n".join(lines)
+
+
+def _processor() -> str:
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def main() -> int:
+    """Drive, report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", help="a model folder (default: the default model)")
+    parser.add_argument("--output", type=Path)
+    given = parser.parse_args()
+    app = QApplication(sys.argv[:1])
+    app.setQuitOnLastWindowClosed(False)
+    watch = Watch()
+    code = [0]
+    with QEventLoop(app) as loop:
+        asyncio.set_event_loop(loop)
+        words = ["--exit-after-run", "--max-new-tokens", "48", *(["--model", given.model] if given.model else [])]
+        program = Program(app, parse(words), loop, code)
+        if program._driver is not None:  # this script drives instead
+            program._driver.blockSignals(True)
+            program.context.lookahead_changed.disconnect(program._driver._ready)
+            program.context.session.run_finished.disconnect(program._driver._finished)
+        program._show_crash = lambda text: watch.problems.append(f"exception: {text.strip().splitlines()[-1]}")
+        program._crashes._show = program._show_crash
+        driver = Driver(program, given.seed, watch)
+
+        async def work() -> None:
+            try:
+                async with asyncio.timeout(600):
+                    while program.context.lookahead is None:
+                        await asyncio.sleep(0.05)
+                logging.getLogger().addHandler(watch)
+                watch.start()
+                await driver.drive(60 * given.minutes)
+            finally:
+                program._leave(0)
+
+        loop.call_soon(program.start)
+        task = loop.create_task(work())
+        loop.run_forever()
+        program.end()
+        task.result()
+    text = report(driver, watch, given.minutes, given.seed, given.model or "default")
+    print(text)
+    if given.output is not None:
+        given.output.write_text(f"$ {' '.join(['python', 'docs/tools/random_driver.py', *sys.argv[1:]])}\n{text}\n")
+    return 1 if watch.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
