@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QPushButton, QWidget
 
@@ -14,11 +15,13 @@ from app.state.errors import plain_sentence
 from app.widgets.basic import label, row, set_tone
 from app.widgets.text_format import seconds_text, visible
 from pass_core.decoding.events import TokenEvent
-from pass_core.engine import Engine
-from pass_core.evaluation.same_text import TextProof, prove_same_text
 from pass_core.prompt import Prompt, PromptError
 from pass_core.records.text_hash import text_hash
 from pass_core.settings import Verification
+
+if TYPE_CHECKING:  # torch takes seconds to import, and the window is there before it
+    from pass_core.engine import Engine
+    from pass_core.evaluation.same_text import TextProof
 
 WHAT = (
     "A hash of the text and of all that decides it: model, prompt, seed, temperature, top-k and stop conditions.\n"
@@ -91,6 +94,8 @@ class ProofBadge(QWidget):
         request, steps = shown.run.request, tuple(shown.run.events)
 
         def work(control: JobControl) -> TextProof:
+            from pass_core.evaluation.same_text import prove_same_text
+
             return prove_same_text(
                 shown.engine,
                 shown.prompt,
