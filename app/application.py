@@ -121,6 +121,7 @@ class Program:
     def start(self) -> None:
         """Restore, show, load."""
         from app.state.remembered import load_choice, load_lookahead_choice, load_setup, save_lookahead
+        from app.tour.entries import tour_once
 
         window, arguments = self.window, self._arguments
         window.restore(self._preferences, arguments.size)
@@ -135,6 +136,8 @@ class Program:
             self.generate.ghosts_action.setChecked(True)
         window.show()
         window.show_page(arguments.page)
+        if arguments.page == "generate":
+            tour_once(window, self.context)
         choice = load_choice(self.context)
         if arguments.model is not None or arguments.unattended:
             source = arguments.model

@@ -20,6 +20,7 @@ def register_pages(window: MainWindow, generate: GeneratePage, context: AppConte
     from app.history.page import HistoryPage
     from app.history.service import HistoryService, default_path
     from app.inspector.page import InspectPage
+    from app.tour.entries import add_help_entries
     from app.training.page import TrainPage
     from app.widgets.lazy_page import LazyPage
 
@@ -53,3 +54,4 @@ def register_pages(window: MainWindow, generate: GeneratePage, context: AppConte
     TextMenu(generate, history, context)
     generate.run_started.connect(inspect.follow)
     generate.inspect_requested.connect(inspect.open_newest)
+    add_help_entries(window, context)

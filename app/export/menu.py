@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFileDialog, QMenu, QWidget
 
 from app.export.clipboard import copy_coloured, copy_plain
+from app.export.command_line import command_of_record, command_of_setup
 from app.export.page import run_page
 from app.export.tables import steps_csv, tokens_csv
 from app.state.context import AppContext
@@ -61,7 +63,22 @@ def export_menu(context: AppContext, parent: QWidget, record: Callable[[Callable
     menu.addSeparator()
     menu.addAction("Copy text", lambda: record(lambda r: _copy(context, r, coloured=False)))
     menu.addAction("Copy coloured text", lambda: record(lambda r: _copy(context, r, coloured=True)))
+    menu.addAction("Copy as command line", lambda: record(lambda r: copy_command(context, command_of_record(r))))
     return menu
+
+
+def copy_present_command(context: AppContext) -> None:
+    """Put the command that does what Run would do now into the clipboard."""
+    if context.model is None:
+        context.report_error("No model is loaded, so there is no command to copy. Load one first.")
+    else:
+        copy_command(context, command_of_setup(context.setup.value, context.model, context.lookahead))
+
+
+def copy_command(context: AppContext, command: str) -> None:
+    """Put a command into the clipboard, and say so."""
+    QGuiApplication.clipboard().setText(command)
+    context.notify("The command line is in the clipboard.")
 
 
 def _copy(context: AppContext, record: RunRecord, *, coloured: bool) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QSize, Signal
 from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from app.engine.run import Run
 from app.engine.session import EngineState, RunRefused
+from app.export.menu import copy_present_command
 from app.generate.columns import GenerateColumns
 from app.generate.empty_state import empty_state
 from app.generate.prompt_length import prompt_tokens, without_start
@@ -21,6 +22,7 @@ from app.state.loader import Loader
 from app.state.preferences import Preferences
 from app.state.setup import GenerationSetup
 from app.theme.icons import set_icon
+from app.tour.entries import explain_run
 from app.widgets.actions import make_action
 from app.widgets.basic import ElidedLabel, tool_button
 from app.widgets.controls import DecodingControls
@@ -126,14 +128,7 @@ class GeneratePage(Page):
 
     def explain(self) -> None:
         """Show one step of the newest run, drawn and told."""
-        from app.tour.how_it_works import HowItWorks
-
-        run = self._run
-        dialog = HowItWorks(
-            run.events if run else (), run.request.prompt_text if run else "", self._context.theme, self
-        )
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.open()
+        explain_run(self._context, self._run, self)
 
     def setup(self) -> GenerationSetup:
         """What the controls show."""
@@ -147,7 +142,8 @@ class GeneratePage(Page):
 
     def actions_for_menu(self) -> list[QAction]:
         """Entries of the page's menu."""
-        return [self.run_action, self.stop_action, self.copy_action, self.ghosts_action, self.plots_action]
+        copies = [self.copy_action, self.command_action]
+        return [self.run_action, self.stop_action, *copies, self.ghosts_action, self.plots_action]
 
     def actions_for_file_menu(self) -> list[QAction]:
         """What can be opened."""
@@ -345,6 +341,7 @@ class GeneratePage(Page):
         self.run_action = make_action(self, "Run", self._run_here, "Ctrl+Return", "Ctrl+Enter")
         self.stop_action = make_action(self, "Stop", self.stop, "Esc")
         self.copy_action = make_action(self, "Copy text", self._copy, "Ctrl+Shift+C")
+        self.command_action = make_action(self, "Copy as command line", lambda: copy_present_command(self._context))
         self.ghosts_action = make_action(self, "Show rejected drafts", None, "Ctrl+G", checkable=True)
         self.ghosts_action.toggled.connect(self._show_ghosts)
         self.plots_action = make_action(self, "Show plots", None, "Ctrl+P", checkable=True)
