@@ -1,4 +1,4 @@
-"""What stands in the middle of the Generate page while there is no text."""
+"""The middle of the Generate page while there is no text."""
 
 from __future__ import annotations
 

@@ -331,7 +331,7 @@ class Loader(QObject):
         return old
 
     async def _free(self, engine: Engine | None) -> None:
-        """Close an engine in the thread that used it, after whatever runs there."""
+        """Close an engine in the thread that used it, after the work in progress there."""
         if engine is None:
             return
         context = self._context

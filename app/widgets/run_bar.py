@@ -21,7 +21,7 @@ class RunBar(QWidget):
     Args:
         strip: whether progress shows below the buttons.
         tip: tooltip of `run` while it can be pressed.
-        gives_way: whether what holds the model now ends at once for this.
+        gives_way: whether the work that holds the model stops for this.
 
     Attributes:
         run, resume, stop: its buttons; `stop` takes the place of the other two while the job runs.

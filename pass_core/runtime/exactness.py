@@ -1,4 +1,4 @@
-"""What the compiled library's formats are exact with regard to, in words for people."""
+"""In words for people: which checkpoint each format of the compiled library holds exactly."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ BUSY_SHARE = 0.1
 
 
 def is_busy(others: float | None) -> bool:
-    """Whether so many processors kept busy by other work spoil what is timed; False where nobody knows."""
+    """Whether this many processors, kept busy by other work, spoil a timing; False where nobody knows."""
     return others is not None and others > BUSY_SHARE * (os.cpu_count() or 1)
 
 

@@ -1,4 +1,4 @@
-"""What we would want to know of a GPU: same text, milliseconds a token, tokens a call by row budget, memory.
+"""A report on a GPU: same text, milliseconds per token, tokens per call by row budget, memory.
 
     python docs/tools/gpu/gpu_report.py [--device cuda] [--dtype bfloat16] [--prompts 6] [--tokens 96]
 
