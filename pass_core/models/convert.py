@@ -7,7 +7,6 @@ alive, and cancelling kills the child. Run as `python -m pass_core.models.conver
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import shutil
 import sys
@@ -23,6 +22,7 @@ from pass_core.models.gguf_check import check_gguf
 from pass_core.models.gguf_config import complete_config
 from pass_core.models.gguf_header import GgufHeader, read_header
 from pass_core.models.gguf_rope import FACTOR_TENSORS
+from pass_core.models.gguf_shared import shared_parts
 from pass_core.models.gguf_tokens import end_ids, finish_tokenizer
 from pass_core.models.load_errors import one_line
 from pass_core.models.storage import require_space
@@ -57,7 +57,7 @@ def convert_here(source: Path, folder: Path) -> None:
     weights = sum(t.count for t in header.tensors.values())
     dtype, width = ("float32", 4) if weights <= FLOAT32_LIMIT else ("bfloat16", 2)
     require_space(folder, weights * width + 64_000_000, f"Converting {source.name}")
-    with _shared_parts(), tempfile.TemporaryDirectory(dir=folder.parent) as alone:
+    with shared_parts(), tempfile.TemporaryDirectory(dir=folder.parent) as alone:
         # transformers also reads what lies beside the file: another model's config or tokenizer, an adapter.
         _convert(_only(source, Path(alone)), header, folder, dtype, width)
 
@@ -73,26 +73,6 @@ def _only(source: Path, folder: Path) -> Path:
         return target
     shutil.copyfile(source, target)
     return target
-
-
-@contextlib.contextmanager
-def _shared_parts() -> Generator[None]:
-    """Parse the file once and build the table of tensor names once.
-
-    transformers parses the file four times and builds that table for every module: half a minute for a small model.
-    Both results are only read.
-    """
-    import gguf
-
-    shared: Any = gguf
-    genuine = shared.GGUFReader, shared.get_tensor_name_map
-    reader: Any = functools.lru_cache(maxsize=1)(gguf.GGUFReader)
-    shared.GGUFReader = lambda path, *_, **__: reader(str(path))
-    shared.get_tensor_name_map = functools.lru_cache(maxsize=4)(gguf.get_tensor_name_map)
-    try:
-        yield
-    finally:
-        shared.GGUFReader, shared.get_tensor_name_map = genuine
 
 
 def _convert(source: Path, header: GgufHeader, folder: Path, dtype: str, width: int) -> None:
