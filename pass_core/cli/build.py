@@ -13,7 +13,8 @@ def build(
         list[str] | None, typer.Option("--isa", help="An instruction set of csrc/isa.txt (may be repeated).")
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="All instruction sets of this architecture, not only this processor's.")
+        bool,
+        typer.Option("--all", help="All instruction sets of this architecture, not only this processor's best."),
     ] = False,
 ) -> None:
     """Compile the CPU library for this processor, where it is missing or older than its sources.

@@ -153,7 +153,7 @@ def build(
     A compiler that does not know an instruction set leaves that one out.
 
     Args:
-        names: instruction sets; by default those that this processor has.
+        names: instruction sets; by default the best one that this processor has and the compiler knows.
         everything: all sets of the architecture, as a wheel for other machines needs them.
         ready: a folder whose libraries are taken where they are of these sources.
         say: gets each line of progress.
@@ -172,11 +172,19 @@ def build(
     folder.mkdir(parents=True, exist_ok=True)
     _make([PROCESSOR], folder, ready, say)
     here = processor_features(folder)
-    if not names:
-        names = frozenset(s.name for s in sets if everything or s.needs <= here)
-    if not names:
-        raise BuildError("This processor has none of the instruction sets that there is code for: PyTorch computes.")
-    return _make([PROCESSOR, *(s for s in sets if s.name in names)], folder, ready, say)
+    if everything:
+        names = frozenset(s.name for s in sets)
+    if names:
+        return _make([PROCESSOR, *(s for s in sets if s.name in names)], folder, ready, say)
+    failed: list[BuildError] = []
+    for one in reversed([s for s in sets if s.needs <= here]):
+        try:
+            return _make([PROCESSOR, one], folder, ready, say)
+        except BuildError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
+    raise BuildError("This processor has none of the instruction sets that there is code for: PyTorch computes.")
 
 
 def _make(chosen: Sequence[InstructionSet], folder: Path, ready: Path | None, say: Say) -> list[Path]:

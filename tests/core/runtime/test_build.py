@@ -34,7 +34,7 @@ def small_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def built(small_sources: Path, tmp_path: Path) -> Path:
     """Libraries of the small sources."""
-    compiler.build(tmp_path / "lib", say=lambda _: None)
+    compiler.build(tmp_path / "lib", everything=True, say=lambda _: None)
     return tmp_path / "lib"
 
 
@@ -117,6 +117,20 @@ def test_a_set_that_the_compiler_cannot_make_is_left_out(small_sources: Path, tm
     assert len(made) == len(compiler.instruction_sets())  # the processor's in place of the one that failed
     assert any(line.startswith("newer: left out") for line in said)
     assert find("", (tmp_path / "lib",)).reason == ""
+
+
+@needs_compiler
+def test_the_best_set_alone_is_compiled_unless_all_are_asked_for(small_sources: Path, tmp_path: Path) -> None:
+    """Where the compiler does not know it, the next one."""
+    compiler.build(tmp_path / "first", say=lambda _: None)
+    best = find("", (tmp_path / "first",)).isa
+    here = compiler.processor_features(tmp_path / "first")
+    assert best == [s.name for s in compiler.instruction_sets() if s.needs <= here][-1]
+    assert len([p for p in (tmp_path / "first").iterdir() if "processor" not in p.name]) == 1
+    known = (small_sources / "isa.txt").read_text()
+    (small_sources / "isa.txt").write_text(known + f"newer {compiler.this_machine()} -fno-such-thing\n")
+    compiler.build(tmp_path / "second", say=lambda _: None)
+    assert find("", (tmp_path / "second",)).isa == best
 
 
 def test_without_a_compiler_building_says_what_to_install(
