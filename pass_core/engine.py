@@ -16,7 +16,7 @@ from pass_core.files import cache_folder
 from pass_core.kernels.factory import make_kernels
 from pass_core.kernels.interface import Kernels
 from pass_core.lookahead.bigrams import Bigrams
-from pass_core.lookahead.embeddings import LookaheadEmbeddings
+from pass_core.lookahead.embeddings import LookaheadEmbeddings, mean_embedding
 from pass_core.models import prompts
 from pass_core.models.detokenizer import TokenBytes
 from pass_core.models.language_model import LanguageModel
@@ -30,6 +30,8 @@ from pass_core.runtime.cost import CostModel, kept_or_measured
 from pass_core.runtime.factory import make_runtime
 from pass_core.sampling.rules import VerificationRule
 from pass_core.settings import DecodingSettings, LookaheadPart, StopConditions, Strategy
+
+REHEARSED_ROWS = 16
 
 
 class EngineBusy(RuntimeError):
@@ -64,6 +66,8 @@ class Engine:
         self.model = model
         self._cache = cache or cache_folder()
         self._runtime, self._kernels, self._cost, self._bigrams = runtime, kernels, cost, bigrams
+        self._given_cost = cost
+        self._costs: dict[str, CostModel] = {}  # by the parts of the embeddings
         self._token_bytes: TokenBytes | None = None
         self._lock = threading.Lock()
 
@@ -84,9 +88,39 @@ class Engine:
     @property
     def cost(self) -> CostModel:
         """Seconds of a forward pass by rows on this machine; measured on first use unless kept from before."""
-        if self._cost is None:
-            self._cost = kept_or_measured(self.model, self.runtime, self._cache)
+        return self._cost if self._cost is not None else self.cost_with(None)
+
+    def cost_with(self, lookahead: LookaheadEmbeddings | None) -> CostModel:
+        """The same for PASS calls with these embeddings and all their parts (None: the untrained ones)."""
+        if self._given_cost is not None:
+            return self._given_cost
+        model = self.model
+        parts = "none"
+        if model.capabilities.supports_pass:
+            lookahead = lookahead or mean_embedding(model.input_embedding.weight)
+            parts = f"{lookahead.count}" + "".join(f"+{part.name}" for part in lookahead.parts())
+        if parts not in self._costs:
+            self._costs[parts] = kept_or_measured(
+                model, self.runtime, self._cache, lookahead, lambda cost: self._rehearse(cost, lookahead)
+            )
+        self._cost = self._costs[parts]
         return self._cost
+
+    def _rehearse(self, cost: CostModel, lookahead: LookaheadEmbeddings | None) -> None:
+        """Write a few tokens, plainly and with drafts, so that it is known what steps take outside their calls."""
+        if lookahead is None:
+            return
+        trial = CostModel(cost.seconds, cost.buckets)
+        resources = Resources(self.model, self.runtime, self.kernels, self.token_bytes, trial, self.bigrams)
+        for tokens in (4, 12):  # what is slow the first time is not counted
+            trial.host.clear()
+            for rows in (1, REHEARSED_ROWS):
+                settings = DecodingSettings(auto=False, row_budget=rows)
+                stop = StopConditions(tokens, ignore_eos=True)
+                run = Generation(resources, [0, 0], lookahead, stop, 0, lambda: False)
+                for _ in run.steps(lambda: settings, None):  # noqa: B023
+                    pass
+        cost.host.update(trial.host)
 
     @property
     def bigrams(self) -> Bigrams | None:
@@ -133,7 +167,7 @@ class Engine:
         if self._cost is None:
             say(Progress("Measuring this machine", 0, None))
             cancel.raise_if_cancelled()
-        self.cost  # noqa: B018 (measured now)
+        self.cost_with(lookahead)
         if lookahead is not None and drafts_with_bigrams(lookahead, disabled):
             self.read_bigrams(progress, cancel)
 
@@ -193,8 +227,8 @@ class Engine:
             if may_draft and self.model.capabilities.supports_pass:
                 # Settings that change while the text is written may ask for the costs later.
                 needs_cost = callable(settings) or (first.strategy is Strategy.FUSED and first.auto and first.k > 0)
-                resources.cost = self.cost if needs_cost else self._cost
                 resources.bigrams = self.bigrams
+                resources.cost = self.cost_with(lookahead) if needs_cost else self._cost
             run = Generation(resources, ids, lookahead, stop or StopConditions(), seed, cancelled or (lambda: False))
             yield from run.steps(ask, rule)
 
@@ -226,7 +260,8 @@ class Engine:
         The engine's own parts go first: they hold the model's weights, packed once more.
         """
         self._kernels = None  # before the runtime, whose library object it uses
-        self._runtime = self._cost = self._bigrams = self._token_bytes = None
+        self._costs.clear()
+        self._runtime = self._cost = self._given_cost = self._bigrams = self._token_bytes = None
         unload(self.model)
 
 

@@ -58,6 +58,13 @@ class AcceptanceModel:
             self.step.append(_Ratio(prior * _PRIOR_WEIGHT, _PRIOR_WEIGHT))
             self.share.append(_Ratio(min(1.0, 1.5 * prior) * _PRIOR_WEIGHT, _PRIOR_WEIGHT))
 
+    def doubt(self, weight: float) -> None:
+        """Believe what was learned so far no more than so many trials: the text may have changed since."""
+        for ratio in (*self.share, *self.hit, *self.step, *self.lookup.values()):
+            if ratio.trials > weight:
+                ratio.hits *= weight / ratio.trials
+                ratio.trials = weight
+
     def shares(self, depth: int) -> list[float]:
         """`share` of depths 1..depth, at most 1 each."""
         self._grow(depth)

@@ -6,13 +6,13 @@ look-ahead rows. Where the walk stops, that node's chain drafts the next tree. a
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import torch
 
 from pass_core.decoding.acceptance import AcceptanceModel
 from pass_core.decoding.budget import plan
+from pass_core.decoding.economy import PROBE_STEPS, Economy
 from pass_core.decoding.events import DraftSource
 from pass_core.decoding.lookahead_proposer import LookaheadDrafts
 from pass_core.decoding.ngram_proposer import NgramLookup
@@ -21,17 +21,19 @@ from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
 from pass_core.decoding.targets import RowDistributions
 from pass_core.decoding.tree import ROOT, Draft, DraftTree, Walk, verify_tree
 from pass_core.kernels.interface import Plan
-from pass_core.runtime.cost import CostModel
+from pass_core.runtime.cost import ONE_HEAD_PASS, CostModel
 from pass_core.runtime.rows import RowsBuilder
 from pass_core.sampling.distribution import Distribution
 from pass_core.sampling.rules import VerificationRule
 from pass_core.settings import MAX_ROWS, DecodingSettings
 
 MOST_ROWS = 48
-ONE_HEAD_PASS = 24
-PROBE_EVERY = 24
-# Numbers of rows that auto chooses between: their cost is measured again now and then.
-TRIED_SIZES = (8, 12, 4, 1)
+# Sizes of calls whose cost is looked at again now and then: what auto weighs against each other.
+TRIED_SIZES = (8, 12, 4)
+LOOKS = 2  # plain steps made to see what they cost now
+PROBE_ROWS = 6
+DOUBT = 4.0  # weight of what acceptance was, when drafting is tried again
+NOT_PAYING = "drafting does not pay here now: a plain call is the faster way to the next token"
 
 
 @dataclass(slots=True)
@@ -46,6 +48,19 @@ class _Pending:
     steps: list[int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What is to be learned from a step: the rows of its call, what it took, tokens, whether it worked for drafts, and
+    whether it grew any."""
+
+    rows: int = 1
+    call_seconds: float = 0.0
+    emitted: int = 1
+    drafted: bool = False
+    grown: bool = False
+    auto: bool = False
+
+
 class FusedStepper(Stepper):
     """One forward pass for each step."""
 
@@ -54,19 +69,26 @@ class FusedStepper(Stepper):
         self._pending: _Pending | None = None
         self._acceptance = AcceptanceModel()
         self._lookup = NgramLookup()
-        self._plain_steps = 0
+        self._economy: Economy | None = None
+        self._looks = 0
         self._rate = 0.0
-        self._host: dict[bool, float] = {}  # seconds of a step besides its pass, by whether it drafts
+        self._done = _Done()
 
     def forget(self) -> None:
         self._pending = None
 
     def step(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule) -> StepOutcome:
-        started = time.perf_counter()
-        depth = min(settings.k, state.remaining - 1)
-        steps = self._pending.steps if self._pending is not None else []
-        proposals, match = self._grow(state, settings, rule, depth)
-        shape, reason = self._shape(state, settings, proposals)
+        cost = self._cost if settings.auto else None
+        why_plain = "" if cost is None else self._plain_call(cost, state.remaining)
+        steps: list[int] = []
+        match = 0
+        if why_plain:
+            self._pending = None
+            proposals, shape, reason = Proposals.of(DraftTree()), Plan(0, (0,)), why_plain
+        else:
+            steps = self._pending.steps if self._pending is not None else []
+            proposals, match = self._grow(state, settings, rule, min(settings.k, state.remaining - 1))
+            shape, reason = self._shape(state, settings, proposals)
         tree = proposals.first(shape.drafts)
 
         rows = RowsBuilder()
@@ -77,21 +99,40 @@ class FusedStepper(Stepper):
             rows.add_lookahead_chain(state.lookahead_steps(length, _depth(tree, i)), node)
             for i, (node, length) in enumerate(zip(nodes, shape.chains))
         ]
-        called = time.perf_counter()
+        clock = state.clock
+        called = clock()
         hidden = state.call(rows.build())
-        # Read the lm_head once for all rows, or now for the drafts and next time for the chosen chain: reading it
-        # costs as much as a dozen rows.
-        together = len(rows) <= ONE_HEAD_PASS
+        # lm_head reads all rows in one pass, or tokens now and the chosen chain next time: reading it costs as much as
+        # a dozen rows on a CPU, and rows cost nearly nothing on a GPU.
+        together = len(rows) <= ONE_HEAD_PASS or hidden.is_cuda
         logits = state.runtime.logits(hidden if together else hidden[: len(nodes)])
         state.runtime.synchronize()
-        took = time.perf_counter() - called
+        took = clock() - called
         targets = RowDistributions(logits, settings.sampling, state.kernels)
         walk = verify_tree(tree, targets, rule, state.seed, state.position)
         state.cache.commit([nodes[0], *(nodes[i + 1] for i in walk.path)])
         self._acceptance.learn(tree, match, steps)
         self._keep(state, walk, hidden, logits if together else None, chains)
-        self._learn_cost(len(rows), took, len(walk.emitted), time.perf_counter() - started - took)
+        grown = bool(proposals.reaches)
+        self._done = _Done(len(rows), took, len(walk.emitted), grown or len(rows) > 1, grown, settings.auto)
         return StepOutcome(walk.emitted, tree, reason)
+
+    def _plain_call(self, cost: CostModel, remaining: int) -> str:
+        """Why the next step is plain, without any work for drafts; "" where it may draft."""
+        if self._economy is None:
+            self._economy = Economy(cost.plain_step, remaining)
+        economy = self._economy
+        if not economy.drafting:
+            loss = PROBE_STEPS * (cost(PROBE_ROWS) - cost(1) + cost.drafting)
+            if not economy.probe(loss):
+                return NOT_PAYING
+            self._acceptance.doubt(DOUBT)
+        elif not economy.forced and cost.stale((1,)):
+            self._looks = LOOKS
+        if self._looks:
+            self._looks -= 1
+            return "plain call, to see what it costs now"
+        return ""
 
     def _grow(
         self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule, depth: int
@@ -175,44 +216,69 @@ class FusedStepper(Stepper):
         full = Plan(len(reaches), (steps,) * (len(reaches) + 1))
         if settings.row_budget is None and not settings.auto and full.rows <= MAX_ROWS:
             return full, ""
-        cost = self._cost if settings.auto else None
-        trial = cost.stale(TRIED_SIZES) if cost is not None and reaches else None
-        limit = min(_row_limit(settings), trial or MAX_ROWS)
-        # After many plain passes, draft once: the text may have become easier to guess.
-        probing = self._plain_steps >= PROBE_EVERY
-        shape = plan(
-            reaches,
-            proposals.parents,
-            self._acceptance.hits(steps),
-            limit,
-            None if probing or trial else cost,
-            self._rate or (1.0 / cost(1) if cost else 0.0),
-            state.kernels,
-            max(0.0, self._host.get(True, 0.0) - self._host.get(False, self._host.get(True, 0.0))),
-        )
-        if not settings.auto:
-            return shape, ""
-        plain = shape.rows == 1
-        self._plain_steps = self._plain_steps + 1 if plain else 0
+        cost, economy = self._cost if settings.auto else None, self._economy
+        if cost is None or economy is None:
+            return self._planned(state, settings, proposals, _row_limit(settings), None, steps), ""
+        limit = self._affordable_rows(cost, economy, _row_limit(settings))
+        trial = None if economy.forced or not reaches else cost.stale([n for n in TRIED_SIZES if n <= limit])
+        forced = economy.forced > 0
+        if forced or trial is not None:
+            limit = min(limit, trial or PROBE_ROWS)
+        shape = self._planned(state, settings, proposals, limit, None if forced or trial is not None else cost, steps)
+        if shape.rows == 1:
+            economy.give_up()
+            return shape, NOT_PAYING
         if trial is not None:
-            return shape, f"{shape.rows} rows, to measure what a pass of this size costs now"
-        if plain:
-            return shape, "plain pass: drafting would cost more than it is expected to bring"
+            return shape, f"{shape.rows} rows, to see what such a call costs now"
         return shape, (
             f"{shape.drafts} drafts and {sum(shape.chains)} look-ahead rows: "
-            f"{1 + sum(reaches[: shape.drafts]):.1f} tokens expected" + (" (probing)" if probing else "")
+            f"{1 + sum(reaches[: shape.drafts]):.1f} tokens expected" + (" (probing)" if forced else "")
         )
 
-    def _learn_cost(self, rows: int, call_seconds: float, emitted: int, other_seconds: float) -> None:
-        """Follow what passes cost, and the tokens per second of this text, which further rows compete with."""
-        cost = self._cost
-        if cost is not None:
-            cost.observe(rows, call_seconds)
-            drafts = rows > 1
-            known = self._host.get(drafts, other_seconds)
-            self._host[drafts] = 0.9 * known + 0.1 * other_seconds
-            rate = emitted / (cost(rows) + other_seconds)
-            self._rate = rate if self._rate == 0 else 0.95 * self._rate + 0.05 * rate
+    def _affordable_rows(self, cost: CostModel, economy: Economy, limit: int) -> int:
+        """The most rows of a call that the text's account can bear if all drafts fail."""
+        lost = cost.table(limit) - cost(1) + cost.drafting
+        return int(max(1, (lost[1:] <= economy.affordable).sum()))
+
+    def _planned(
+        self,
+        state: DecodeState,
+        settings: DecodingSettings,
+        proposals: Proposals,
+        limit: int,
+        cost: CostModel | None,
+        steps: int,
+    ) -> Plan:
+        plain = 0.0 if cost is None else 1.0 / cost.plain_step
+        return plan(
+            proposals.reaches,
+            proposals.parents,
+            self._acceptance.hits(steps),
+            min(limit, _row_limit(settings)),
+            cost,
+            max(self._rate, plain),
+            state.kernels,
+            0.0 if cost is None else cost.drafting,
+        )
+
+    def learn(self, seconds: float) -> None:
+        """Follow what calls and the rest of steps cost, what drafting saves, and the tokens per second that this text
+        gives, which further rows compete with."""
+        cost, done = self._cost, self._done
+        if cost is None:
+            return
+        cost.observe(done.rows, done.call_seconds)
+        host = max(0.0, seconds - done.call_seconds)
+        if done.grown or not done.drafted:  # look-ahead rows alone are no measure of what drafting takes
+            cost.observe_host(done.drafted, host)
+        rate = done.emitted / (cost(done.rows) + cost.host.get(done.drafted, host))
+        self._rate = rate if self._rate == 0 else 0.95 * self._rate + 0.05 * rate
+        if self._economy is None or not done.auto:
+            return
+        if done.drafted:
+            self._economy.drafting_step(done.emitted, seconds)
+        else:
+            self._economy.plain_step(seconds)
 
     def _keep(
         self, state: DecodeState, walk: Walk, hidden: torch.Tensor, logits: torch.Tensor | None, chains: list[list[int]]

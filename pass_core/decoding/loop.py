@@ -56,6 +56,8 @@ class Generation:
             Strategy.FUSED: FusedStepper(resources.cost),
         }
         self._disabled: frozenset[LookaheadPart] | None = None
+        if resources.cost is not None:
+            self.state.clock = resources.cost.clock
 
     def steps(self, ask: Callable[[], DecodingSettings], rule: VerificationRule | None) -> Iterator[StepEvent]:
         """Prefill, then one event for each step; `ask` gives the settings of the next one."""
@@ -73,7 +75,7 @@ class Generation:
             if self.cancelled():
                 yield recorder.stopped(settings, StopReason.CANCELLED)
                 return
-            started = time.perf_counter()
+            started = state.clock()
             state.begin_step()
             state.remaining = recorder.remaining
             stepper = self.steppers[settings.strategy if settings.k > 0 else Strategy.AUTOREGRESSIVE]
@@ -82,7 +84,8 @@ class Generation:
                 previous = stepper
             outcome = stepper.step(state, settings, rule or rule_for(settings.verification))
             cost = StepCost(state.calls, tuple(state.rows), state.lookahead_rows, state.forward_seconds)
-            event = recorder.record(outcome, cost, settings, state.seed, lambda: time.perf_counter() - started)  # noqa: B023
+            event = recorder.record(outcome, cost, settings, state.seed, lambda: state.clock() - started)  # noqa: B023
+            stepper.learn(event.seconds)
             state.tokens.extend(token.id for token in event.tokens)
             yield event
             if event.stop_reason is not None:

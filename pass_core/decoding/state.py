@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -52,6 +53,7 @@ class DecodeState:
     rows: list[int] = field(default_factory=list[int])
     lookahead_rows: int = 0
     forward_seconds: float = 0.0
+    clock: Callable[[], float] = time.perf_counter
 
     @property
     def position(self) -> int:
@@ -73,10 +75,10 @@ class DecodeState:
 
     def call(self, rows: Rows) -> torch.Tensor:
         """One counted and timed forward pass; returns hidden states [n, hidden]."""
-        started = time.perf_counter()
+        started = self.clock()
         hidden = self.runtime.forward(self.cache, rows)
         self.runtime.synchronize()
-        self.forward_seconds += time.perf_counter() - started
+        self.forward_seconds += self.clock() - started
         self.calls += 1
         self.rows.append(rows.count)
         self.lookahead_rows += int((rows.lookahead >= 0).sum())
@@ -98,3 +100,6 @@ class Stepper:
 
     def forget(self) -> None:
         """Drop drafts made under other circumstances (another strategy ran, or the embeddings changed)."""
+
+    def learn(self, seconds: float) -> None:
+        """Take in how long the last step took, its description included."""

@@ -217,7 +217,7 @@ def test_provenance_names_the_source_of_looked_up_drafts() -> None:
 
 def test_where_drafting_cannot_pay_auto_makes_plain_calls_and_says_so() -> None:
     model = counting_model(never)
-    use(model, runtime=engine_of(model).runtime, cost=CostModel({1: 1.0, 48: 48.0}))
+    use(model, runtime=engine_of(model).runtime, cost=CostModel({1: 1.0, 48: 48.0}, clock=lambda: 0.0))
     got = run(model, [0], Strategy.FUSED, k=4, count=60, auto=True)
     late = got.steps[30:]
     assert sum(s.rows == (1,) for s in late) > len(late) * 0.8
@@ -226,7 +226,7 @@ def test_where_drafting_cannot_pay_auto_makes_plain_calls_and_says_so() -> None:
 
 def test_where_rows_are_free_auto_drafts() -> None:
     model = counting_model(always)
-    use(model, runtime=engine_of(model).runtime, cost=CostModel({1: 1.0, 48: 1.0}))
+    use(model, runtime=engine_of(model).runtime, cost=CostModel({1: 1.0, 48: 1.0}, clock=lambda: 0.0))
     got = run(model, [0], Strategy.FUSED, k=4, count=60, auto=True)
     assert got.summary.tokens_per_call > 3
     assert got.summary.calls == 60 - got.summary.accepted

@@ -20,8 +20,8 @@ VOCABULARY = 12
 PROMPT = [1, 5, 2, 7, 1, 5]
 LENGTH = 4  # of the look-ahead files
 PASS = (Strategy.TWO_CALL, Strategy.FUSED)
-FREE = CostModel({1: 1.0, 48: 1.0})  # rows cost nothing: auto drafts all it can
-DEAR = CostModel({1: 1.0, 48: 48.0})  # every row costs a call: auto falls back to plain calls
+FREE = CostModel({1: 1.0, 48: 1.0}, clock=lambda: 0.0)  # rows cost nothing: auto drafts all it can
+DEAR = CostModel({1: 1.0, 48: 48.0}, clock=lambda: 0.0)  # every row costs a call: auto falls back to plain calls
 
 
 @pytest.fixture(scope="module", params=tiny.FAMILIES)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pass_core.engine import Engine
+from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.runtime import cost
 from pass_core.runtime.cost import CostModel, measure
 from pass_core.runtime.cuda_graphs.graphs import Rerun
 from pass_core.runtime.cuda_graphs.runtime import StaticRuntime
+from pass_core.runtime.rows import Rows
 from pass_core.runtime.torch_runtime import TorchRuntime
+from pass_core.settings import LookaheadPart
 from tests import tiny
+from tests.core.decoding.engine import ALL_PARTS, random_lookahead
 
 
 def test_linear_between_the_points_and_beyond_the_last() -> None:
@@ -108,17 +114,100 @@ def test_a_faster_large_call_shows_that_smaller_ones_are_fast_too() -> None:
     assert cost(1) == pytest.approx(1.0, rel=0.02)
 
 
-def test_sizes_not_seen_for_a_while_are_tried_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sizes_not_seen_for_a_while_are_tried_once_each() -> None:
     clock = [100.0]
-    monkeypatch.setattr("pass_core.runtime.cost.time.monotonic", lambda: clock[0])
-    cost = CostModel({1: 1.0, 8: 2.0, 16: 4.0})
-    cost.observe(16, 4.0)
+    cost = CostModel({1: 0.01, 8: 0.02, 16: 0.04}, clock=lambda: clock[0])
+    cost.observe(16, 0.04)
     assert [cost.stale((16, 8, 1)) for _ in range(3)] == [8, 1, None]
     clock[0] += 60
     assert [cost.stale((16, 8, 1)) for _ in range(4)] == [16, 8, 1, None]
     # What was not seen for a while is believed at once, or nearly.
-    cost.observe(8, 1.0)
-    assert cost(8) == pytest.approx(1.5)
+    cost.observe(8, 0.01)
+    assert cost(8) == pytest.approx(0.015)
+
+
+def test_a_size_that_is_never_chosen_is_tried_half_as_often_each_time() -> None:
+    clock = [0.0]
+    cost = CostModel({1: 0.01, 8: 0.02, 16: 0.04}, clock=lambda: clock[0])
+    tried: list[int] = []
+    for second in range(400):
+        clock[0] = float(second)
+        cost.observe(16, 0.04)
+        if cost.stale((8,)):
+            cost.observe(8, 0.02)
+            tried.append(second)
+    assert tried == [0, 10, 30, 70, 150, 310]
+
+
+def test_slow_calls_are_looked_at_by_their_number_not_by_the_clock() -> None:
+    """A plain look every ten seconds would be a tenth of the calls of a device that takes a second for each."""
+    clock = [0.0]
+    cost = CostModel({1: 1.0, 8: 2.0}, clock=lambda: clock[0])
+    assert cost.stale((1,)) == 1
+    cost.observe(1, 1.0)
+    clock[0] = 99.0
+    assert cost.stale((1,)) is None
+    clock[0] = 100.0
+    assert cost.stale((1,)) == 1
+
+
+def test_an_observed_call_moves_its_whole_bucket() -> None:
+    cost = CostModel({1: 1.0, 2: 1.5, 8: 1.5, 9: 2.0, 16: 2.0}, buckets=(1, 8, 16))
+    for _ in range(80):
+        cost.observe(12, 3.0)
+    assert cost.table(16)[9:] == pytest.approx([3.0] * 8, rel=0.02)
+    assert cost.table(16)[1] == 1.0
+    assert cost.table(16)[2:9] == pytest.approx([1.5] * 7)
+
+
+def test_the_table_of_another_device_or_of_other_parts_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    def key(name: str, parts: frozenset[LookaheadPart]) -> None:
+        monkeypatch.setattr(cost.torch.cuda, "get_device_name", lambda _: name)
+        model = tiny.tiny_llama()
+        lookahead = random_lookahead(model, 4, parts)
+        monkeypatch.setattr(type(model), "device", torch.device("cuda"))
+        names.append(cost._key(model, TorchRuntime(tiny.tiny_llama()), lookahead))  # pyright: ignore[reportPrivateUsage]
+        monkeypatch.undo()
+
+    for name in ("NVIDIA H100", "NVIDIA RTX 4090"):
+        for parts in (frozenset[LookaheadPart](), ALL_PARTS):
+            key(name, parts)
+    assert len(set(names)) == 4
+    assert all(n.startswith("5-") for n in names)
+
+
+def test_passes_are_measured_with_look_ahead_rows_and_their_parts() -> None:
+    model = tiny.tiny_llama()
+    lookahead = random_lookahead(model, 4, ALL_PARTS)
+    seen: list[Rows] = []
+
+    class Watched(TorchRuntime):
+        def use_lookahead(self, lookahead: LookaheadEmbeddings | None) -> None:
+            assert not seen
+            used.append(lookahead)
+            super().use_lookahead(lookahead)
+
+        def forward(self, cache: Any, rows: Rows) -> torch.Tensor:
+            seen.append(rows)
+            return super().forward(cache, rows)
+
+    used: list[LookaheadEmbeddings | None] = []
+    measure(Watched(model), rows=(1, 8, 24), context=8, repeats=1, vocabulary=64, lookahead=lookahead)
+    assert used == [lookahead]
+    assert [int((rows.lookahead >= 0).sum()) for rows in seen[1:]] == [0, 4, 12]
+    assert [rows.count for rows in seen[1:]] == [1, 8, 24]
+
+
+def test_what_drafting_takes_on_the_host_is_known_before_the_first_text(tmp_path: Path) -> None:
+    engine = Engine(tiny.tiny_llama(), cache=tmp_path)
+    engine.prepare()
+    measured = engine.cost.host
+    assert measured[True] > measured[False] > 0
+    assert Engine(tiny.tiny_llama(), cache=tmp_path).cost.host == pytest.approx(measured)
 
 
 def test_a_device_whose_real_calls_are_dearer_than_measured_ones_settles_at_what_is_seen() -> None:
