@@ -1,1 +1,1 @@
-"""Widgets that show one thing each and know nothing of the engine."""
+"""Widgets that several pages or the window show, one thing each."""
