@@ -16,42 +16,43 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
-from pass_core.decoding import budget, fused
-from pass_core.decoding.budget import FUTURE_WEIGHT, Plan, stop_probabilities
+from pass_core.decoding import fused
+from pass_core.decoding.budget import FUTURE_WEIGHT
 from pass_core.engine import Engine
 from pass_core.evaluation.prompts import BUILT_IN, built_in, prompt_ids
+from pass_core.kernels.interface import Plan
+from pass_core.kernels.reference_plan import Chains
 from pass_core.lookahead.format import load_lookahead
 from pass_core.models.loading import load_model
 from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy
 
 
-class FewChains(budget._Chains):  # pyright: ignore[reportPrivateUsage]
+class FewChains(Chains):
     """The planner's chains, of which at most `most` are started."""
 
     most = 1
 
     def extend(self) -> bool:
-        started = sum(length > 0 for length in self.lengths)
-        best, best_gain = -1, 0.0
-        for node in range(len(self.stops)):
-            length = self.lengths[node]
-            may = length < len(self.hits) and (length > 0 or started < self.most)
-            if may and (gain := self._gain(node)) > best_gain:
-                best, best_gain = node, gain
-        if best < 0:
-            return False
-        self.lengths[best] += 1
-        for node in self._below(best):
-            self.values[node] = self._value(node)
-        self.promised += best_gain
-        return True
+        if self._full():
+            self._gains = [
+                None if length == 0 else gain for gain, length in zip(self._gains, self.lengths, strict=True)
+            ]
+        return super().extend()
+
+    def _full(self) -> bool:
+        return sum(length > 0 for length in self.lengths) >= self.most
+
+    def _gain(self, node: int) -> float:
+        if self.lengths[node] == 0 and self._full():
+            return 0.0
+        return super()._gain(node)
 
 
 def plan(reaches: Sequence[float], parents: Sequence[int], hits: Sequence[float], rows_limit: int, *_: Any) -> Plan:
     """The best shape of exactly `rows_limit` rows (fewer only where there are no more drafts), with few chains."""
     best, best_value = Plan(0, (0,)), -1.0
     for drafts in range(min(len(reaches), rows_limit - 1) + 1):
-        chains = FewChains(stop_probabilities(reaches, parents, drafts).tolist(), parents[:drafts], hits)
+        chains = FewChains(reaches[:drafts], parents[:drafts], hits)
         rows = 1 + drafts
         while rows < rows_limit and chains.extend():
             rows += 1
