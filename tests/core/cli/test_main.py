@@ -176,10 +176,10 @@ def test_wrong_usage_ends_with_two(run: Any) -> None:
 
 
 def test_a_model_that_cannot_draft_decodes_plainly_unless_told_otherwise(run: Any, tmp_path: Path) -> None:
-    folder = tiny.save(tiny.tiny_mistral(tokenizer=True, sliding_window=16), tmp_path / "window")
+    folder = tiny.save(tiny.tiny_llama(tokenizer=True, attention_chunk_size=16), tmp_path / "chunks")
     plain = generate(run, folder, "--max-new-tokens", 8)
     assert plain.code == 0
-    assert "decodes plainly: mistral uses sliding-window attention" in plain.err
+    assert "decodes plainly: llama attends within chunks of 16 tokens" in plain.err
     asked = generate(run, folder, "--max-new-tokens", 8, "--strategy", "pass", "-q")
     assert asked.code == 1
     assert "cannot run PASS" in asked.err

@@ -79,6 +79,6 @@ def test_it_reports_and_can_be_stopped_between_two_calls(tmp_path: Path, monkeyp
 
 
 def test_a_model_that_cannot_draft_has_none() -> None:
-    model = tiny.tiny_mistral(tokenizer=True, sliding_window=8)
+    model = tiny.tiny_llama(tokenizer=True, attention_chunk_size=8)
     assert not model.capabilities.supports_pass
     assert Engine(model).bigrams is None
