@@ -57,7 +57,10 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     what.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     what.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     what.add_argument(
-        "--quantize", default="none", choices=("none", "int8", "int4"), help="the layers' weights as small integers"
+        "--quantize",
+        default="none",
+        choices=("none", "gguf", "int8", "int4"),
+        help="weights: gguf takes a GGUF file's own blocks (CPU); int8, int4 make small integers",
     )
     what.add_argument("--embeddings", metavar="FILE", help="look-ahead embeddings (default: the best shipped file)")
     how = p.add_argument_group("how to generate")
