@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
 
-from app.widgets.text_format import probability_text, token_text
+from app.widgets.text_format import probability_text, seconds_text, token_text
 from pass_core.decoding.events import Candidate, StepEvent, StopReason, TokenEvent
 from pass_core.decoding.summary import Summary, summarize
+from pass_core.evaluation.machine_load import machine_load
 from pass_core.settings import DecodingSettings, Verification
 
 LOW_PRECISION = frozenset({"bfloat16", "float16"})
 NEAR_TIE = 0.05
 """Scores (log p + g) this close are decided by rounding in low precision: bfloat16 logits step by 0.03 to 0.12."""
 NEAR_TIE_FLOAT32 = 1e-3
+FIRST_TOKENS_APART = 1.5
+ROUNDS_TO_DOUBT = 3  # a single first token may be late by chance
 
 
 class Reason(StrEnum):
@@ -44,6 +47,7 @@ class PaneRun:
         model: fingerprint of the model; dtype: "float32", "bfloat16".
         external: made by another implementation, which draws random numbers of its own.
         memory: most bytes in use during the run (on the model's device, or of the process); None where unknown.
+        others: processors that other programs kept busy meanwhile; None where unknown.
     """
 
     steps: tuple[StepEvent, ...]
@@ -54,6 +58,7 @@ class PaneRun:
     dtype: str = ""
     external: bool = False
     memory: int | None = None
+    others: float | None = None
 
     @property
     def tokens(self) -> tuple[TokenEvent, ...]:
@@ -127,6 +132,8 @@ class PaneVerdict:
     tokens_per_second: Spread
     tokens_per_call: float
     acceptance: float | None
+    proposed: int
+    calls: int
     first_token: Spread
     memory: int | None
 
@@ -140,6 +147,7 @@ class Verdict:
         speed_up: seconds per token of A / seconds per token of B, one ratio per round; above 1 means that B is faster.
         exactness: of the first round; a divergence in any later round replaces it.
         void: why the comparison does not count, "" when it does.
+        busy: what makes its times doubtful, "" when nothing does.
     """
 
     a: PaneVerdict
@@ -147,6 +155,7 @@ class Verdict:
     speed_up: Spread | None
     exactness: Exactness
     void: str = ""
+    busy: str = ""
 
 
 def judge(rounds_a: Sequence[PaneRun], rounds_b: Sequence[PaneRun], void: str = "") -> Verdict:
@@ -168,7 +177,26 @@ def judge(rounds_a: Sequence[PaneRun], rounds_b: Sequence[PaneRun], void: str = 
         Spread.of(ratios) if ratios else None,
         exactness,
         void or _changed(rounds_a, rounds_b),
+        busy_sentence(rounds_a, rounds_b),
     )
+
+
+def busy_sentence(rounds_a: Sequence[PaneRun], rounds_b: Sequence[PaneRun]) -> str:
+    """What makes the times doubtful: other work on the machine, or first tokens that differ though both sides read
+    the same prompt; "" when nothing does.
+    """
+    load = machine_load([r.others for r in (*rounds_a, *rounds_b) if r.others is not None])
+    if load is not None and load.busy:
+        return load.sentence()
+    if any(r.external for r in (*rounds_a, *rounds_b)):
+        return ""
+    first = sorted(median(r.summary.time_to_first_token for r in rounds) for rounds in (rounds_a, rounds_b))
+    if len(rounds_a) >= ROUNDS_TO_DOUBT and first[1] > FIRST_TOKENS_APART * first[0]:
+        return (
+            f"Both sides read the same prompt, yet one took {seconds_text(first[1])} to its first token and the other "
+            f"{seconds_text(first[0])}: other work may have slowed it. Compare again on a quiet machine."
+        )
+    return ""
 
 
 def seconds_per_token(s: Summary) -> float:
@@ -333,6 +361,8 @@ def _pane(rounds: Sequence[PaneRun]) -> PaneVerdict:
         tokens_per_second=Spread.of([s.tokens_per_second for s in summaries]),
         tokens_per_call=sum(s.new_tokens for s in summaries) / calls if calls else 0.0,
         acceptance=sum(s.accepted for s in summaries) / proposed if proposed else None,
+        proposed=proposed,
+        calls=calls,
         first_token=Spread.of([s.time_to_first_token for s in summaries]),
         memory=max(memories) if memories else None,
     )

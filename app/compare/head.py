@@ -15,6 +15,7 @@ from app.widgets.choice import Choice
 from app.widgets.run_bar import RunBar
 
 MAX_ROUNDS = 20
+USUAL_ROUNDS = 5  # so many that a least and a most say something
 
 
 class CompareHead(QWidget):
@@ -36,11 +37,12 @@ class CompareHead(QWidget):
         self.order = Choice(theme)
         for order in Order:
             self.order.addItem(order.value)
+        self.order.setCurrentText(Order.ALTERNATE.value)
         self.order.setToolTip("Which pane runs first")
         self.rounds = QSpinBox()
         self.rounds.setRange(1, MAX_ROUNDS)
-        self.rounds.setSuffix(" round")
         self.rounds.valueChanged.connect(lambda n: self.rounds.setSuffix(" round" if n == 1 else " rounds"))
+        self.rounds.setValue(USUAL_ROUNDS)
         self.rounds.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.rounds.setFixedWidth(88)
         self.rounds.setToolTip("How often both panes run; figures are medians over the rounds")

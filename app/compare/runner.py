@@ -14,6 +14,7 @@ from app.engine.run import Run, RunRequest
 from app.engine.session import RunRefused
 from app.state.context import AppContext
 from pass_core.decoding.events import StepEvent
+from pass_core.runtime.other_work import OtherWork
 from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ class ComparisonRunner(QObject):
         self._now: tuple[int, int | None] | None = None
         self._run: Run | None = None
         self._memory = 0
+        self._others = OtherWork()
 
     @property
     def running(self) -> bool:
@@ -151,7 +153,8 @@ class ComparisonRunner(QObject):
         """Give up; what has finished stays."""
         if self.running:
             self._todo.clear()
-            self.set_void("it was stopped")
+            if not (self.results[0] and self.results[1]):  # whole rounds that are there count
+                self.set_void("it was stopped")
             self._context.session.stop()
 
     def set_void(self, reason: str) -> None:
@@ -186,7 +189,7 @@ class ComparisonRunner(QObject):
         if number is None:
             self.stage_changed.emit(f"Warming up {name}…")
             return
-        self._memory = 0
+        self._memory, self._others = 0, OtherWork()
         if number == 0:
             self.runs[pane] = self._run
         of = f", round {number + 1} of {plan.rounds}" if plan.rounds > 1 else ""
@@ -209,7 +212,7 @@ class ComparisonRunner(QObject):
             self.set_void("a run failed")
             self.failed.emit(run.error)
         elif number is not None and run.events:
-            self.results[pane].append(pane_run(run, self._memory or None))
+            self.results[pane].append(pane_run(run, self._memory or None, self._others.processors()))
             self.round_finished.emit(pane, number)
         try:
             self._next()
@@ -229,7 +232,7 @@ class ComparisonRunner(QObject):
         return use.device if use.device is not None else use.process
 
 
-def pane_run(run: Run, memory: int | None = None) -> PaneRun:
+def pane_run(run: Run, memory: int | None = None, others: float | None = None) -> PaneRun:
     """A finished run as the analysis takes it."""
     return PaneRun(
         steps=tuple(run.events),
@@ -240,4 +243,5 @@ def pane_run(run: Run, memory: int | None = None) -> PaneRun:
         dtype=run.dtype,
         external=run.request.settings.strategy is Strategy.PROMPT_LOOKUP,
         memory=memory,
+        others=others,
     )

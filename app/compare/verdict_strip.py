@@ -13,6 +13,7 @@ from app.widgets.figures import NOTHING, Figure, number
 from app.widgets.text_format import bytes_text, seconds_text
 
 ONE_ROW_FROM_WIDTH = 1100
+RUNS_FOR_AN_INTERVAL = 5
 
 
 class VerdictStrip(Card):
@@ -31,6 +32,7 @@ class VerdictStrip(Card):
         self._figures = (self.speed_up, self.speed, self.per_call, self.acceptance, self.first, self.memory)
         self.badge = label("", "chip")
         self.detail = label("", "hint", wrap=True)
+        self.busy = label("", "faint", wrap=True)
         exact = QVBoxLayout()
         exact.setSpacing(2)
         exact.addWidget(label("Exactness", "hint"))
@@ -47,6 +49,7 @@ class VerdictStrip(Card):
         self._arrange(len(self._cells))
         self.body.addLayout(self._grid)
         self.body.addWidget(self.detail)
+        self.body.addWidget(self.busy)
         self.clear()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -73,6 +76,7 @@ class VerdictStrip(Card):
             figure.set(NOTHING)
         self.badge.setText("not compared yet")
         set_tone(self.badge, "")
+        self.busy.hide()
         self.detail.setText(text)
         self.detail.setVisible(bool(text))
 
@@ -84,11 +88,16 @@ class VerdictStrip(Card):
         else:
             self.speed_up.set(NOTHING)
         speeds = a.tokens_per_second, b.tokens_per_second
-        remark = "medians" if speeds[0].count > 1 else "A and B"
+        rounds = speeds[0].count
+        remark = f"medians of {rounds} rounds" if rounds > 1 else "one round"
         self.speed.set(f"{number(speeds[0].median)} │ {number(speeds[1].median)}", remark)
-        self.per_call.set(f"{a.tokens_per_call:.2f} │ {b.tokens_per_call:.2f}", "A and B")
-        self.acceptance.set(f"{_share(a.acceptance)} │ {_share(b.acceptance)}", "of proposed drafts")
+        self.per_call.set(f"{a.tokens_per_call:.2f} │ {b.tokens_per_call:.2f}", f"of {a.calls:,} │ {b.calls:,} calls")
+        self.acceptance.set(
+            f"{_share(a.acceptance)} │ {_share(b.acceptance)}", f"of {a.proposed:,} │ {b.proposed:,} drafts"
+        )
         self.first.set(f"{seconds_text(a.first_token.median)} │ {seconds_text(b.first_token.median)}", remark)
+        self.busy.setText(verdict.busy)
+        self.busy.setVisible(bool(verdict.busy))
         memory = [NOTHING if m is None else bytes_text(m) for m in (a.memory, b.memory)]
         self.memory.set(" │ ".join(memory), "most in use")
         self._show_exactness(verdict)
@@ -114,6 +123,8 @@ class VerdictStrip(Card):
 def _spread(spread: Spread, form: str) -> str:
     if spread.count == 1:
         return "one round"
+    if spread.count < RUNS_FOR_AN_INTERVAL:
+        return f"median of {spread.count} rounds"
     return f"{form.format(spread.low)} to {form.format(spread.high)} in {spread.count} rounds"
 
 

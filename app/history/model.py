@@ -113,7 +113,7 @@ def _text(e: RunEntry, column: int) -> str:
         case 7:
             return f"{e.tokens / e.calls:.2f}" if e.calls else "–"
         case 8:
-            return f"{100 * e.accepted / e.proposed:.0f} %" if e.proposed else "–"
+            return f"{100 * e.accepted / e.proposed:.0f} % of {e.proposed:,}" if e.proposed else "–"
         case 9:
             return bytes_text(e.bytes)
         case _:

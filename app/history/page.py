@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import QItemSelectionModel, QPoint, Qt, QTimer, Signal
-from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtGui import QAction, QKeySequence, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
@@ -41,7 +41,8 @@ from pass_core.strategy_names import strategy_text
 
 MAX_OVERLAY = 6
 SEARCH_DELAY_MS = 150
-WIDTHS = {PIN: 30, WHEN: 104, MODEL: 128, STRATEGY: 152, TOKENS: 62, SPEED: 76, PER_CALL: 72, ACCEPTANCE: 80, SIZE: 76}
+ALL_COLUMNS_FROM_WIDTH = 1050
+WIDTHS = {PIN: 30, WHEN: 104, MODEL: 128, STRATEGY: 152, TOKENS: 62, SPEED: 76, PER_CALL: 72, ACCEPTANCE: 96, SIZE: 76}
 
 
 class HistoryPage(Page):
@@ -275,6 +276,12 @@ class HistoryPage(Page):
             action.setEnabled(button.isEnabled())
         menu.aboutToHide.connect(menu.deleteLater)
         menu.popup(self.table.viewport().mapToGlobal(place))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Where the titles would be cut to a word, what the inspector tells as well goes."""
+        super().resizeEvent(event)
+        for column in (MODEL, SIZE):
+            self.table.setColumnHidden(column, self.width() < ALL_COLUMNS_FROM_WIDTH)
 
     # -- parts ---------------------------------------------------------------------------------------------------------
 

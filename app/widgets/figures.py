@@ -63,10 +63,11 @@ class Figures(Card):
         self.speed.remark.setText(f"now {number(series.speed[-1])}")
         self.per_call.set(f"{t.new_tokens / t.calls:.2f}" if t.calls else NOTHING, count_of(t.calls, "call"))
         if t.proposed:
-            self.acceptance.set(f"{100 * t.accepted / t.proposed:.0f} %", f"{t.accepted / t.steps:.2f} kept per step")
+            self.acceptance.set(f"{100 * t.accepted / t.proposed:.0f} %", f"of {count_of(t.proposed, 'draft')}")
             self.acceptance.setToolTip(
                 f"{t.accepted} of {t.proposed} proposed drafts were accepted.\n"
-                "A tree proposes several drafts for one place, of which at most one can be."
+                "A tree proposes several drafts for one place, of which at most one can be.\n"
+                f"{t.accepted / t.steps:.2f} were kept per step."
             )
         else:
             self.acceptance.set(NOTHING, "no drafts")

@@ -231,7 +231,7 @@ class FusedStepper(Stepper):
         if trial is not None:
             return shape, f"{shape.rows} rows, to see what such a call costs now"
         return shape, (
-            f"{shape.drafts} drafts and {sum(shape.chains)} look-ahead rows: "
+            f"{_count(shape.drafts, 'draft')} and {_count(sum(shape.chains), 'look-ahead row')}: "
             f"{1 + sum(reaches[: shape.drafts]):.1f} tokens expected" + (" (probing)" if forced else "")
         )
 
@@ -307,3 +307,7 @@ def _depth(tree: DraftTree, node: int) -> int:
 
 def _row_limit(settings: DecodingSettings) -> int:
     return settings.row_budget or (MOST_ROWS if settings.auto else MAX_ROWS)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" + "s" * (number != 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -172,3 +173,15 @@ def test_spread() -> None:
     assert Spread.of([3.0, 1.0, 2.0]) == Spread(2.0, 1.0, 3.0, 3)
     with pytest.raises(ValueError, match="at least one"):
         Spread.of([])
+
+
+def test_a_busy_machine_is_told() -> None:
+    quiet = [run([1, 2]) for _ in range(3)]
+    assert judge(quiet, quiet).busy == ""
+    others = float(os.cpu_count() or 1)
+    busy = [replace(r, others=others) for r in quiet]
+    assert "machine was busy" in judge(busy, busy).busy
+    late = [replace(r, steps=(replace(r.steps[0], seconds=5.0), *r.steps[1:])) for r in quiet]
+    assert late[0].summary.time_to_first_token > 2 * quiet[0].summary.time_to_first_token
+    assert "first token" in judge(quiet, late).busy
+    assert judge(quiet[:1], late[:1]).busy == ""  # once may be chance

@@ -8,6 +8,7 @@ import pytest
 import torch
 from pytestqt.qtbot import QtBot
 
+from app.compare.head import CompareHead
 from app.compare.page import ComparePage
 from app.compare.pane_setup import UNTRAINED, PaneWish
 from app.compare.ready import PLAIN, READY
@@ -38,6 +39,8 @@ def page(ready: AppContext, qtbot: QtBot) -> ComparePage:
     ready.set_lookahead(default_lookahead(ready.model))
     ready.setup.set(GenerationSetup("The sea", seed=5, stop=StopConditions(TOKENS, ignore_eos=True)))
     page = ComparePage(ready)
+    page.head.rounds.setValue(1)
+    page.head.order.setCurrentText(Order.A_FIRST.value)
     qtbot.addWidget(page)
     page.resize(1200, 740)
     page.show()
@@ -102,7 +105,7 @@ def test_warm_ups_come_first_and_the_order_is_chosen(page: ComparePage, ready: A
         (True, pass_),
         (True, plain),
     ]
-    assert "in 2 rounds" in page.strip.speed_up.remark.text()
+    assert page.strip.speed_up.remark.text() == "median of 2 rounds"  # too few for an interval
 
 
 def test_a_moved_slider_takes_effect_and_voids_the_comparison(
@@ -313,3 +316,20 @@ def test_one_measurement_from_reading_files_to_the_last_run(page: ComparePage, r
     assert seen == [("running", False), ("idle", False)]
     assert page.head.bar.run.isVisible()
     assert not page.head.bar.stop.isVisible()
+
+
+def test_five_alternating_rounds_are_usual_and_rates_carry_their_n(
+    page: ComparePage, ready: AppContext, qtbot: QtBot
+) -> None:
+    fresh = CompareHead(ready, page.measurement)
+    assert (fresh.rounds.value(), fresh.order.currentText()) == (5, Order.ALTERNATE.value)
+    page.head.rounds.setValue(5)
+    ready.setup.set(replace(ready.setup.value, stop=StopConditions(6, ignore_eos=True)))
+    compare(page, qtbot, PaneWish(PLAIN), PaneWish(TWO_CALL))
+    strip, (a, b) = page.strip, page.runner.results
+    assert len(a) == len(b) == 5
+    assert "in 5 rounds" in strip.speed_up.remark.text()
+    proposed = sum(r.summary.proposed for r in b)
+    assert strip.acceptance.remark.text() == f"of 0 │ {proposed} drafts"
+    assert strip.per_call.remark.text() == f"of 30 │ {sum(r.summary.calls for r in b)} calls"
+    assert all(r.others is None or r.others >= 0 for r in (*a, *b))
