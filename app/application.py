@@ -49,6 +49,8 @@ def _run(arguments: Arguments) -> int:
     from PySide6.QtGui import QGuiApplication
     from PySide6.QtWidgets import QApplication
 
+    from app.start.first_window import FirstWindow, raise_first, server_name
+
     from qasync import QEventLoop  # isort: skip  (PySide6 must come first: qasync takes the binding that is there)
 
     QGuiApplication.setApplicationName("pass-playground")
@@ -56,12 +58,21 @@ def _run(arguments: Arguments) -> int:
     QGuiApplication.setDesktopFileName("pass-playground")
     app = QApplication(sys.argv[:1])
     app.setQuitOnLastWindowClosed(False)
+    alone = arguments.unattended or arguments.new_window
+    if not alone and raise_first(server_name()):
+        print("PASS Playground is open already; its window comes to the front. --new-window opens another.")
+        return 0
     code = [0]
     with QEventLoop(app) as loop:
         asyncio.set_event_loop(loop)
         program = Program(app, arguments, loop, code)
+        first = None if alone else FirstWindow(server_name(), app)
+        if first is not None:
+            first.asked.connect(program.window.come_to_front)
         loop.call_soon(program.start)
         loop.run_forever()
+        if first is not None:
+            first.close()
         ended = program.end()
         if not ended:
             # A thread inside a library's call cannot be stopped, and Python would wait for it. History and settings

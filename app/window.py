@@ -33,6 +33,7 @@ from app.widgets.help import HelpDialog
 from app.widgets.log import LogDialog, LogKeeper
 from app.widgets.page import Page
 from app.widgets.status import StatusLine
+from app.widgets.token_view import TokenView
 
 if TYPE_CHECKING:
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
@@ -127,6 +128,21 @@ class MainWindow(QMainWindow):
         page.page_shown()
         self.status.show_figures()
 
+    def come_to_front(self) -> None:
+        """Another start of the program asked for this window."""
+        self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
+        self.show()
+        self.raise_()
+        self.activateWindow()
+
+    def zoom_texts(self, steps: int) -> None:
+        """Larger or smaller text on every page; 0 goes back to the usual size."""
+        for view in self.findChildren(TokenView):
+            if steps:
+                view.zoom(steps)
+            else:
+                view.reset_zoom()
+
     def page(self, key: str) -> Page:
         """A page by its key."""
         return self._pages[key]
@@ -209,10 +225,9 @@ class MainWindow(QMainWindow):
             action.triggered.connect(lambda _=False, m=mode: self.set_theme(m))
             self._theme_group.addAction(action)
             themes.addAction(action)
-        text = self.generate.text
-        self._view_menu.addAction("Larger text", QKeySequence.StandardKey.ZoomIn, lambda: text.zoom(1))
-        self._view_menu.addAction("Smaller text", QKeySequence.StandardKey.ZoomOut, lambda: text.zoom(-1))
-        self._view_menu.addAction("Usual text size", QKeySequence("Ctrl+0"), text.reset_zoom)
+        self._view_menu.addAction("Larger text", QKeySequence.StandardKey.ZoomIn, lambda: self.zoom_texts(1))
+        self._view_menu.addAction("Smaller text", QKeySequence.StandardKey.ZoomOut, lambda: self.zoom_texts(-1))
+        self._view_menu.addAction("Usual text size", QKeySequence("Ctrl+0"), lambda: self.zoom_texts(0))
         help_menu = bar.addMenu("Help")
         help_menu.addAction("Help…", QKeySequence.StandardKey.HelpContents, self.show_help)
         help_menu.addAction("Keyboard shortcuts…", QKeySequence("Ctrl+/"), self.show_help)

@@ -40,6 +40,7 @@ class Arguments:
     theme: str | None
     size: tuple[int, int] | None
     page: str
+    new_window: bool
 
     @property
     def unattended(self) -> bool:
@@ -89,6 +90,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     look.add_argument("--theme", choices=("system", "light", "dark"))
     look.add_argument("--size", type=_size, metavar="WxH", help="window size, such as 1280x800")
     look.add_argument("--page", default="generate", help="page to show: generate, compare, train, ...")
+    look.add_argument("--new-window", action="store_true", help="open a window even if one is open already")
     return Arguments(**vars(p.parse_args(argv)))
 
 

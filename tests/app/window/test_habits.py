@@ -23,6 +23,7 @@ from app.state.machine import why_no_device, why_no_weights
 from app.state.setup import GenerationSetup
 from app.widgets.help import HelpDialog, shortcuts_of
 from app.widgets.log import LogDialog, LogKeeper
+from app.widgets.token_view import TokenView
 from app.window import MainWindow
 from pass_core.engine import Engine
 from pass_core.models.shipped import default_lookahead
@@ -145,6 +146,15 @@ def test_the_usual_text_size_comes_back(window: MainWindow) -> None:
     window.activateWindow()
     QTest.keyClick(window, Qt.Key.Key_0, Qt.KeyboardModifier.ControlModifier)
     assert text.font().pointSizeF() == usual
+
+
+def test_the_text_of_every_page_grows_and_comes_back(window: MainWindow) -> None:
+    views = window.findChildren(TokenView)
+    usual = [v.font().pointSizeF() for v in views]
+    window.zoom_texts(2)
+    assert [v.font().pointSizeF() for v in views] == [u + 2 for u in usual]
+    window.zoom_texts(0)
+    assert [v.font().pointSizeF() for v in views] == usual
 
 
 def test_the_log_tells_loads_runs_and_errors(
