@@ -74,6 +74,7 @@ class Watch(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.problems: list[str] = []
+        self.refusals = 0
         self.gaps: list[tuple[float, str]] = []
         self.doing = "starting"
         self._last = time.perf_counter()
@@ -88,10 +89,15 @@ class Watch(logging.Handler):
         self._timer.start(TICK_MS)
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name == "app.diary":  # a plain sentence in the banner ("the model is busy"), as it should be
+            self.refusals += 1
+            return
         self.problems.append(f"log: {record.name}: {record.getMessage()}")
 
     def _qt(self, kind: QtMsgType, context: object, message: str) -> None:
-        if kind is not QtMsgType.QtDebugMsg and "propagateSizeHints" not in message:  # offscreen says that itself
+        if kind is not QtMsgType.QtDebugMsg and not message.startswith(
+            "This plugin"
+        ):
             self.problems.append(f"Qt: {message}")
 
     def _tick(self) -> None:
@@ -237,6 +243,7 @@ def report(driver: Driver, watch: Watch, minutes: float, seed: int, model: str) 
         f"done: {sum(driver.done.values())} ({acts})",
         f"warnings, errors and exceptions: {len(watch.problems)}",
         *(f"  {text}" for text in watch.problems[:20]),
+        f"plain sentences in the banner: {watch.refusals}",
         f"unresponsive stretches above 200 ms: {sum(g > 200 for g, _ in gaps)} of {len(gaps)} ticks; the longest:",
         *(f"  {gap:.0f} ms ({doing})" for gap, doing in gaps[:6]),
         f"memory: {settled[0]:.0f} MB after a third of the time, {settled[-1]:.0f} MB at the end, at most "
