@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import hashlib
 import logging
 
 from PySide6.QtCore import QObject, Signal
 
-with contextlib.suppress(ImportError):  # QtNetwork needs system libraries that not every machine has
-    from PySide6.QtNetwork import QLocalServer, QLocalSocket
+try:
+    from PySide6 import QtNetwork
+except ImportError:  # it needs system libraries that not every machine has
+    QtNetwork = None
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +27,9 @@ def server_name() -> str:
 
 def raise_first(name: str) -> bool:
     """Ask a window that is open already to come to the front; False when there is none."""
-    if not available():
+    if QtNetwork is None:
         return False
-    socket = QLocalSocket()
+    socket = QtNetwork.QLocalSocket()
     socket.connectToServer(name)
     if not socket.waitForConnected(PATIENCE_MS):
         return False
@@ -36,11 +37,6 @@ def raise_first(name: str) -> bool:
     written = socket.waitForBytesWritten(PATIENCE_MS)
     socket.disconnectFromServer()
     return written
-
-
-def available() -> bool:
-    """Whether starts can talk to each other here."""
-    return "QLocalServer" in globals()
 
 
 class FirstWindow(QObject):
@@ -55,11 +51,12 @@ class FirstWindow(QObject):
     def __init__(self, name: str, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._server = None
-        if not available():
+        if QtNetwork is None:
+            log.info("later starts will not find this window: QtNetwork is missing")
             return
-        QLocalServer.removeServer(name)  # of a program that was killed
-        self._server = QLocalServer(self)
-        self._server.setSocketOptions(QLocalServer.SocketOption.UserAccessOption)
+        QtNetwork.QLocalServer.removeServer(name)  # of a program that was killed
+        self._server = QtNetwork.QLocalServer(self)
+        self._server.setSocketOptions(QtNetwork.QLocalServer.SocketOption.UserAccessOption)
         self._server.newConnection.connect(self._connected)
         if not self._server.listen(name):
             log.info("later starts will not find this window: %s", self._server.errorString())

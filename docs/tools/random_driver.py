@@ -95,9 +95,8 @@ class Watch(logging.Handler):
         self.problems.append(f"log: {record.name}: {record.getMessage()}")
 
     def _qt(self, kind: QtMsgType, context: object, message: str) -> None:
-        if kind is not QtMsgType.QtDebugMsg and not message.startswith(
-            "This plugin"
-        ):
+        of_offscreen = message.startswith("This plugin")  # it says itself what it lacks
+        if kind is not QtMsgType.QtDebugMsg and not of_offscreen:
             self.problems.append(f"Qt: {message}")
 
     def _tick(self) -> None:
