@@ -55,7 +55,8 @@ class DecodingControls(Card):
         self.auto = QCheckBox("auto")
         self.auto.setToolTip(
             "Fused: choose the tree of drafts (at most k deep) by the measured cost of a forward pass and the\n"
-            "acceptance so far, and fall back to plain passes when drafting does not pay."
+            "acceptance so far, and fall back to plain passes when drafting does not pay.\n"
+            "Off: draft in every step all the same."
         )
         self.auto.setChecked(True)
         self.k.add_beside(self.auto)

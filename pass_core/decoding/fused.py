@@ -33,7 +33,7 @@ TRIED_SIZES = (8, 12, 4)
 LOOKS = 2  # plain steps made to see what they cost now
 PROBE_ROWS = 6
 DOUBT = 4.0  # weight of what acceptance was, when drafting is tried again
-NOT_PAYING = "drafting does not pay on this machine for this text: plain calls write it faster"
+NOT_PAYING = "drafting does not pay on this machine for this text: plain decoding is faster"
 
 
 @dataclass(slots=True)

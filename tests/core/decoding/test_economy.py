@@ -108,9 +108,9 @@ def second_half(length: int) -> bool:
     return length > COUNT / 2
 
 
-FLAT = {"row": 0.00001}
-DEAR_ROWS = {"row": 0.006}
-DEAR_HOST = {"row": 0.00001, "drafting": 0.060}
+FLAT: dict[str, Any] = {"row": 0.00001}
+DEAR_ROWS: dict[str, Any] = {"row": 0.006}
+DEAR_HOST: dict[str, Any] = {"row": 0.00001, "drafting": 0.060}
 GUESSES: dict[str, Callable[[int], bool]] = {
     "never": never,
     "a third": a_third,
@@ -123,7 +123,7 @@ GUESSES: dict[str, Callable[[int], bool]] = {
 @pytest.mark.parametrize("machine", [FLAT, DEAR_ROWS, DEAR_HOST], ids=["flat", "dear rows", "dear drafting"])
 @pytest.mark.parametrize("known", [None, 0.0], ids=["measured", "wrongly measured"])
 def test_a_text_never_takes_three_per_cent_longer_than_a_plain_one(
-    machine: dict[str, float], guess: str, known: float | None
+    machine: dict[str, Any], guess: str, known: float | None
 ) -> None:
     got = written(Machine(**machine, known=known), GUESSES[guess])
     assert seconds(got) <= 1.03 * COUNT * PLAIN
@@ -135,7 +135,7 @@ def test_where_rows_are_nearly_free_it_drafts() -> None:
 
 
 @pytest.mark.parametrize("machine", [DEAR_ROWS, DEAR_HOST], ids=["rows", "drafting"])
-def test_where_drafting_is_dear_nearly_all_steps_are_plain_and_say_so(machine: dict[str, float]) -> None:
+def test_where_drafting_is_dear_nearly_all_steps_are_plain_and_say_so(machine: dict[str, Any]) -> None:
     timed = Machine(**machine)
     got = written(timed, a_third)
     plain = [s for s in got.steps if s.rows == (1,)]
