@@ -160,7 +160,7 @@ def _walk_by_rows(
     values: list[torch.Tensor] = []
     everything = None if kept else torch.arange(logits.shape[1], device=device)[None]
     for level in range(levels + 1):
-        row = logits.index_select(0, at)
+        row = logits.index_select(0, at) if level else logits[:1]
         if everything is None:
             ids, row = top.top_k(row, kept)
             tops.append(ids)
@@ -368,16 +368,15 @@ class _Record:
     """Tensors of int64 and float64 as one, copied to the host together and taken out again in order."""
 
     def __init__(self, *parts: torch.Tensor) -> None:
-        self._shapes = [tuple(part.shape) for part in parts]
+        self._shapes = [part.shape for part in reversed(parts)]
         self._at = 0
-        bits = [part.contiguous().view(torch.int64).flatten() for part in parts]
-        self._parts = iter(np.split(torch.cat(bits).cpu().numpy(), np.cumsum([b.numel() for b in bits])[:-1]))
+        self._all: IntArray = torch.cat([part.contiguous().view(torch.int64).flatten() for part in parts]).cpu().numpy()
 
     def ints(self) -> IntArray:
         """The next part, of int64."""
-        shape = self._shapes[self._at]
-        self._at += 1
-        return next(self._parts).reshape(shape)
+        shape = self._shapes.pop()
+        begin, self._at = self._at, self._at + shape.numel()
+        return self._all[begin : self._at].reshape(shape)
 
     def floats(self) -> npt.NDArray[np.float64]:
         """The next part, of float64."""
