@@ -11,6 +11,7 @@ from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
 
 from app.compare.analysis import judge
+from app.compare.guess_view import GuessRow
 from app.compare.head import CompareHead
 from app.compare.overlay import OverlayPlots
 from app.compare.pane import ComparePane
@@ -356,7 +357,7 @@ class ComparePage(Page):
         column = QVBoxLayout(below)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        column.addWidget(self.race_bar)
+        column.addWidget(GuessRow(self.race_bar, self.runner, self._context.theme))
         column.addWidget(self.overlay, 1)
         self.splitter = QSplitter(Qt.Orientation.Vertical)
         self.splitter.setChildrenCollapsible(False)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pass_core.decoding.events import StepEvent
-from pass_core.evaluation.baselines.decoders import decoder_for
 from pass_core.prompt import Prompt
 from pass_core.settings import DecodingSettings, StopConditions
 
@@ -51,6 +50,8 @@ def carry_out(order: Order, queue: deque[Message], between_steps: Callable[[], N
     Args:
         between_steps: called after each step, so that short work gets its turn.
     """
+    from pass_core.evaluation.baselines.decoders import decoder_for  # imports torch, and the window is there before it
+
     error: BaseException | None = None
     try:
         steps = decoder_for(order.engine, order.settings, order.lookahead).decode(

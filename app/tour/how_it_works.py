@@ -18,6 +18,7 @@ NOTHING = (
     "choice off, and run again."
 )
 
+WIDTH = 760
 TREE_HEIGHT = 320
 SCROLL_BAR = 16
 
@@ -33,7 +34,6 @@ class HowItWorks(QDialog):
     def __init__(self, steps: Sequence[StepEvent], prompt: str, theme: ThemeManager, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle("How PASS works")
-        self.resize(760, 240)
         self.shown = telling_step(steps, prompt)
         self.tree = TreeView(theme)
         layout = QVBoxLayout(self)
@@ -48,6 +48,7 @@ class HowItWorks(QDialog):
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.reject)
         layout.addWidget(buttons)
+        self.resize(WIDTH, max(layout.totalHeightForWidth(WIDTH), layout.totalSizeHint().height()))
 
     def _tell(self, layout: QVBoxLayout, one: OneStep) -> None:
         layout.addWidget(label(f"How PASS works: step {one.number + 1} of your own run", "heading"))
