@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QPushButton, QTextEdit, QVBoxLayout, QWidget
 
@@ -80,12 +81,13 @@ class GuessDialog(QDialog):
         layout.setSpacing(8)
         layout.addWidget(label("Who guessed what", "heading"))
         layout.addWidget(
-            label(f"A: {names[0]}.  B: {names[1]}.  Both wrote the same {len(self.tokens)} tokens.{more}", wrap=True)
+            label(f"{names[0]}.  {names[1]}.  Both wrote the same {len(self.tokens)} tokens.{more}", wrap=True)
         )
         self.legend = QTextEdit()
         self.legend.setReadOnly(True)
         self.legend.setAccessibleName("Legend")
         self.legend.setFixedHeight(36)
+        self.legend.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         layout.addWidget(self.legend)
         layout.addWidget(self.text, 1)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)

@@ -81,7 +81,7 @@ class Tour(QFrame):
 
     def __init__(self, window: QWidget, stops: Sequence[Stop], theme: ThemeManager) -> None:
         super().__init__(window)
-        self._stops = stops
+        self._window, self._stops = window, stops
         self.number = -1
         self.setObjectName("tour")
         self.setAccessibleName("Tour")
@@ -150,12 +150,12 @@ class Tour(QFrame):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """The window was resized: both go with their place."""
-        if event.type() is QEvent.Type.Resize and watched is self.parent() and self.number >= 0:
+        if event.type() is QEvent.Type.Resize and watched is self._window and self.number >= 0:
             self._place()
         return False
 
     def _place(self) -> None:
-        window = self.parentWidget()
+        window = self._window
         target = self._stops[self.number].target()
         area = QRect(target.mapTo(window, QPoint(0, 0)), target.size()).intersected(window.rect())
         self._ring.surround(area)

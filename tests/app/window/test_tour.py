@@ -9,7 +9,7 @@ from PySide6.QtCore import QRect, Qt
 from pytestqt.qtbot import QtBot
 
 from app.pages import register_pages
-from app.state.context import AppContext
+from app.state.context import AppContext, ErrorReport
 from app.state.loader import Loader
 from app.state.preferences import Preferences
 from app.tour.entries import tour_once
@@ -80,8 +80,8 @@ def test_help_has_both(window: MainWindow, context: AppContext, qtbot: QtBot) ->
     assert texts[:2] == ["Tour of the window", "How PASS works, by your last run…"]
     window.help_menu.actions()[1].trigger()
     assert "Run something first" in window.banner.sentence.text()
+    window.banner.show_error(ErrorReport(""))  # a remark's timer would outlive the test
     window.banner.hide()
-    window.banner._fade.stop()
     window.help_menu.actions()[0].trigger()
     tour = window.findChild(Tour)
     assert tour is not None
