@@ -13,6 +13,8 @@ namespace {
 using pass::Format;
 using pass::Form;
 
+typedef uint16_t v16 __attribute__((vector_size(LANES * 4)));
+
 inline vi broadcast(const uint32_t* p) { return all((int32_t)*p); }
 inline vf broadcast_float(const uint32_t* p) {
   float x;
@@ -78,13 +80,14 @@ struct Blocks {
 #endif
   static constexpr bool SHIFTED = FORMAT != pass::Q4_1 && !SIGNED;
 
-  // A tile holds two sums for each row and vector, weights, an input and masks.
+  // A tile's integer sums, weights and an input fit the registers; the float32 sums may wait in memory, for each is read
+  // once a block.
 #if defined(__AVX512F__)
   static constexpr int MOST = 12;
   static constexpr int vectors(int rows) { return rows <= 3 ? 4 : rows == 4 ? 3 : rows <= 6 ? 2 : 1; }
 #elif defined(__AVX2__)
   static constexpr int MOST = 6;
-  static constexpr int vectors(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
+  static constexpr int vectors(int rows) { return rows == 1 || (BYTES && rows == 2) ? 4 : 2; }
 #else
   static constexpr int MOST = 6;
   static constexpr int vectors(int rows) { return rows <= 2 ? 4 : rows <= 5 ? 2 : 1; }
@@ -99,9 +102,13 @@ struct Blocks {
       for (int r = 0; r < R; r++) {
         vi xr = broadcast(x + r);
 #pragma GCC unroll 32
-        for (int v = 0; v < V; v++) sums[r][v] = BYTES ? dot_bytes(sums[r][v], w[v], xr) : dot_words(sums[r][v], w[v], xr);
+        for (int v = 0; v < V; v++) {
+          sums[r][v] = BYTES ? dot_bytes(sums[r][v], w[v], xr) : dot_words(sums[r][v], w[v], xr);
+          stays(sums[r][v]);
+        }
       }
       x += t.word;
+      stays(x);
     };
     const vi low4 = all(BYTES ? 0x0f0f0f0f : 0x000f000f), low8 = all(0x00ff00ff);
 #pragma GCC unroll 8
@@ -131,7 +138,7 @@ struct Blocks {
         each([&](vu c) { return c & (vu)low4; });
         each([&](vu c) { return (c >> 8) & (vu)low4; });
         each([&](vu c) { return (c >> 4) & (vu)low4; });
-        each([&](vu c) { return (c >> 12) & (vu)low4; });
+        each([&](vu c) { return (vu)((v16)c >> 12); });
       }
     }
 #pragma GCC unroll 32

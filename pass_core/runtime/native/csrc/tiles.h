@@ -26,6 +26,19 @@ using pass::Reuse;
 #define PASS_WITHIN __attribute__((always_inline))
 #endif
 
+// Has its value here. A compiler that may add in any order first multiplies all inputs of a block, and has no registers
+// for so many products; and it keeps the addresses of all of them.
+PASS_WITHIN inline void stays(vi& sum) {
+#if defined(__AVX512F__)
+  __asm__("" : "+v"(sum));
+#elif defined(__x86_64__)
+  __asm__("" : "+x"(sum));
+#else
+  __asm__("" : "+w"(sum));
+#endif
+}
+PASS_WITHIN inline void stays(const uint32_t*& at) { __asm__("" : "+r"(at)); }
+
 constexpr int NATIVE_BYTES = 64 / PARTS;  // of a 64-byte line of 16 lanes
 
 struct Tile {
