@@ -28,7 +28,8 @@ using pass::Reuse;
 
 // Has its value here. A compiler that may add in any order first multiplies all inputs of a block, and has no registers
 // for so many products; and it keeps the addresses of all of them.
-PASS_WITHIN inline void stays(vi& sum) {
+template <class V>
+PASS_WITHIN inline void stays(V& sum) {
 #if defined(__AVX512F__)
   __asm__("" : "+v"(sum));
 #elif defined(__x86_64__)
