@@ -52,12 +52,14 @@ def load_model(
         Cancelled: the token was set.
         ModelError: a subclass; the message is a plain sentence with the way out.
     """
-    target, number = choose_device(device), choose_dtype(dtype, device)
+    target = choose_device(device)
+    automatic = dtype == "auto" and target.type == "cpu" and quantize in ("none", "gguf")
+    # The automatic dtype on a CPU follows the checkpoint's; only some checkpoints need a measurement for it.
+    number = torch.float32 if automatic else choose_dtype(dtype, device)
     small = Quantized(quantize, quantization_config(quantize, target, number))
     folder = fetch(source, progress=progress, cancel=cancel)
     if cancel is not None:
         cancel.raise_if_cancelled()
-    automatic = dtype == "auto" and target.type == "cpu" and quantize in ("none", "gguf")
     if quantize == "gguf" and gguf_of(folder) is None:
         raise ModelUnsupported(
             "The weights “as in the file” need a model from a GGUF file that is still on this machine. "

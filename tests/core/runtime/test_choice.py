@@ -212,6 +212,17 @@ def test_the_files_blocks_are_refused_in_a_sentence_where_there_are_none(tmp_pat
         quantization_config("gguf", torch.device("cuda"), torch.bfloat16)
 
 
+def test_no_product_is_timed_for_a_checkpoint_that_float32_alone_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never() -> torch.dtype:
+        raise AssertionError
+
+    monkeypatch.setattr("pass_core.models.device.fastest_cpu_dtype", never)
+    wide = tiny.save(tiny.tiny_llama(tokenizer=True), tmp_path / "wide")
+    assert load_model(wide, device="cpu").dtype == torch.float32
+
+
 def test_automatic_weights_hold_a_checkpoint_exactly_without_the_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
