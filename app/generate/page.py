@@ -257,8 +257,7 @@ class GeneratePage(Page):
     def _too_long(self, tokens: int) -> None:
         limit = self._context.model.capabilities.context_length if self._context.model is not None else 0
         self._context.report_error(
-            f"The prompt has {tokens:,} tokens, and that fills the model's context of {limit:,}. Shorten it, or cut "
-            "its start.",
+            f"The prompt has {tokens:,} tokens, and that fills the model's context of {limit:,}. Shorten it.",
             way_out=WayOut("Cut the start", self._cut_start),
         )
 
