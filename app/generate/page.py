@@ -22,7 +22,7 @@ from app.state.loader import Loader
 from app.state.preferences import Preferences
 from app.state.setup import GenerationSetup
 from app.theme.icons import set_icon
-from app.tour.entries import explain_run
+from app.tour.explain import explain_run
 from app.widgets.actions import make_action
 from app.widgets.basic import ElidedLabel, tool_button
 from app.widgets.controls import DecodingControls

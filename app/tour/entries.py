@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QWidget
-
-from app.tour.how_it_works import HowItWorks
 from app.tour.tour import SEEN, Tour, start_tour
 
 if TYPE_CHECKING:
-    from app.engine.run import Run
     from app.state.context import AppContext
     from app.window import MainWindow
 
@@ -25,16 +20,6 @@ def add_help_entries(window: MainWindow, context: AppContext) -> None:
     ):
         action = window.help_menu.addAction(text, work)
         window.help_menu.insertAction(first, action)
-
-
-def explain_run(context: AppContext, run: Run | None, parent: QWidget) -> None:
-    """Show one step of a run, drawn and told."""
-    if run is None:
-        context.notify("Run something first: a step of your own run shows how PASS works.")
-        return
-    dialog = HowItWorks(run.events, run.request.prompt_text, context.theme, parent)
-    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    dialog.open()
 
 
 def tour_once(window: MainWindow, context: AppContext) -> Tour | None:

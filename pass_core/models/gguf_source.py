@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pass_core.models.storage import read_receipt
-
-KEPT = "model.gguf"
-"""The file's name in the folder of a model whose file came with a download; a person's own file stays where it is."""
+from pass_core.models.storage import GGUF_KEPT, read_receipt
 
 
 def gguf_of(folder: Path) -> Path | None:
@@ -15,8 +12,8 @@ def gguf_of(folder: Path) -> Path | None:
     receipt = read_receipt(folder)
     if receipt is None:
         return None
-    if (folder / KEPT).is_file():
-        return folder / KEPT
+    if (folder / GGUF_KEPT).is_file():
+        return folder / GGUF_KEPT
     from pass_core.models.errors import ModelError
     from pass_core.models.fetch import gguf_identity
 

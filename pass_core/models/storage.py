@@ -18,6 +18,7 @@ from pass_core.files import CACHE_VARIABLE, cache_folder
 from pass_core.models.errors import ModelError, NoDiskSpace
 from pass_core.progress import CancelToken, Progress, ProgressCallback
 
+GGUF_KEPT = "model.gguf"  # what a downloaded model was converted from; a person's own file stays where it is
 RECEIPT = "pass_playground.json"  # written last into every folder that is made here
 _PARTIAL = ".partial"
 _ORPHAN_SECONDS = 24 * 3600.0
