@@ -55,7 +55,7 @@ class NativeKernels:
         self._library = declared(library)
         self._block: int = library.pass_top_block()
         self._handle = handle
-        self._reference = ReferenceKernels(model, torch.bfloat16)  # as the library has them
+        self._reference = ReferenceKernels(model)
         self._table: torch.Tensor | None = None
         self._output: torch.Tensor | None = None
         self._model = model
@@ -66,19 +66,23 @@ class NativeKernels:
 
     def sampler_head(self, weights: SamplerWeights) -> DraftHead:
         made = sampler_in_library(self._library, weights) if self._reads_embeddings() else None
-        return NativeHead(self._library, made, self._reference.sampler_head(weights))
+        return NativeHead(self._library, made, self._in_torch(made).sampler_head(weights))
 
     def bigram_head(self, bigrams: Bigrams) -> DraftHead:
         made = bigrams_in_library(self._library, bigrams) if self._reads_embeddings() else None
-        return NativeHead(self._library, made, self._reference.bigram_head(bigrams), bigrams)
+        return NativeHead(self._library, made, self._in_torch(made).bigram_head(bigrams), bigrams)
+
+    def _in_torch(self, made: int | None) -> ReferenceKernels:
+        """Torch kernels whose heads round as the library's head does, where there is one."""
+        return self._reference if made is None else ReferenceKernels(self._model, torch.bfloat16)
 
     def _reads_embeddings(self) -> bool:
-        """Give the library the embeddings and the lm_head in bfloat16; False where it grows no trees.
+        """Give the library the embeddings and the lm_head in bfloat16; False where it grows no trees of this model.
 
         They are read where they are, or copied once where the model holds them in another dtype: drafts need no more
         precision, and a copy costs far less than scoring drafts in torch does in every step.
         """
-        if self._handle is None or self._model is None:
+        if self._handle is None or self._model is None or self._model.vocabulary_size % self._block:
             return False
         if self._table is None:
             table, output = self._model.input_embedding.weight.detach(), self._model.head.weight.detach()

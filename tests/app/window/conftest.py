@@ -71,6 +71,12 @@ def context(theme: ThemeManager, qtbot: QtBot, no_timer_left: None) -> Iterator[
 
 
 @pytest.fixture
+def tiny_model() -> LanguageModel:
+    """A tiny Llama of the test's own: the window may free it."""
+    return tiny.tiny_llama(tokenizer=True)
+
+
+@pytest.fixture
 def ready(context: AppContext, tiny_model: LanguageModel) -> AppContext:
     """A context with the tiny model."""
     context.set_engine(Engine(tiny_model))

@@ -52,7 +52,7 @@ def test_slider_and_spin_box_agree(qtbot: QtBot) -> None:
 
 def test_k_ends_at_l(controls: DecodingControls) -> None:
     controls.set_lookahead_count(8)
-    assert controls.settings().k == 8  # it was at the old end, and stays at the end
+    assert controls.settings().k == 6  # it was at the usual length, and stays there: the file's L, at most 6
     controls.k.set_value(4)
     controls.set_lookahead_count(3)
     assert controls.settings().k == 3

@@ -28,7 +28,7 @@ def test_everything_arrives_in_order_in_the_gui_thread(context: AppContext, qtbo
     job = context.jobs.start("counting", work)
     here = threading.current_thread().name
     job.progress.connect(lambda p: seen.append(("progress", p.done, threading.current_thread().name)))
-    job.event.connect(lambda e: seen.append(("event", e, threading.current_thread().name)))
+    job.received.connect(lambda e: seen.append(("event", e, threading.current_thread().name)))
     job.succeeded.connect(lambda v: seen.append(("succeeded", v, threading.current_thread().name)))
     with qtbot.waitSignal(job.done, timeout=10_000):
         gate.set()

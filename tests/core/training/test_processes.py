@@ -22,6 +22,7 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
+from pass_core.engine import Engine
 from pass_core.training.trainer import Trainer, train
 from tests import tiny
 from tests.core.training.runs import options, own_corpus, small_config
