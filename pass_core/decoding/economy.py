@@ -8,11 +8,12 @@ So a text takes at most about that much longer than a plain one, whatever accept
 from __future__ import annotations
 
 SHARE = 0.02
-START = (1.0, 2.5)  # plain steps, least and most, that a text may stake before any time has passed
+START = (3.5, 4.0)  # plain steps, least and most, that a text may stake before any time has passed
 RECENT = 3.0  # plain steps lost of late end drafting even where it has saved much before
 FADE = 0.9  # a step
 PAUSE, LONGEST_PAUSE = 8, 512  # plain steps before drafting is tried again; doubled each time it did not pay
 PROBE_STEPS = 3  # look-ahead rows, then twice the drafts made from them
+HESITATIONS = 4  # plain plans one after another that end drafting even where it has saved time
 FOLLOW = 0.3  # weight of a plain step in what plain steps take
 
 
@@ -34,6 +35,7 @@ class Economy:
         self._recent = 0.0  # faded
         self._episode = 0.0  # saved since drafting was taken up
         self._drafting = True
+        self._hesitated = 0
         self._pause = PAUSE
         self._waited = 0
 
@@ -55,9 +57,16 @@ class Economy:
         self._recent = self._episode = 0.0
         return True
 
+    def planned(self, rows: int) -> None:
+        """A drafting step has planned a forward pass of so many rows. One row ends drafting, unless it has saved time:
+        then a place that is hard to guess does not speak against the next one."""
+        self._hesitated = 0 if rows > 1 else self._hesitated + 1
+        if rows == 1 and (self.balance <= 0 or self._hesitated >= HESITATIONS):
+            self.give_up()
+
     def give_up(self) -> None:
         """Plain steps from here on: drafting is not expected to pay."""
-        self._drafting, self.forced, self._waited = False, 0, 0
+        self._drafting, self.forced, self._waited, self._hesitated = False, 0, 0, 0
         self._pause = PAUSE if self._episode > 0 else min(2 * self._pause, LONGEST_PAUSE)
 
     def plain_step(self, seconds: float) -> None:

@@ -225,9 +225,9 @@ class FusedStepper(Stepper):
         if forced or trial is not None:
             limit = min(limit, trial or PROBE_ROWS)
         shape = self._planned(state, settings, proposals, limit, None if forced or trial is not None else cost, steps)
+        economy.planned(shape.rows)
         if shape.rows == 1:
-            economy.give_up()
-            return shape, NOT_PAYING
+            return shape, "plain call: nothing is likely enough here" if economy.drafting else NOT_PAYING
         if trial is not None:
             return shape, f"{shape.rows} rows, to see what such a call costs now"
         return shape, (

@@ -113,7 +113,8 @@ def measure_roofline(
         Cancelled: between the two parts.
     """
     model, runtime = engine.model, engine.runtime
-    read = runtime.read if isinstance(runtime, NativeRuntime) else None
+    packed = runtime if isinstance(runtime, NativeRuntime) else None
+    read = None if packed is None else packed.read
     bandwidth = memory_bandwidth(model.device, read=read)
     if cancel is not None:
         cancel.raise_if_cancelled()
@@ -124,7 +125,7 @@ def measure_roofline(
     return Roofline(
         rows=tuple(rows),
         seconds=tuple(cost(n) for n in rows),
-        weight_bytes=call_bytes(model),
+        weight_bytes=call_bytes(model) if packed is None else packed.weight_bytes,
         bandwidth=bandwidth,
         context=context,
         runtime=runtime.description,

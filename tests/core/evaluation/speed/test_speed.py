@@ -12,18 +12,21 @@ from xml.etree import ElementTree
 
 import pytest
 
+from pass_core.engine import Engine
 from pass_core.evaluation.baselines.contestant import Measurement
 from pass_core.evaluation.environment import environment_of
 from pass_core.evaluation.prompts import Prompt
 from pass_core.evaluation.speed.plan import BenchmarkPlan, PlanError, contestants_for
 from pass_core.evaluation.speed.report import make_report, summarise
-from pass_core.evaluation.speed.roofline import call_bytes
+from pass_core.evaluation.speed.roofline import call_bytes, measure_roofline
 from pass_core.evaluation.speed.run import Benchmark, BenchmarkEnded, Sample, SampleMeasured
 from pass_core.evaluation.speed.tables import to_csv, to_json, to_markdown, to_svg
 from pass_core.evaluation.state import StateMismatch
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.shipped import untrained_lookahead
 from pass_core.progress import CancelToken
+from pass_core.runtime.native.build import library
+from pass_core.runtime.native.runtime import NativeRuntime
 from pass_core.settings import Strategy
 from tests.engines import engine_of
 from tests.tiny import tiny_llama
@@ -191,3 +194,17 @@ def test_untied_embedding_tables_are_not_read_by_a_call() -> None:
     assert call_bytes(tied) == tied.weight_bytes()
     table = untied.input_embedding.weight
     assert call_bytes(untied) == untied.weight_bytes() - table.numel() * table.element_size()
+
+
+def test_the_floor_counts_the_bytes_of_the_weights_as_they_are_packed() -> None:
+    """A model in float32 whose passes read smaller weights has a lower floor."""
+    if library() is None:
+        pytest.skip("no compiled library on this machine")
+    model = tiny_llama(hidden=64, layers=1, heads=2, vocabulary=256)
+    floors = []
+    for weights in ("float32", "bfloat16"):
+        runtime = NativeRuntime(model, threads=1, weights=weights)
+        roofline = measure_roofline(Engine(model, runtime=runtime), rows=(1,), repeats=1)
+        assert roofline.weight_bytes == runtime.weight_bytes
+        floors.append(roofline.weight_bytes)
+    assert floors[1] < floors[0]
