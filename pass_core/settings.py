@@ -8,6 +8,7 @@ from enum import StrEnum
 MAX_TOP_K = 200
 MAX_TEMPERATURE = 2.0
 MAX_ROWS = 256  # of one forward pass
+LOOKUP_TOKENS = 10  # that transformers' prompt lookup copies at a time, as in its documentation
 MAX_NEW_TOKENS = 2**31 - 1
 FALLBACK_LOOKAHEAD = 5  # L where a model has no trained look-ahead file
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from app.compare.pane_setup import LOADED, UNTRAINED, PaneWish
-from pass_core.settings import DecodingSettings, Strategy, Verification
+from pass_core.settings import LOOKUP_TOKENS, DecodingSettings, Strategy, Verification
 
-LOOKUP_TOKENS = 10  # as in transformers' documentation
 PLAIN = DecodingSettings(strategy=Strategy.AUTOREGRESSIVE)
 USUAL = DecodingSettings()
 FORCED = DecodingSettings(auto=False)

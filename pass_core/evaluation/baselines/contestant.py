@@ -10,9 +10,6 @@ from typing import Protocol
 
 from pass_core.settings import DecodingSettings, SamplingSettings, Strategy, Verification
 
-LOOKUP_TOKENS = 10
-"""Tokens that transformers' prompt lookup proposes at a time (its documentation's example)."""
-
 
 class Source(StrEnum):
     """Whose code decodes."""

@@ -9,14 +9,13 @@ from pass_core.evaluation.baselines.contestant import (
     BASELINE,
     GENERATE,
     GENERATE_LOOKUP,
-    LOOKUP_TOKENS,
     Contestant,
     Source,
 )
 from pass_core.evaluation.baselines.llamacpp import MODES
 from pass_core.evaluation.prompts import Prompt
 from pass_core.evaluation.state import JsonDict
-from pass_core.settings import SamplingSettings, Strategy, Verification
+from pass_core.settings import LOOKUP_TOKENS, SamplingSettings, Strategy, Verification
 
 
 class PlanError(ValueError):
