@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QDoubleSpinBox, QFileDialog, QPushButton, QSpinBox, QVBoxLayout, QWidget
@@ -20,6 +22,7 @@ from app.widgets.basic import (
     label,
     pad_spin_box,
     row,
+    set_tone,
     tool_button,
 )
 from pass_core.training.config import TrainingConfig, TrainingKind
@@ -111,6 +114,44 @@ class TrainingForm(QWidget):
         self.source.set_value("files" if path else SELF)
         self._touch()
 
+    def show_fit(self, sentence: str, *, good: bool = True) -> None:
+        """What the chosen text holds, or why it cannot be trained on."""
+        self.fit.setText(sentence)
+        self.fit.setVisible(bool(sentence))
+        set_tone(self.fit, "" if good else "bad")
+
+    def choices(self) -> dict[str, Any]:
+        """Everything that is chosen, as JSON values for `take_choices`."""
+        return {
+            "kind": self.kind.value(),
+            "sampler": self.sampler.isChecked(),
+            "lookahead": int(self.count.value()),
+            "rank": int(self.rank.value()),
+            "source": self.source.value(),
+            "path": self._path,
+            "texts": int(self.texts.value()),
+            "budget": self.budget.value(),
+            "minutes": self.minutes.value(),
+            "steps": self.steps.value(),
+        }
+
+    def take_choices(self, kept: dict[str, Any]) -> None:
+        """Show what `choices` gave; what is missing or of another type stays as it is."""
+
+        def take(key: str, kind: type, show: Callable[[Any], object]) -> None:
+            if isinstance(value := kept.get(key), kind):
+                show(value)
+
+        for key, choice in (("kind", self.kind), ("source", self.source), ("budget", self.budget)):
+            take(key, str, choice.set_value)
+        for key, field in (("lookahead", self.count), ("rank", self.rank), ("texts", self.texts)):
+            take(key, int, field.set_value)
+        take("sampler", bool, self.sampler.setChecked)
+        take("path", str, lambda path: setattr(self, "_path", path))
+        take("minutes", float, self.minutes.setValue)
+        take("steps", int, self.steps.setValue)
+        self._touch()
+
     def set_out(self, path: Path | None) -> None:
         """Write to `path`; None: suggest a new name."""
         self._out = path
@@ -175,6 +216,8 @@ class TrainingForm(QWidget):
             )
         )
         self.path = ElidedLabel("", "hint")
+        self.fit = label("", "faint", wrap=True)
+        self.fit.hide()
         self._file = tool_button("ph.file-text", "Choose a file", self._theme)
         self._folder = tool_button("ph.folder-open", "Choose a folder", self._theme)
         self.texts = SliderField("Texts", 12, 1000, tip="Pieces of text to train on, at most; some more are held out")
@@ -183,6 +226,7 @@ class TrainingForm(QWidget):
         line.setStretch(0, 1)
         self._data.body.addWidget(self.source)
         self._data.body.addLayout(line)
+        self._data.body.addWidget(self.fit)
         self._data.body.addWidget(self.texts)
 
     def _make_budget(self) -> None:

@@ -13,7 +13,8 @@ from app.state.context import AppContext
 from app.training.controller import TrainingController, TrainingState
 from app.training.estimate_card import EstimateCard
 from app.training.form import TrainingForm, readable
-from app.training.plan import TrainingPlan, training_sentence
+from app.training.own_text import Survey, Surveyor
+from app.training.plan import SELF, TrainingPlan, training_sentence
 from app.training.plots import TrainingPlots
 from app.training.status_card import StatusCard
 from app.training.unfinished import UnfinishedRun
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pass_core.training.events import Estimate, Finished
 
 FORM_WIDTH = 376
+CHOICES = "train/choices"
 
 
 class TrainPage(Page):
@@ -48,6 +50,8 @@ class TrainPage(Page):
         self._context = context
         self._unfinished = UnfinishedRun(context)
         self._result: Path | None = None
+        self._surveyor = Surveyor(self)
+        self._survey = Survey("")
         self.controller = TrainingController(context, self)
         self.form = TrainingForm(context.theme)
         self.plots = TrainingPlots(context.theme)
@@ -55,6 +59,8 @@ class TrainPage(Page):
         self.takes = EstimateCard(context, self.controller)
         self._make_actions()
         self._lay_out()
+        if kept := context.preferences.get(CHOICES, {}):
+            self.form.take_choices(kept)
         self._connect()
         self._model_changed(context.model)
         self._lookahead_changed(context.lookahead)
@@ -63,6 +69,7 @@ class TrainPage(Page):
 
     def page_shown(self) -> None:
         """Became visible."""
+        self._look_at_text()
         self._show_state()
 
     def actions_for_menu(self) -> list[QAction]:
@@ -71,6 +78,7 @@ class TrainPage(Page):
 
     def shut_down(self) -> None:
         """The window closes: the run ends after its present step, with a checkpoint."""
+        self._surveyor.shut_down()
         self.controller.shut_down()
 
     # -- running -------------------------------------------------------------------------------------------------------
@@ -197,8 +205,27 @@ class TrainPage(Page):
     # -- look ----------------------------------------------------------------------------------------------------------
 
     def _form_changed(self) -> None:
+        self._context.preferences.set(CHOICES, self.form.choices())
+        self._look_at_text()
         self._show_state()
         self._show_estimate()
+
+    def _look_at_text(self) -> None:
+        """Say what the chosen text holds; it is read again only when another one is chosen."""
+        source = self.form.data()
+        if source == SELF or not source:
+            self._survey = Survey("")
+            self.form.show_fit("")
+        elif source != self._survey.source or self._survey.problem:
+            self._survey = Survey(source)
+            self.form.show_fit("Reading the text…")
+            self._surveyor.ask(source)
+
+    def _surveyed(self, found: Survey) -> None:
+        if found.source == self.form.data():
+            self._survey = found
+            self.form.show_fit(found.sentence, good=not found.problem)
+            self._show_state()
 
     def _state_changed(self) -> None:
         state = self.controller.state
@@ -213,6 +240,8 @@ class TrainPage(Page):
         bar = self.takes.bar
         if able and not self.form.data():
             bar.set_obstacle("Choose the text to train on.")
+        elif able and self._survey.problem:
+            bar.set_obstacle(self._survey.problem)
         else:
             bar.set_obstacle("" if able or model is None else model.capabilities.reason)
         bar.set_resumable(interrupted is not None)
@@ -306,6 +335,7 @@ class TrainPage(Page):
     def _connect(self) -> None:
         context, controller = self._context, self.controller
         self.form.changed.connect(self._form_changed)
+        self._surveyor.told.connect(self._surveyed)
         self.takes.time_clicked.connect(self.measure)
         self.takes.start_clicked.connect(self.start)
         self.takes.resume_clicked.connect(self.resume)

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +110,7 @@ def carry_out(plan: TrainingPlan, engine: Engine, control: JobControl, pause: Pa
     Raises:
         TrainingError: the run cannot start or resume. Cancelled: while the text was read or written.
     """
+    from app.training.own_text import divided
     from pass_core.files import cache_folder
     from pass_core.training.budget import Budget
     from pass_core.training.events import StepDone
@@ -122,6 +123,8 @@ def carry_out(plan: TrainingPlan, engine: Engine, control: JobControl, pause: Pa
     config = plan.config
     budget = Budget(config.minutes)  # everything from here on counts
     control.progress(Progress("Reading the text" if plan.data != SELF else "Looking for text written before", 0, None))
+    kept = cache_folder() / "training"
+    data = plan.data if plan.data == SELF else divided(plan.data, kept / "own", control.cancel)
     written = SelfPlan(
         sequences=plan.sequences,
         held_out=plan.held_out,
@@ -131,11 +134,11 @@ def carry_out(plan: TrainingPlan, engine: Engine, control: JobControl, pause: Pa
     )
     corpus = make_corpus(
         engine.model,
-        plan.data,
+        data,
         length=config.length,
         sequences=plan.sequences,
         plan=written,
-        folder=cache_folder() / "training",
+        folder=kept,
         progress=control.progress,
         cancel=control.cancel,
         budget=budget,
@@ -143,7 +146,8 @@ def carry_out(plan: TrainingPlan, engine: Engine, control: JobControl, pause: Pa
     control.cancel.raise_if_cancelled()
     config = prepare(engine, config, control.progress, control.cancel, budget)
     control.progress(Progress("Measuring a first step", 0, None))
-    options = TrainingOptions(plan.out, resume=plan.resume, memory=MEMORY_BYTES, command=plan.command(engine.model))
+    command = replace(plan, data=data).command(engine.model)
+    options = TrainingOptions(plan.out, resume=plan.resume, memory=MEMORY_BYTES, command=command)
 
     def report(event: TrainingEvent) -> None:
         if isinstance(event, StepDone):

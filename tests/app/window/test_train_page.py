@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -17,7 +18,7 @@ from app.state.context import AppContext
 from app.state.loader import Loader
 from app.state.setup import GenerationSetup
 from app.training.controller import TrainingState
-from app.training.page import TrainPage
+from app.training.page import CHOICES, TrainPage
 from app.training.plan import TrainingPlan, check_writable
 from app.training.unfinished import UNFINISHED
 from app.widgets.log import LogKeeper
@@ -223,6 +224,8 @@ def test_too_little_text_is_said_in_plain_words(
     assert "held-out" in raised.args[0].sentence
     assert "--data" not in raised.args[0].sentence
     assert page.controller.state is TrainingState.IDLE
+    qtbot.waitUntil(lambda: not page.takes.start_button.isEnabled(), timeout=TIMEOUT)  # that text cannot be tried again
+    page.form.set_data("")
     assert page.takes.start_button.isEnabled()
 
 
@@ -241,6 +244,51 @@ def test_text_can_be_dropped(page: TrainPage, text: Path, tmp_path: Path) -> Non
         assert enter.isAccepted() is taken
         page.dropEvent(QDropEvent(QPoint(5, 5).toPointF(), *what))
         assert (page.form.data() == str(path)) is taken
+
+
+def test_one_long_file_is_cut_and_trained_on(page: TrainPage, qtbot: QtBot, tmp_path: Path) -> None:
+    book = tmp_path / "book.txt"
+    book.write_text("\n".join(f"Line {n}: {n * n % 977} gulls, {n * 31 % 877} boats." for n in range(300)), "utf-8")
+    with qtbot.waitSignal(page._surveyor.told, timeout=TIMEOUT):
+        page.form.set_data(str(book))
+    assert "Cut into" in page.form.fit.text()
+    assert "held out" in page.form.fit.text()
+    finished = run_to_the_end(page, qtbot)
+    assert finished.path is not None
+    training = load_lookahead(finished.path).training
+    assert training is not None
+    folder = Path(shlex.split(training.command)[shlex.split(training.command).index("--data") + 1])
+    assert len(list(folder.glob("*.txt"))) > 5  # the recipe's own text: the command line makes the same file
+
+
+def test_a_text_that_does_not_fit_is_refused_when_it_is_chosen(page: TrainPage, qtbot: QtBot, tmp_path: Path) -> None:
+    short = tmp_path / "short.txt"
+    short.write_text("Too short.", encoding="utf-8")
+    with qtbot.waitSignal(page._surveyor.told, timeout=TIMEOUT):
+        page.form.set_data(str(short))
+    assert "10 characters" in page.form.fit.text()
+    assert not page.takes.start_button.isEnabled()
+    page.form.set_data("")
+    assert page.form.fit.text() == ""
+    assert page.takes.start_button.isEnabled()
+
+
+def test_the_choices_are_remembered(page: TrainPage, ready: AppContext, qtbot: QtBot, text: Path) -> None:
+    page.form.kind.set_value("adapter")
+    page.form.count.set_value(7)
+    page.form.minutes.setValue(12.5)
+    page.form.sampler.setChecked(True)
+    page.form.set_data(str(text))
+    chosen = page.form.choices()
+    assert ready.preferences.get(CHOICES, {}) == chosen
+    other = TrainPage(ready)
+    qtbot.addWidget(other)
+    assert other.form.choices() == chosen
+    ready.preferences.set(CHOICES, {"kind": 3, "lookahead": "many", "path": None, "steps": 40})
+    third = TrainPage(ready)
+    qtbot.addWidget(third)
+    assert third.form.steps.value() == 40
+    assert third.form.kind.value() == "embeddings"
 
 
 def test_a_file_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
