@@ -14,7 +14,7 @@ from app.theme.apply import ThemeManager
 from app.widgets.basic import Card, Segmented, guard_wheel, label, pad_spin_box, row
 from app.widgets.text_format import seconds_text
 from pass_core.evaluation.baselines.llamacpp import llama_cpp_installed
-from pass_core.evaluation.prompts import BUILT_IN, Prompt, PromptFileError, built_in, read_prompts
+from pass_core.evaluation.prompts import BUILT_IN, BenchmarkPrompt, PromptFileError, built_in, read_prompts
 from pass_core.evaluation.speed.plan import BenchmarkPlan, PlanError, contestants_for
 from pass_core.settings import Strategy
 
@@ -94,7 +94,7 @@ class BenchForm(QWidget):
         Raises:
             PlanError, PromptFileError: a choice is missing or cannot be used.
         """
-        prompts: list[Prompt] = []
+        prompts: list[BenchmarkPrompt] = []
         if self._file is not None:
             prompts += read_prompts(self._file)
         else:

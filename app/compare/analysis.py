@@ -139,7 +139,7 @@ class PaneVerdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ComparisonVerdict:
     """What the strip shows.
 
     Attributes:
@@ -158,7 +158,7 @@ class Verdict:
     busy: str = ""
 
 
-def judge(rounds_a: Sequence[PaneRun], rounds_b: Sequence[PaneRun], void: str = "") -> Verdict:
+def judge(rounds_a: Sequence[PaneRun], rounds_b: Sequence[PaneRun], void: str = "") -> ComparisonVerdict:
     """The verdict over the finished rounds.
 
     Raises:
@@ -171,7 +171,7 @@ def judge(rounds_a: Sequence[PaneRun], rounds_b: Sequence[PaneRun], void: str = 
     ]
     results = [compare(a, b) for a, b in zip(rounds_a, rounds_b)]
     exactness = next((r for r in results if not r.identical), results[0])
-    return Verdict(
+    return ComparisonVerdict(
         _pane(rounds_a),
         _pane(rounds_b),
         Spread.of(ratios) if ratios else None,

@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QSpinBox, QWidget
 
 from app.compare.ready import READY
-from app.compare.runner import Order
+from app.compare.runner import RoundOrder
 from app.engine.measurement import Measurement
 from app.state.context import AppContext
 from app.theme.icons import set_icon
@@ -35,9 +35,9 @@ class CompareHead(QWidget):
         for title, _, _ in READY:
             self.ready.addItem(title)
         self.order = Choice(theme)
-        for order in Order:
+        for order in RoundOrder:
             self.order.addItem(order.value)
-        self.order.setCurrentText(Order.ALTERNATE.value)
+        self.order.setCurrentText(RoundOrder.ALTERNATE.value)
         self.order.setToolTip("Which pane runs first")
         self.rounds = QSpinBox()
         self.rounds.setRange(1, MAX_ROUNDS)

@@ -19,7 +19,7 @@ from app.compare.pane_setup import PaneWish
 from app.compare.preparation import read_lookaheads
 from app.compare.race import Race, RaceBar
 from app.compare.ready import READY
-from app.compare.runner import ComparisonRunner, Order, PaneChoice, Plan
+from app.compare.runner import ComparisonPlan, ComparisonRunner, PaneChoice, RoundOrder
 from app.compare.verdict_strip import VerdictStrip
 from app.engine.jobs import Job, JobControl
 from app.engine.measurement import Measurement, MeasurementState
@@ -157,7 +157,7 @@ class ComparePage(Page):
             return
         titles = [p.setup.title() for p in self.panes]
         choices = [PaneChoice(w.settings, f, t) for w, f, t in zip(wishes, found, titles)]
-        plan = Plan(
+        plan = ComparisonPlan(
             prompt=prompt,
             prompt_text=setup.prompt_text,
             chat=setup.chat,
@@ -165,7 +165,7 @@ class ComparePage(Page):
             sampling=setup.settings.sampling,
             stop=setup.stop,
             panes=(choices[0], choices[1]),
-            order=Order(self.head.order.currentText()),
+            order=RoundOrder(self.head.order.currentText()),
             rounds=self.head.rounds.value(),
         )
         shown = setup.prompt_text + ("\n\n" if setup.chat else "")

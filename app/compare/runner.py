@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WARM_UP_TOKENS = 12
 
 
-class Order(StrEnum):
+class RoundOrder(StrEnum):
     """Which pane runs first in each round."""
 
     A_FIRST = "A first"
@@ -46,7 +46,7 @@ class PaneChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ComparisonPlan:
     """A whole comparison: what both panes share, and what they do not.
 
     Attributes:
@@ -60,7 +60,7 @@ class Plan:
     sampling: SamplingSettings
     stop: StopConditions
     panes: tuple[PaneChoice, PaneChoice]
-    order: Order = Order.A_FIRST
+    order: RoundOrder = RoundOrder.A_FIRST
     rounds: int = 1
     warm_up: bool = True
     group: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -69,7 +69,7 @@ class Plan:
         """(pane, round) of every measured run, in order."""
         out: list[tuple[int, int]] = []
         for number in range(self.rounds):
-            b_first = self.order is Order.B_FIRST or (self.order is Order.ALTERNATE and number % 2 == 1)
+            b_first = self.order is RoundOrder.B_FIRST or (self.order is RoundOrder.ALTERNATE and number % 2 == 1)
             out += [(pane, number) for pane in ((1, 0) if b_first else (0, 1))]
         return out
 
@@ -121,7 +121,7 @@ class ComparisonRunner(QObject):
     def __init__(self, context: AppContext, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._context = context
-        self.plan: Plan | None = None
+        self.plan: ComparisonPlan | None = None
         self.results: tuple[list[PaneRun], list[PaneRun]] = ([], [])
         self.runs: list[Run | None] = [None, None]
         self.void = ""
@@ -135,7 +135,7 @@ class ComparisonRunner(QObject):
     def running(self) -> bool:
         return self._now is not None
 
-    def start(self, plan: Plan) -> None:
+    def start(self, plan: ComparisonPlan) -> None:
         """Begin.
 
         Raises:

@@ -6,7 +6,7 @@ from PySide6.QtCore import QSize
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
-from app.compare.analysis import Reason, Spread, Verdict
+from app.compare.analysis import ComparisonVerdict, Reason, Spread
 from app.theme.apply import ThemeManager
 from app.widgets.basic import Card, label, set_tone
 from app.widgets.figures import NOTHING, Figure, number
@@ -80,7 +80,7 @@ class VerdictStrip(Card):
         self.detail.setText(text)
         self.detail.setVisible(bool(text))
 
-    def show_verdict(self, verdict: Verdict) -> None:
+    def show_verdict(self, verdict: ComparisonVerdict) -> None:
         """Show how it came out."""
         a, b = verdict.a, verdict.b
         if verdict.speed_up is not None:
@@ -102,7 +102,7 @@ class VerdictStrip(Card):
         self.memory.set(" │ ".join(memory), "most in use")
         self._show_exactness(verdict)
 
-    def _show_exactness(self, verdict: Verdict) -> None:
+    def _show_exactness(self, verdict: ComparisonVerdict) -> None:
         exact = verdict.exactness
         self.badge.setText(exact.badge)
         lines: list[str] = []

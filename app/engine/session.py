@@ -12,7 +12,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from app.engine.run import Run, RunRequest
 from app.engine.thread import EngineThread
-from app.engine.worker import Ended, Message, Order, carry_out
+from app.engine.worker import DecodeRequest, Ended, Message, carry_out
 from pass_core.decoding.events import StepEvent
 from pass_core.prompt import Prompt
 from pass_core.settings import DecodingSettings
@@ -61,7 +61,7 @@ class EngineSession(QObject):
         self._engine: Engine | None = None
         self._settings = DecodingSettings()
         self._run: Run | None = None
-        self._current: Order | None = None
+        self._current: DecodeRequest | None = None
         self._queue: deque[Message] = deque()
         self._timer = QTimer(self)
         self._timer.setInterval(DRAIN_INTERVAL_MS)
@@ -120,7 +120,7 @@ class EngineSession(QObject):
             dtype=str(model.dtype).removeprefix("torch."),
         )
         self._settings = request.settings
-        order = Order(
+        decode = DecodeRequest(
             run_id=run.id,
             engine=engine,
             prompt=Prompt(request.prompt_text, chat=True) if request.chat else Prompt(request.prompt),
@@ -129,11 +129,11 @@ class EngineSession(QObject):
             seed=request.seed,
             lookahead=request.lookahead,
         )
-        self._run, self._current = run, order
+        self._run, self._current = run, decode
         self._set_state(EngineState.RUNNING)
         self.run_started.emit(run)
         self._timer.start()
-        self._thread.submit(lambda: carry_out(order, self._queue, self._thread.let_short_tasks_in))
+        self._thread.submit(lambda: carry_out(decode, self._queue, self._thread.let_short_tasks_in))
         return run
 
     def stop(self) -> None:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Order:
+class DecodeRequest:
     """What the engine thread needs of a run; `cancel` is the only part that another thread touches."""
 
     run_id: int
@@ -44,8 +44,8 @@ class Ended:
 Message = tuple[int, StepEvent | Ended]
 
 
-def carry_out(order: Order, queue: deque[Message], between_steps: Callable[[], None]) -> None:
-    """Decode to the end, or until the order is cancelled; every message in `queue` carries the run's id.
+def carry_out(request: DecodeRequest, queue: deque[Message], between_steps: Callable[[], None]) -> None:
+    """Decode to the end, or until the request is cancelled; every message in `queue` carries the run's id.
 
     Args:
         between_steps: called after each step, so that short work gets its turn.
@@ -54,17 +54,17 @@ def carry_out(order: Order, queue: deque[Message], between_steps: Callable[[], N
 
     error: BaseException | None = None
     try:
-        steps = decoder_for(order.engine, order.settings, order.lookahead).decode(
-            order.prompt,
-            order.settings,
-            stop=order.stop,
-            seed=order.seed,
-            cancelled=order.cancel.is_set,
+        steps = decoder_for(request.engine, request.settings, request.lookahead).decode(
+            request.prompt,
+            request.settings,
+            stop=request.stop,
+            seed=request.seed,
+            cancelled=request.cancel.is_set,
         )
         for step in steps:
-            queue.append((order.run_id, step))
+            queue.append((request.run_id, step))
             between_steps()
     except BaseException as raised:
-        log.exception("generation %d failed", order.run_id)
+        log.exception("generation %d failed", request.run_id)
         error = raised
-    queue.append((order.run_id, Ended(error)))
+    queue.append((request.run_id, Ended(error)))

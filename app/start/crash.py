@@ -59,5 +59,5 @@ def crash_box(parent: QWidget | None, text: str) -> QMessageBox:
     box.setDetailedText(report)
     copy = box.addButton("Copy details", QMessageBox.ButtonRole.ActionRole)
     copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(report))
-    box.addButton("Go on", QMessageBox.ButtonRole.AcceptRole)
+    box.addButton("Continue", QMessageBox.ButtonRole.AcceptRole)
     return box

@@ -347,6 +347,6 @@ class Loader(QObject):
 
 def _settle_memory() -> None:
     """In the GUI thread: what a collection finds may be widgets."""
-    from pass_core.models.memory import settle_memory
+    from pass_core.models.memory import freeze_heap
 
-    settle_memory()
+    freeze_heap()

@@ -253,7 +253,7 @@ class TrainPage(Page):
             bar.resume.setToolTip(f"Continue {interrupted.out} where it stopped")
         self.resume_action.setEnabled(interrupted is not None and bar.free)
         self.pause_action.setEnabled(state in (TrainingState.RUNNING, TrainingState.PAUSED))
-        self.pause_action.setText("Go on" if state is TrainingState.PAUSED else "Pause")
+        self.pause_action.setText("Continue" if state is TrainingState.PAUSED else "Pause")
         self.cancel_action.setEnabled(active and state is not TrainingState.STOPPING)
         if model is not None and not able:
             self.takes.show_text(f"{model.name} cannot be trained for: {model.capabilities.reason}")

@@ -101,7 +101,7 @@ class StatusCard(Card):
         self.badge.setVisible(self._busy)
         set_tone(self.badge, tone)
         paused = state is TrainingState.PAUSED
-        self.pause.setText("Go on" if paused else "Pause")
+        self.pause.setText("Continue" if paused else "Pause")
         set_icon(self.pause, "ph.play" if paused else "ph.pause", self._theme)
         self.pause.setVisible(self._busy)
         self.pause.setEnabled(state in (TrainingState.RUNNING, TrainingState.PAUSED))

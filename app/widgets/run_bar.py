@@ -40,7 +40,7 @@ class RunBar(QWidget):
         job: Measurement,
         text: str,
         *,
-        resume_text: str = "Go on",
+        resume_text: str = "Continue",
         strip: bool = True,
         tip: str = "",
         gives_way: Callable[[], bool] = lambda: False,

@@ -27,7 +27,7 @@ from pass_core.settings import Strategy, Verification
 
 if TYPE_CHECKING:
     from pass_core.engine import Engine
-    from pass_core.evaluation.prompts import Prompt
+    from pass_core.evaluation.prompts import BenchmarkPrompt
     from pass_core.evaluation.speed.plan import BenchmarkPlan
     from pass_core.evaluation.speed.report import Report, Result
     from pass_core.evaluation.speed.run import Benchmark
@@ -156,7 +156,7 @@ def bench(
         raise typer.Exit(INTERRUPTED)
 
 
-def _prompts(file: Path | None, sets: str, count: int) -> tuple[Prompt, ...]:
+def _prompts(file: Path | None, sets: str, count: int) -> tuple[BenchmarkPrompt, ...]:
     from pass_core.evaluation.prompts import built_in, read_prompts
 
     if file is not None:
@@ -177,7 +177,7 @@ def _plan(
     strategies: Sequence[Strategy],
     ks: Sequence[int],
     temperatures: Sequence[float],
-    prompts: Sequence[Prompt],
+    prompts: Sequence[BenchmarkPrompt],
     *,
     top_k: int,
     tokens: int,

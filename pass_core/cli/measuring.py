@@ -30,13 +30,13 @@ def load_with_progress(
     """Load a model and make its engine ready, with progress on stderr."""
     from pass_core.engine import Engine
     from pass_core.models.loading import load_model
-    from pass_core.models.memory import settle_memory
+    from pass_core.models.memory import freeze_heap
 
     with progress_display(quiet) as progress:
         options: Any = {"device": device, "dtype": dtype, "quantize": quantize}
         engine = Engine(load_model(model, progress=progress, cancel=cancel, **options))
         engine.prepare(progress=progress, cancel=cancel)
-    settle_memory()
+    freeze_heap()
     return engine
 
 

@@ -15,7 +15,7 @@ _LOOKUP_PRIOR = {0: 0.0, 1: 0.2, 2: 0.45, 3: 0.7}
 _MEMORY = 0.97
 _PRIOR_WEIGHT = 8.0
 # Scores are surer than drafts deserve: a flatter softmax ranks siblings and deeper drafts in the right order.
-SPREAD = 1.5
+SIBLING_TEMPERATURE = 1.5
 
 
 @dataclass(slots=True)

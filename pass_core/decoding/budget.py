@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pass_core.kernels.interface import Kernels, Plan, PlanRequest
+from pass_core.kernels.interface import CallPlan, Kernels, PlanRequest
 from pass_core.runtime.cost import CostModel
 
 # Verifying their drafts in the next step spends a part of what look-ahead rows promise.
@@ -23,7 +23,7 @@ def plan(
     rate: float,
     kernels: Kernels,
     drafting: float = 0.0,
-) -> Plan:
+) -> CallPlan:
     """Choose the shape with the best expected gain.
 
     Args:

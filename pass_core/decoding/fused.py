@@ -14,13 +14,13 @@ from pass_core.decoding.acceptance import AcceptanceModel
 from pass_core.decoding.budget import plan
 from pass_core.decoding.economy import PROBE_STEPS, Economy
 from pass_core.decoding.events import DraftSource
-from pass_core.decoding.lookahead_proposer import LookaheadDrafts
-from pass_core.decoding.ngram_proposer import NgramLookup
+from pass_core.decoding.lookahead_proposer import LookaheadProposer
+from pass_core.decoding.ngram_proposer import NgramProposer
 from pass_core.decoding.propose_tree import Proposals, best_first, draft_chain, grow_tree
 from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
 from pass_core.decoding.targets import RowDistributions
 from pass_core.decoding.tree import ROOT, Draft, DraftTree, Walk, verify_tree
-from pass_core.kernels.interface import Plan
+from pass_core.kernels.interface import CallPlan
 from pass_core.runtime.cost import ONE_HEAD_PASS, CostModel
 from pass_core.runtime.rows import RowsBuilder
 from pass_core.sampling.distribution import Distribution
@@ -39,7 +39,7 @@ NOT_PAYING = "drafting does not pay on this machine for this text: plain decodin
 @dataclass(slots=True)
 class _Pending:
     """Look-ahead rows of the last forward pass that draft the next tree, and the text length that they belong to; see
-    `LookaheadDrafts`."""
+    `LookaheadProposer`."""
 
     length: int
     hidden: torch.Tensor
@@ -68,7 +68,7 @@ class FusedStepper(Stepper):
         self._cost = cost
         self._pending: _Pending | None = None
         self._acceptance = AcceptanceModel()
-        self._lookup = NgramLookup()
+        self._lookup = NgramProposer()
         self._economy: Economy | None = None
         self._looks = 0
         self._rate = 0.0
@@ -84,7 +84,7 @@ class FusedStepper(Stepper):
         match = 0
         if why_plain:
             self._pending = None
-            proposals, shape, reason = Proposals.of(DraftTree()), Plan(0, (0,)), why_plain
+            proposals, shape, reason = Proposals.of(DraftTree()), CallPlan(0, (0,)), why_plain
         else:
             steps = self._pending.steps if self._pending is not None else []
             proposals, match = self._grow(state, settings, rule, min(settings.k, state.remaining - 1))
@@ -138,10 +138,10 @@ class FusedStepper(Stepper):
         self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule, depth: int
     ) -> tuple[Proposals, int]:
         """All drafts worth considering, and the length of the n-gram that prompt lookup matched."""
-        drafts: LookaheadDrafts | None = None
+        drafts: LookaheadProposer | None = None
         pending = self._pending
         if pending is not None and pending.length == len(state.tokens) and depth > 0:
-            drafts = LookaheadDrafts.of_call(
+            drafts = LookaheadProposer.of_call(
                 state.kernels,
                 state.runtime,
                 pending.hidden,
@@ -181,7 +181,7 @@ class FusedStepper(Stepper):
         state: DecodeState,
         settings: DecodingSettings,
         rule: VerificationRule,
-        drafts: LookaheadDrafts | None,
+        drafts: LookaheadProposer | None,
         found: list[int],
         depth: int,
     ) -> DraftTree:
@@ -209,11 +209,11 @@ class FusedStepper(Stepper):
             else:
                 parent = tree.add(Draft(token, parent, level, Distribution.certain(token), DraftSource.LOOKUP, reach))
 
-    def _shape(self, state: DecodeState, settings: DecodingSettings, proposals: Proposals) -> tuple[Plan, str]:
+    def _shape(self, state: DecodeState, settings: DecodingSettings, proposals: Proposals) -> tuple[CallPlan, str]:
         """How many drafts to verify and how long each node's look-ahead chain is, and why."""
         steps = state.lookahead_steps(min(settings.k, state.remaining - 2))
         reaches = proposals.reaches
-        full = Plan(len(reaches), (steps,) * (len(reaches) + 1))
+        full = CallPlan(len(reaches), (steps,) * (len(reaches) + 1))
         if settings.row_budget is None and not settings.auto and full.rows <= MAX_ROWS:
             return full, ""
         cost, economy = self._cost if settings.auto else None, self._economy
@@ -248,7 +248,7 @@ class FusedStepper(Stepper):
         limit: int,
         cost: CostModel | None,
         steps: int,
-    ) -> Plan:
+    ) -> CallPlan:
         plain = 0.0 if cost is None else 1.0 / cost.plain_step
         return plan(
             proposals.reaches,

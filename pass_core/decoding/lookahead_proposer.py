@@ -12,7 +12,7 @@ from pass_core.runtime.base import Runtime
 
 
 @dataclass(frozen=True, slots=True)
-class LookaheadDrafts:
+class LookaheadProposer:
     """Drafts of one chain of look-ahead rows, below the last committed token.
 
     Attributes:
@@ -38,7 +38,7 @@ class LookaheadDrafts:
         head: DraftHead | None = None,
         logits: torch.Tensor | None = None,
         text: IntArray | None = None,
-    ) -> LookaheadDrafts:
+    ) -> LookaheadProposer:
         """From rows of a forward pass.
 
         Args:

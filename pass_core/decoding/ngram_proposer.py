@@ -7,7 +7,7 @@ from collections.abc import Sequence
 NGRAMS = (3, 2, 1)
 
 
-class NgramLookup:
+class NgramProposer:
     """Remembers where each n-gram last ended, extended as the text grows."""
 
     def __init__(self) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from pass_core.decoding.acceptance import SPREAD, AcceptanceModel
+from pass_core.decoding.acceptance import SIBLING_TEMPERATURE, AcceptanceModel
 from pass_core.decoding.events import DraftSource
-from pass_core.decoding.lookahead_proposer import LookaheadDrafts
-from pass_core.decoding.repetition_bonus import AFTER_ONE, AFTER_TWO, OF_LATE, SEEN
+from pass_core.decoding.lookahead_proposer import LookaheadProposer
+from pass_core.decoding.repetition_bonus import AFTER_ONE, AFTER_TWO, RECENT, SEEN
 from pass_core.decoding.tree import Draft, DraftTree
 from pass_core.kernels.interface import ROOT, GrownTree, GrowRequest
 from pass_core.lookahead.sampler import HEAD_CANDIDATES
@@ -20,9 +20,9 @@ from pass_core.settings import DecodingSettings, SamplingSettings
 BRANCHES = 10
 BEAM = 4
 # Drafts whose acceptance probability is below this are not generated: no row is cheap enough for them.
-HOPELESS = 0.01
+MIN_REACH = 0.01
 # A level that the walk reaches with a smaller probability than this is the last.
-UNLIKELY_LEVEL = 0.05
+MIN_LEVEL_REACH = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Proposals:
 
 
 def grow_tree(
-    drafts: LookaheadDrafts,
+    drafts: LookaheadProposer,
     root: tuple[int, int],
     position: int,
     seed: int,
@@ -70,22 +70,22 @@ def grow_tree(
     else:
         greedy = settings.sampling.temperature == 0.0
         sampling = SamplingSettings(1.0, BRANCHES) if greedy else settings.sampling
-        least, unlikely = (HOPELESS, UNLIKELY_LEVEL) if settings.auto else (0.0, 0.0)
+        min_reach, min_level_reach = (MIN_REACH, MIN_LEVEL_REACH) if settings.auto else (0.0, 0.0)
         request = replace(
             chain_request(drafts, root, position, seed, sampling, rule, acceptance.shares(depth), limit),
             noisy=int(not greedy),
             branches=BRANCHES,
             width=BEAM,
-            spread=1.0 if greedy else SPREAD,
-            least=least,
-            unlikely=unlikely,
+            sibling_temperature=1.0 if greedy else SIBLING_TEMPERATURE,
+            min_reach=min_reach,
+            min_level_reach=min_level_reach,
         )
     grown = drafts.kernels.grow_tree(drafts.first(depth), request, drafts.head, drafts.text)
     return Proposals(grown.reaches, grown.parents, lambda n: _tree(grown, n))
 
 
 def draft_chain(
-    drafts: LookaheadDrafts,
+    drafts: LookaheadProposer,
     root: tuple[int, int],
     position: int,
     seed: int,
@@ -103,7 +103,7 @@ def draft_chain(
 
 
 def chain_request(
-    drafts: LookaheadDrafts,
+    drafts: LookaheadProposer,
     root: tuple[int, int],
     position: int,
     seed: int,
@@ -113,22 +113,22 @@ def chain_request(
     limit: int,
 ) -> GrowRequest:
     """The request for one chain of the best drafts, with no draft left out as too unlikely."""
-    kept = _kept(sampling, drafts.head is not None)
+    top_k = _top_k(sampling, drafts.head is not None)
     return GrowRequest(
         noise=stream_hash(seed, rule.draft_stream),
         position=position,
         before=root[0],
         root=root[1],
         temperature=max(sampling.temperature, COLDEST),
-        spread=SPREAD,
-        least=0.0,
-        unlikely=0.0,
+        sibling_temperature=SIBLING_TEMPERATURE,
+        min_reach=0.0,
+        min_level_reach=0.0,
         seen=SEEN,
         after_one=AFTER_ONE,
         after_two=AFTER_TWO,
-        of_late=OF_LATE,
-        kept=kept,
-        candidates=kept if drafts.head is None else HEAD_CANDIDATES,
+        recent=RECENT,
+        top_k=top_k,
+        candidates=top_k if drafts.head is None else HEAD_CANDIDATES,
         branches=1,
         width=1,
         limit=limit,
@@ -149,7 +149,7 @@ def best_first(tree: DraftTree) -> DraftTree:
     return out
 
 
-def _kept(sampling: SamplingSettings, coherent: bool) -> int:
+def _top_k(sampling: SamplingSettings, coherent: bool) -> int:
     """How many tokens of a draft distribution have a probability; 0 for the whole vocabulary."""
     if sampling.temperature == 0.0:
         return 1

@@ -15,7 +15,7 @@ from pass_core.runtime.rows import IntArray
 
 # Logit bonuses of tokens that occurred recently, after the same token, and after the same two tokens.
 SEEN, AFTER_ONE, AFTER_TWO = 0.3, 0.5, 1.5
-OF_LATE = 256  # tokens back that count as recent
+RECENT = 256  # tokens back that count as recent
 HISTORY = 1024
 
 

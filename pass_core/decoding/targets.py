@@ -54,12 +54,12 @@ class RowDistributions(Sequence[Distribution]):
             tokens, parents: of the drafts, parents (-1: the root) before children; row i + 1 follows draft i.
         """
         sampling = self._sampling
-        kept = 1 if sampling.temperature == 0.0 else sampling.top_k
+        top_k = 1 if sampling.temperature == 0.0 else sampling.top_k
         temperature = max(sampling.temperature, COLDEST)
-        request = WalkRequest(stream_hash(seed, Stream.TARGET), position, temperature, kept)
+        request = WalkRequest(stream_hash(seed, Stream.TARGET), position, temperature, top_k)
         path = self._kernels.sample_path(self._logits, request, tokens, parents)
         if path.ids.shape[1]:
-            log_p = np.zeros(path.ids.shape) if kept == 1 else normalise(path.values, temperature)
+            log_p = np.zeros(path.ids.shape) if top_k == 1 else normalise(path.values, temperature)
             for row, ids, p in zip(path.rows, path.ids, log_p):
                 self._known.setdefault(row, Distribution(ids, p))
         return path.samples

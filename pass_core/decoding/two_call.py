@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pass_core.decoding.events import Provenance
-from pass_core.decoding.lookahead_proposer import LookaheadDrafts
+from pass_core.decoding.lookahead_proposer import LookaheadProposer
 from pass_core.decoding.propose_tree import draft_chain
 from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
 from pass_core.decoding.targets import RowDistributions
@@ -41,7 +41,7 @@ class TwoCallStepper(Stepper):
         if not chain or self._ends_text(first) or self._cancelled():
             return StepOutcome(emitted, DraftTree())
 
-        drafts = LookaheadDrafts.of_call(
+        drafts = LookaheadProposer.of_call(
             state.kernels, state.runtime, hidden, chain, range(count), state.head, text=state.recent
         )
         tree = draft_chain(drafts, (state.tokens[-1], first), state.position + 1, state.seed, settings, rule, count)

@@ -24,7 +24,7 @@ class PromptFileError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class BenchmarkPrompt:
     """One prompt to measure with.
 
     Attributes:
@@ -40,7 +40,7 @@ class Prompt:
     chat: bool = False
 
 
-def built_in(name: str) -> tuple[Prompt, ...]:
+def built_in(name: str) -> tuple[BenchmarkPrompt, ...]:
     """A built-in set.
 
     Raises:
@@ -52,7 +52,7 @@ def built_in(name: str) -> tuple[Prompt, ...]:
     return _from_toml(name, text, f"{name}.toml")
 
 
-def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
+def read_prompts(path: str | Path) -> tuple[BenchmarkPrompt, ...]:
     """A user's prompts: .toml (`[[prompt]]` with `text`, optional `title` and `chat`), .jsonl (the same keys, one
     object a line) or any other text file (prompts separated by lines of three or more hyphens, else one a line).
 
@@ -77,14 +77,14 @@ def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
     return prompts
 
 
-def prompt_ids(prompt: Prompt, model: LanguageModel) -> list[int]:
+def prompt_ids(prompt: BenchmarkPrompt, model: LanguageModel) -> list[int]:
     """Token ids of a prompt; the chat template is applied to a chat prompt where the model has one."""
     from pass_core.models.prompts import encode, has_chat_template
 
     return encode(model, value.Prompt(prompt.text, chat=prompt.chat and has_chat_template(model)))
 
 
-def _from_toml(name: str, text: str, file: str) -> tuple[Prompt, ...]:
+def _from_toml(name: str, text: str, file: str) -> tuple[BenchmarkPrompt, ...]:
     try:
         raw: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -95,7 +95,7 @@ def _from_toml(name: str, text: str, file: str) -> tuple[Prompt, ...]:
     return _named(name, cast("list[Mapping[str, Any]]", entries))
 
 
-def _from_json_lines(name: str, text: str, file: str) -> tuple[Prompt, ...]:
+def _from_json_lines(name: str, text: str, file: str) -> tuple[BenchmarkPrompt, ...]:
     entries: list[Mapping[str, Any]] = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -124,8 +124,8 @@ def _split(text: str) -> list[str]:
     return ["\n".join(part).strip("\n") for part in parts]
 
 
-def _named(name: str, entries: Iterable[Mapping[str, Any]]) -> tuple[Prompt, ...]:
-    prompts: list[Prompt] = []
+def _named(name: str, entries: Iterable[Mapping[str, Any]]) -> tuple[BenchmarkPrompt, ...]:
+    prompts: list[BenchmarkPrompt] = []
     seen: set[str] = set()
     for entry in entries:
         text = str(entry.get("text", ""))
@@ -135,7 +135,7 @@ def _named(name: str, entries: Iterable[Mapping[str, Any]]) -> tuple[Prompt, ...
         if title in seen:
             title = f"{title} ({len(prompts) + 1})"
         seen.add(title)
-        prompts.append(Prompt(name, title, text, bool(entry.get("chat", name == "chat"))))
+        prompts.append(BenchmarkPrompt(name, title, text, bool(entry.get("chat", name == "chat"))))
     return tuple(prompts)
 
 

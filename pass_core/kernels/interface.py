@@ -38,14 +38,14 @@ class WalkRequest:
         noise: hash of seed and stream (`pass_core.sampling.noise.stream_hash`).
         position: absolute position of the first sample, in tokens.
         temperature: what logits are divided by, above 0.
-        kept: how many of the largest logits can be sampled; 1 is greedy at any temperature; 0 keeps the whole
+        top_k: how many of the largest logits can be sampled; 1 is greedy at any temperature; 0 keeps the whole
             vocabulary.
     """
 
     noise: int = _c("uint64_t")
     position: int = _c("int64_t")
     temperature: float = _c("double")
-    kept: int = _c("int32_t")
+    top_k: int = _c("int32_t")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class SampledPath:
     Attributes:
         rows: rows of the logits: 0 for the root, i + 1 for draft i.
         samples: the token sampled at each of them; all but the last are the drafts of the next row.
-        ids, values: [levels, kept] the tokens that could be sampled and their logits, largest first, ties by lower id;
+        ids, values: [levels, top_k] the tokens that could be sampled and their logits, largest first, ties by lower id;
             without columns where the whole vocabulary could.
     """
 
@@ -74,13 +74,13 @@ class GrowRequest:
         position: absolute position of depth 1, in tokens.
         before, root: the last two tokens before depth 1 (before: -1 for none).
         temperature: of the draft distributions, above 0.
-        spread: temperature that turns perturbed scores into weights of siblings.
-        least: a draft reached less often (a probability) is left out.
-        unlikely: a level whose nodes together are reached less often is the last.
-        seen, after_one, after_two, of_late: logit bonuses (`pass_core.decoding.repetition_bonus`) of tokens that are
-            among the last `of_late` tokens, that followed the same token, and that followed the same two tokens.
-        kept: candidates of a draft distribution that have a probability; 0 for the whole vocabulary.
-        candidates: likeliest plain look-ahead tokens that the draft head re-scores (`kept` without a head).
+        sibling_temperature: temperature that turns perturbed scores into weights of siblings.
+        min_reach: a draft reached less often (a probability) is left out.
+        min_level_reach: a level whose nodes together are reached less often is the last.
+        seen, after_one, after_two, recent: logit bonuses (`pass_core.decoding.repetition_bonus`) of tokens that are
+            among the last `recent` tokens, that followed the same token, and that followed the same two tokens.
+        top_k: candidates of a draft distribution that have a probability; 0 for the whole vocabulary.
+        candidates: likeliest plain look-ahead tokens that the draft head re-scores (`top_k` without a head).
         branches, width: drafts below a node, and nodes of a level that are branched from.
         limit: drafts at most.
         noisy: whether noise takes part in ranking drafts (1) or not (0: temperature 0 with siblings).
@@ -92,14 +92,14 @@ class GrowRequest:
     before: int = _c("int64_t")
     root: int = _c("int64_t")
     temperature: float = _c("double")
-    spread: float = _c("double")
-    least: float = _c("double")
-    unlikely: float = _c("double")
+    sibling_temperature: float = _c("double")
+    min_reach: float = _c("double")
+    min_level_reach: float = _c("double")
     seen: float = _c("float")
     after_one: float = _c("float")
     after_two: float = _c("float")
-    of_late: int = _c("int32_t")
-    kept: int = _c("int32_t")
+    recent: int = _c("int32_t")
+    top_k: int = _c("int32_t")
     candidates: int = _c("int32_t")
     branches: int = _c("int32_t")
     width: int = _c("int32_t")
@@ -133,7 +133,7 @@ class GrownTree:
         tokens, parents, depths: [drafts] of each.
         reaches: estimated probability of each that verification reaches and accepts it.
         source: the distribution that each was drawn from, a row of `ids` and `log_p`.
-        ids, log_p: [distributions, kept] tokens, likeliest first (the whole vocabulary in rising order), and log
+        ids, log_p: [distributions, top_k] tokens, likeliest first (the whole vocabulary in rising order), and log
             probabilities.
     """
 
@@ -176,7 +176,7 @@ class PlanRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CallPlan:
     """The shape of one forward pass.
 
     Attributes:
@@ -226,7 +226,7 @@ class Kernels(Protocol):
         """The target's samples from row 0 of `logits` [drafts + 1 or more, vocabulary] on, float32, for as long as a
         draft is the sample before: at least one.
 
-        The sample of a row is the argmax of logit / temperature + noise over the kept tokens, an exact one (Gumbel-max
+        The sample of a row is the argmax of logit / temperature + noise over the top k tokens, an exact one (Gumbel-max
         trick), and the coupled rule's (Daliri, Musco & Suresh 2024).
 
         Args:
@@ -248,7 +248,7 @@ class Kernels(Protocol):
         """
         ...
 
-    def plan_call(self, request: PlanRequest) -> Plan:
+    def plan_call(self, request: PlanRequest) -> CallPlan:
         """The shape with the best expected gain: how many drafts are verified, where look-ahead rows stand."""
         ...
 

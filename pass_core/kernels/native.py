@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch
 
 from pass_core.kernels.interface import (
+    CallPlan,
     DraftHead,
     DraftRows,
     GrownTree,
     GrowRequest,
     IntArray,
-    Plan,
     PlanRequest,
     SampledPath,
     WalkRequest,
@@ -85,7 +85,7 @@ class NativeKernels:
         if self._handle is None or self._model is None or self._model.vocabulary_size % self._block:
             return False
         if self._table is None:
-            table, output = self._model.input_embedding.weight.detach(), self._model.head.weight.detach()
+            table, output = self._model.input_embedding.weight.detach(), self._model.lm_head.weight.detach()
             self._table = table.to(torch.bfloat16).contiguous()
             tied = output.data_ptr() == table.data_ptr()
             self._output = self._table if tied else output.to(torch.bfloat16).contiguous()
@@ -111,15 +111,15 @@ class NativeKernels:
     def sample_path(
         self, logits: torch.Tensor, request: WalkRequest, tokens: Sequence[int] = (), parents: Sequence[int] = ()
     ) -> SampledPath:
-        if not self._selects(logits, request.kept):
+        if not self._selects(logits, request.top_k):
             return self._reference.sample_path(logits, request, tokens, parents)
         if logits.shape[0] <= len(tokens):
             raise IndexError(f"{len(tokens)} drafts need more than {logits.shape[0]} rows of logits")
         most = len(tokens) + 1
         drafted, above = np.array(tokens, dtype=np.int64), np.array(parents, dtype=np.int32)
         rows, samples = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.int64)
-        ids = np.empty((most, request.kept), dtype=np.int64)
-        values = np.empty((most, request.kept), dtype=np.float32)
+        ids = np.empty((most, request.top_k), dtype=np.int64)
+        values = np.empty((most, request.top_k), dtype=np.float32)
         arrays = WalkArrays(
             stride=logits.stride(0),
             vocabulary=logits.shape[1],
@@ -142,7 +142,7 @@ class NativeKernels:
     ) -> GrownTree:
         ours = cast(NativeHead | None, head)
         found = None
-        if self._handle is not None and (ours is None or ours.handle) and 0 < request.kept <= request.candidates:
+        if self._handle is not None and (ours is None or ours.handle) and 0 < request.top_k <= request.candidates:
             found = self._grown(self._handle, rows, request, ours, text)
         if found is not None:
             return found
@@ -160,8 +160,8 @@ class NativeKernels:
         most = 1 + (len(rows.at) - 1) * request.width
         tokens, reaches = np.empty(request.limit, dtype=np.int64), np.empty(request.limit, dtype=np.float64)
         parents, depths, source = np.empty((3, request.limit), dtype=np.int32)
-        ids = np.empty((most, request.kept), dtype=np.int64)
-        log_p = np.empty((most, request.kept), dtype=np.float64)
+        ids = np.empty((most, request.top_k), dtype=np.int64)
+        log_p = np.empty((most, request.top_k), dtype=np.float64)
         at, steps = np.array([rows.at, rows.steps], dtype=np.int32)
         shares = np.array(request.shares, dtype=np.float64)
         text = None if text is None or head is None else np.ascontiguousarray(text)
@@ -194,7 +194,7 @@ class NativeKernels:
         numbers: list[Any] = [a[:count].tolist() for a in (tokens, parents, depths, reaches, source)]
         return GrownTree(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], ids, log_p)
 
-    def plan_call(self, request: PlanRequest) -> Plan:
+    def plan_call(self, request: PlanRequest) -> CallPlan:
         chains = np.empty(len(request.reaches) + 1, dtype=np.int32)
         reaches, hits, seconds = (
             np.ascontiguousarray(a, dtype=np.float64) for a in (request.reaches, request.hits, request.seconds)
@@ -212,7 +212,7 @@ class NativeKernels:
             chains=chains.ctypes.data,
         )
         drafts: int = self._library.pass_plan(image(PlanBlock, request), arrays)
-        return Plan(drafts, tuple(chains[: drafts + 1].tolist()))
+        return CallPlan(drafts, tuple(chains[: drafts + 1].tolist()))
 
     def _selects(self, logits: torch.Tensor, count: int) -> bool:
         """Whether the library can select the `count` largest of rows of these logits: it reads whole blocks."""

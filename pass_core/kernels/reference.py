@@ -16,12 +16,12 @@ import torch
 from pass_core.kernels.heads import TorchBigramHead, TorchHead, TorchSamplerHead
 from pass_core.kernels.interface import (
     ROOT,
+    CallPlan,
     DraftHead,
     DraftRows,
     GrownTree,
     GrowRequest,
     IntArray,
-    Plan,
     PlanRequest,
     SampledPath,
     WalkRequest,
@@ -83,11 +83,11 @@ class ReferenceKernels:
         drafted = torch.tensor(list(tokens), dtype=torch.int64, device=logits.device)
         above = torch.tensor(list(parents), dtype=torch.int64, device=logits.device)
         levels = _levels(parents)
-        kept = request.kept if request.kept < logits.shape[1] else 0
-        if logits.device.type == "cpu" or not kept:
-            return _walk_by_rows(logits, request, kept, drafted, above, levels)
+        top_k = request.top_k if request.top_k < logits.shape[1] else 0
+        if logits.device.type == "cpu" or not top_k:
+            return _walk_by_rows(logits, request, top_k, drafted, above, levels)
         # Every row is sampled: which ones the walk meets is known at the end only.
-        ids, values = top.top_k(logits, request.kept)
+        ids, values = top.top_k(logits, request.top_k)
         depths = torch.zeros(logits.shape[0], dtype=torch.int64, device=logits.device)
         for _ in range(levels):
             depths[1:] = depths[above + 1] + 1
@@ -116,7 +116,7 @@ class ReferenceKernels:
                 break
         return growth.best()
 
-    def plan_call(self, request: PlanRequest) -> Plan:
+    def plan_call(self, request: PlanRequest) -> CallPlan:
         return search(request)
 
 
@@ -146,9 +146,9 @@ def _levels(parents: Sequence[int]) -> int:
 
 
 def _walk_by_rows(
-    logits: torch.Tensor, request: WalkRequest, kept: int, drafted: torch.Tensor, above: torch.Tensor, levels: int
+    logits: torch.Tensor, request: WalkRequest, top_k: int, drafted: torch.Tensor, above: torch.Tensor, levels: int
 ) -> SampledPath:
-    """The walk row by row: where the whole vocabulary can be sampled (`kept` 0), which is too much to be done for rows
+    """The walk row by row: where the whole vocabulary can be sampled (`top_k` 0), which is too much to be done for rows
     that it may not meet, and where it can be seen on the way that it ends."""
     device = logits.device
     at = torch.zeros(1, dtype=torch.int64, device=device)
@@ -158,11 +158,11 @@ def _walk_by_rows(
     samples: list[torch.Tensor] = []
     tops: list[torch.Tensor] = []
     values: list[torch.Tensor] = []
-    everything = None if kept else torch.arange(logits.shape[1], device=device)[None]
+    everything = None if top_k else torch.arange(logits.shape[1], device=device)[None]
     for level in range(levels + 1):
         row = logits.index_select(0, at) if level else logits[:1]
         if everything is None:
-            ids, row = top.top_k(row, kept)
+            ids, row = top.top_k(row, top_k)
             tops.append(ids)
             values.append(row)
         else:
@@ -183,8 +183,8 @@ def _walk_by_rows(
     found = _Record(
         torch.cat(met),
         torch.cat(samples),
-        torch.cat(tops) if kept else empty.long(),
-        torch.cat(values).double() if kept else empty.double(),
+        torch.cat(tops) if top_k else empty.long(),
+        torch.cat(values).double() if top_k else empty.double(),
     )
     rows, sampled = found.ints().tolist(), found.ints().tolist()
     count = sum(row >= 0 for row in rows)
@@ -206,15 +206,15 @@ class _Growth:
         self.on_host = self.device.type == "cpu"
         at = torch.tensor(list(rows.at), dtype=torch.int64, device=self.device)
         plain = logits.index_select(0, at)
-        self.kept = request.kept or plain.shape[1]
-        self.whole = self.kept >= plain.shape[1]
+        self.top_k = request.top_k or plain.shape[1]
+        self.whole = self.top_k >= plain.shape[1]
         if self.whole and head is None:
             self.ids = torch.arange(plain.shape[1], device=self.device).expand(plain.shape[0], -1)
-            self.values, self.kept = plain, plain.shape[1]
+            self.values, self.top_k = plain, plain.shape[1]
         else:
             self.ids, self.values = top.top_k(plain, min(request.candidates, plain.shape[1]))
-            self.kept = min(self.kept, self.ids.shape[1])
-        self.branches = min(request.branches, self.kept)
+            self.top_k = min(self.top_k, self.ids.shape[1])
+        self.branches = min(request.branches, self.top_k)
         if head is not None:
             self.ids = self.ids.sort(dim=1).values  # candidates that a head scores alike go by id
             self.states = rows.hidden.index_select(0, at.to(rows.hidden.device))
@@ -254,10 +254,10 @@ class _Growth:
                 scores, order = drawn.sort(dim=1, descending=True, stable=True)
                 scores, order = scores[:, :branches], order[:, :branches]
             tokens = ids.gather(1, order)
-        weights = torch.exp((scores - scores[:, :1]) / request.spread)
+        weights = torch.exp((scores - scores[:, :1]) / request.sibling_temperature)
         share = self.shares[level] / weights.sum(1) * self.reach
         reaches = share[:, None] * weights
-        stands = (self.reach >= 0)[:, None] & (reaches >= request.least) & self.alive
+        stands = (self.reach >= 0)[:, None] & (reaches >= request.min_reach) & self.alive
         reaches = reaches.masked_fill_(~stands, MISSING).flatten()
         tokens = tokens.expand(width, -1).flatten()
         self.tokens.append(tokens)
@@ -271,11 +271,11 @@ class _Growth:
         self.last, self.nodes = tokens.index_select(0, slots), slots + self.count
         self.reach = chosen.values[: request.width]
         together = self.reach.clamp_min(0.0).sum()
-        self.alive = self.alive & (self.reach[0] >= 0) & (together >= request.unlikely)
+        self.alive = self.alive & (self.reach[0] >= 0) & (together >= request.min_level_reach)
         self.count += width * branches
 
     def _distributions(self, level: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Tokens, log probabilities and noise [width or 1, kept] of the drafts below each node, likeliest first except
+        """Tokens, log probabilities and noise [width or 1, top_k] of the drafts below each node, likeliest first except
         where they are the whole vocabulary."""
         request, ids, scores = self.request, self.ids[level : level + 1], self.values[level : level + 1]
         noise = None if self.noise is None else self.noise[level : level + 1]
@@ -284,7 +284,7 @@ class _Growth:
             if self.repeats is not None:
                 scores = scores + self.repeats.gain(level, self.last, self.second)
             scores, order = scores.sort(dim=1, descending=True, stable=True)
-            scores, order = scores[:, : self.kept], order[:, : self.kept]
+            scores, order = scores[:, : self.top_k], order[:, : self.top_k]
             ids = ids[0][order]
             noise = None if noise is None else noise[0][order]
         if request.noisy and noise is None:
@@ -350,8 +350,8 @@ class _Repeats:
         there = ids.gather(1, place.clamp_max(self.none - 1)) == everywhere
         self.place = place.masked_fill_(~there, self.none)
         self.seen = torch.zeros(levels, self.none + 1, device=ids.device)
-        if request.of_late:
-            self.seen.scatter_(1, self.place[:, -request.of_late :], request.seen)
+        if request.recent:
+            self.seen.scatter_(1, self.place[:, -request.recent :], request.seen)
 
     def gain(self, level: int, last: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """[nodes, C] what each candidate gains below nodes with these tokens and these above them [nodes]."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pass_core.kernels.interface import ROOT, Plan, PlanRequest
+from pass_core.kernels.interface import ROOT, CallPlan, PlanRequest
 
 
-def search(request: PlanRequest) -> Plan:
+def search(request: PlanRequest) -> CallPlan:
     """See `pass_core.kernels.interface.Kernels.plan_call`."""
-    best, best_value, falling = Plan(0, (0,)), float("-inf"), 0
+    best, best_value, falling = CallPlan(0, (0,)), float("-inf"), 0
     seconds = request.seconds.tolist()
     for drafts in request.counts:
         chains = Chains(request.reaches[:drafts], request.parents[:drafts], request.hits)
@@ -27,7 +27,7 @@ def search(request: PlanRequest) -> Plan:
         if falling == request.patience:
             break
         if value > best_value:
-            best, best_value = Plan(drafts, shape), value
+            best, best_value = CallPlan(drafts, shape), value
     return best
 
 

@@ -83,7 +83,7 @@ class LanguageModel:
 
     @property
     def vocabulary_size(self) -> int:
-        return int(self.head.weight.shape[0])
+        return int(self.lm_head.weight.shape[0])
 
     @property
     def base(self) -> nn.Module:
@@ -96,7 +96,7 @@ class LanguageModel:
         return cast(nn.Embedding, self.model.get_input_embeddings())
 
     @property
-    def head(self) -> nn.Linear:
+    def lm_head(self) -> nn.Linear:
         """The lm_head, weight [vocabulary, hidden]."""
         return cast(nn.Linear, self.model.get_output_embeddings())
 
@@ -116,9 +116,9 @@ class LanguageModel:
             float32 [rows, vocabulary], or [rows, n].
         """
         if ids is None:
-            raw = self.head(hidden.to(execution_device(self.head))).float()
+            raw = self.lm_head(hidden.to(execution_device(self.lm_head))).float()
         else:
-            weight, bias = (stored_parameter(self.head, name) for name in ("weight", "bias"))
+            weight, bias = (stored_parameter(self.lm_head, name) for name in ("weight", "bias"))
             assert weight is not None
             at = ids.to(weight.device)
             chosen = None if bias is None else bias[at].to(hidden)

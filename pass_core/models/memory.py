@@ -41,7 +41,7 @@ def memory_in_use(device: torch.device | str = "cpu") -> MemoryUse:
     return MemoryUse(process)
 
 
-def settle_memory() -> None:
+def freeze_heap() -> None:
     """Collect garbage now, and let later collections pass over what is alive.
 
     With the libraries loaded, a full collection looks at 400,000 objects and stops every thread for a quarter of a

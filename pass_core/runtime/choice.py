@@ -116,7 +116,7 @@ def exact_candidates(model: LanguageModel) -> list[Candidate]:
     free = psutil.virtual_memory().available
     count = model.parameter_count
     embedding = model.input_embedding.weight
-    tied = model.head.weight.data_ptr() == embedding.data_ptr()
+    tied = model.lm_head.weight.data_ptr() == embedding.data_ptr()
     read = count if tied else count - embedding.numel()  # of an input table alone a forward pass reads a few rows
     candidates: list[Candidate] = []
 

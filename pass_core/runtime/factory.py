@@ -7,11 +7,11 @@ from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Runtime
 from pass_core.runtime.choice import automatic_runtime, blocks_of
 from pass_core.runtime.cuda_graphs.graphs import CudaGraphs
-from pass_core.runtime.cuda_graphs.runtime import StaticRuntime
-from pass_core.runtime.cuda_graphs.runtime import why_not as why_not_captured
+from pass_core.runtime.cuda_graphs.runtime import CudaGraphRuntime
+from pass_core.runtime.cuda_graphs.runtime import unsupported_reason as capture_unsupported_reason
 from pass_core.runtime.cuda_setup import set_up
 from pass_core.runtime.exactness import exactness
-from pass_core.runtime.native.runtime import NativeRuntime, why_not
+from pass_core.runtime.native.runtime import NativeRuntime, unsupported_reason
 from pass_core.runtime.plain_runtime import PlainRuntime
 from pass_core.runtime.torch_runtime import TorchRuntime
 
@@ -21,9 +21,9 @@ def make_runtime(model: LanguageModel) -> Runtime:
     set_up(model.device)
     if not model.capabilities.supports_pass:
         return PlainRuntime(model)
-    if model.device.type == "cuda" and not why_not_captured(model):
-        return StaticRuntime(model, CudaGraphs(model.device))
-    reason = why_not(model)
+    if model.device.type == "cuda" and not capture_unsupported_reason(model):
+        return CudaGraphRuntime(model, CudaGraphs(model.device))
+    reason = unsupported_reason(model)
     if model.weights == "gguf":
         blocks = blocks_of(model)
         if reason or blocks is None:

@@ -21,7 +21,7 @@ from pass_core.training.chains import Chains
 from pass_core.training.config import TrainingConfig
 from pass_core.training.coupled import among_best, on_drafts
 from pass_core.training.forward import lookahead_forward
-from pass_core.training.parts import LookaheadParts
+from pass_core.training.parts import TrainableParts
 from pass_core.training.store import Batch, PrefixStore
 
 
@@ -154,7 +154,7 @@ def even_places(held: HeldOut, count: int, k: int) -> list[int]:
 @torch.no_grad()
 def try_chains(
     model: LanguageModel,
-    parts: LookaheadParts,
+    parts: TrainableParts,
     data: Batch,
     places: Sequence[Sequence[int]],
     settings: ChainSettings,
@@ -193,7 +193,7 @@ def try_chains(
 
 def measure(
     model: LanguageModel,
-    parts: LookaheadParts,
+    parts: TrainableParts,
     held: Sequence[HeldOut],
     store: PrefixStore,
     settings: ChainSettings,
@@ -221,7 +221,7 @@ def measure(
 
 def measure_decoding(
     model: LanguageModel,
-    parts: LookaheadParts,
+    parts: TrainableParts,
     held: Sequence[HeldOut],
     store: PrefixStore,
     settings: ChainSettings,

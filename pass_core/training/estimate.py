@@ -13,7 +13,7 @@ from pass_core.models.placement import is_spread
 from pass_core.training.config import TrainingConfig, TrainingError
 from pass_core.training.events import Estimate
 from pass_core.training.objective import LISTED, TEACHER_TOP
-from pass_core.training.parts import LookaheadParts
+from pass_core.training.parts import TrainableParts
 from pass_core.training.store import PrefixStore
 
 
@@ -99,7 +99,7 @@ def refuse_untrainable(model: LanguageModel) -> None:
 
 def estimate(
     model: LanguageModel,
-    parts: LookaheadParts,
+    parts: TrainableParts,
     config: TrainingConfig,
     sequences: Sequence[torch.Tensor],
     memory: int,

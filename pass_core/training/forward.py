@@ -19,7 +19,7 @@ from pass_core.models.cache_argument import cache_argument
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.masks import layer_masks
 from pass_core.training.chains import Chains
-from pass_core.training.parts import Adapter, LookaheadParts
+from pass_core.training.parts import Adapter, TrainableParts
 
 
 class _FrozenLayer(DynamicLayer):
@@ -73,7 +73,7 @@ def prefix_forward(model: LanguageModel, ids: torch.Tensor) -> Prefix:
 
 
 @contextmanager
-def _hooked(model: LanguageModel, parts: LookaheadParts, depth: torch.Tensor) -> Generator[None, None, None]:
+def _hooked(model: LanguageModel, parts: TrainableParts, depth: torch.Tensor) -> Generator[None, None, None]:
     handles: list[Any] = []
     deep = parts.deep
     if deep is not None:
@@ -101,7 +101,7 @@ def _hooked(model: LanguageModel, parts: LookaheadParts, depth: torch.Tensor) ->
             handle.remove()
 
 
-def lookahead_forward(model: LanguageModel, parts: LookaheadParts, prefix: Prefix, chains: Chains) -> torch.Tensor:
+def lookahead_forward(model: LanguageModel, parts: TrainableParts, prefix: Prefix, chains: Chains) -> torch.Tensor:
     """Hidden states [batch, rows, hidden] of every look-ahead row, after the final norm, with gradient to `parts`."""
     inputs = parts.embeddings.to(model.dtype)[chains.depth]
     tokens = prefix.ids.shape[1]

@@ -57,7 +57,7 @@ class Sampler(nn.Module):
         return corrected(hidden, from_state(hidden, w_in, step[depth]), parent, w_in, w_out)
 
 
-class LookaheadParts(nn.Module):
+class TrainableParts(nn.Module):
     """All parts that learn.
 
     Attributes:
@@ -164,7 +164,7 @@ def chosen_linears(model: LanguageModel, config: TrainingConfig) -> dict[str, tu
     return chosen
 
 
-def new_parts(model: LanguageModel, config: TrainingConfig, init: LookaheadEmbeddings | None = None) -> LookaheadParts:
+def new_parts(model: LanguageModel, config: TrainingConfig, init: LookaheadEmbeddings | None = None) -> TrainableParts:
     """Parts as `config` asks, from `init` where it has them, else freshly initialised from `config.seed`.
 
     Embeddings start at the mean input embedding with a little noise; deep vectors, `up` and `W_out` at zero, so that
@@ -189,16 +189,16 @@ def new_parts(model: LanguageModel, config: TrainingConfig, init: LookaheadEmbed
     if config.sampler:
         inner = config.sampler_inner
         sampler = (uniform(inner, 2 * hidden), torch.zeros(count, inner), torch.zeros(hidden, inner))
-    parts = LookaheadParts(embeddings, deep, adapters, sampler)
+    parts = TrainableParts(embeddings, deep, adapters, sampler)
     if init is not None:
         _load(parts, init)
     return parts.to(model.device)
 
 
-def parts_of(model: LanguageModel, lookahead: LookaheadEmbeddings, bigrams: Bigrams | None = None) -> LookaheadParts:
+def parts_of(model: LanguageModel, lookahead: LookaheadEmbeddings, bigrams: Bigrams | None = None) -> TrainableParts:
     """A look-ahead file's content as parts, on the model's device, and the model's bigrams to use with them."""
     head = lookahead.sampler
-    parts = LookaheadParts(
+    parts = TrainableParts(
         lookahead.embeddings.float(),
         None if lookahead.deep is None else lookahead.deep.float(),
         {name: (a.down.float(), a.up.float()) for name, a in lookahead.adapters.items()},
@@ -208,7 +208,7 @@ def parts_of(model: LanguageModel, lookahead: LookaheadEmbeddings, bigrams: Bigr
     return parts
 
 
-def _load(parts: LookaheadParts, init: LookaheadEmbeddings) -> None:
+def _load(parts: TrainableParts, init: LookaheadEmbeddings) -> None:
     """Copy what `init` has into `parts`; steps beyond those of `init` start from its last."""
 
     def fit(source: torch.Tensor, steps: int, dim: int) -> torch.Tensor:

@@ -25,7 +25,7 @@ from pass_core.training.objective import (
     expected_accepted,
     match,
 )
-from pass_core.training.parts import LookaheadParts
+from pass_core.training.parts import TrainableParts
 from pass_core.training.store import Batch
 
 
@@ -156,7 +156,7 @@ def drafts_hit(
 
 def batch_loss(
     model: LanguageModel,
-    parts: LookaheadParts,
+    parts: TrainableParts,
     batch: Batch,
     chains: Chains,
     generators: Sequence[torch.Generator],

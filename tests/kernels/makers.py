@@ -54,14 +54,14 @@ CHAIN = GrowRequest(
     before=60,
     root=77,
     temperature=0.8,
-    spread=1.5,
-    least=0.0,
-    unlikely=0.0,
+    sibling_temperature=1.5,
+    min_reach=0.0,
+    min_level_reach=0.0,
     seen=0.3,
     after_one=0.5,
     after_two=1.5,
-    of_late=256,
-    kept=10,
+    recent=256,
+    top_k=10,
     candidates=HEAD_CANDIDATES,
     branches=1,
     width=1,
@@ -70,20 +70,20 @@ CHAIN = GrowRequest(
     shares=(0.8, 0.6, 0.5, 0.45),
 )
 BUDGET = replace(CHAIN, branches=10, width=4)
-AUTO = replace(BUDGET, least=0.01, unlikely=0.05)
+AUTO = replace(BUDGET, min_reach=0.01, min_level_reach=0.05)
 REQUESTS = {
     "chain": CHAIN,
     "budget": BUDGET,
     "auto": AUTO,
     "one draft": replace(AUTO, limit=1),
     "few drafts": replace(AUTO, limit=7),
-    "greedy": replace(AUTO, noisy=0, temperature=1.0, spread=1.0),
-    "greedy chain": replace(CHAIN, kept=1, temperature=1e-30),
-    "hot": replace(AUTO, temperature=1.7, kept=3),
-    "top-k 1": replace(AUTO, kept=1),
-    "top-k 120": replace(BUDGET, kept=120),
-    "top-k off": replace(BUDGET, kept=0),
-    "certain": replace(BUDGET, kept=1, shares=(1.0, 1.2, 1.0, 1.0)),  # every reach is 1: depth decides
+    "greedy": replace(AUTO, noisy=0, temperature=1.0, sibling_temperature=1.0),
+    "greedy chain": replace(CHAIN, top_k=1, temperature=1e-30),
+    "hot": replace(AUTO, temperature=1.7, top_k=3),
+    "top-k 1": replace(AUTO, top_k=1),
+    "top-k 120": replace(BUDGET, top_k=120),
+    "top-k off": replace(BUDGET, top_k=0),
+    "certain": replace(BUDGET, top_k=1, shares=(1.0, 1.2, 1.0, 1.0)),  # every reach is 1: depth decides
     "drafts of another stream": replace(CHAIN, noise=stream_hash(11, Stream.DRAFT)),
     "nothing likely": replace(AUTO, shares=(0.009, 0.009, 0.009, 0.009)),
 }
@@ -92,14 +92,14 @@ REQUESTS = {
 def request_for(name: str, seed: int, *, head: bool) -> GrowRequest:
     """A request of the table as the proposer would make it, with or without a draft head."""
     made = REQUESTS[name]
-    kept = made.kept
-    if head and kept == 0:
-        kept = HEAD_CANDIDATES
+    top_k = made.top_k
+    if head and top_k == 0:
+        top_k = HEAD_CANDIDATES
     return replace(
         made,
         noise=stream_hash(seed, Stream.DRAFT if "another" in name else Stream.TARGET),
-        kept=kept,
-        candidates=HEAD_CANDIDATES if head else kept,
+        top_k=top_k,
+        candidates=HEAD_CANDIDATES if head else top_k,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pass_core.kernels.interface import DraftRows, GrowRequest, Plan, PlanRequest, WalkRequest
+from pass_core.kernels.interface import CallPlan, DraftRows, GrowRequest, PlanRequest, WalkRequest
 
 MIX = 2**64 - 1
 Scores = Callable[[int, int, np.ndarray], np.ndarray]
@@ -48,11 +48,11 @@ def walk(
     at: int | None = -1
     while at is not None:
         row = logits[at + 1]
-        ids = top(row, request.kept) if request.kept else np.arange(row.size)
+        ids = top(row, request.top_k) if request.top_k else np.arange(row.size)
         log_p = log_probabilities(row[ids], request.temperature)
         position = request.position + len(samples)
         scores = [p + gumbel(request.noise, position, int(i)) for i, p in zip(ids, log_p)]
-        token = int(ids[int(np.argmax(scores))]) if request.kept != 1 else int(ids[0])
+        token = int(ids[int(np.argmax(scores))]) if request.top_k != 1 else int(ids[0])
         rows.append(at + 1)
         samples.append(token)
         at = next((i for i, (t, above) in enumerate(zip(tokens, parents)) if above == at and t == token), None)
@@ -88,15 +88,15 @@ def grow(
         for above in beam:
             row = logits[at]
             if scores is None:
-                whole = not 0 < request.kept < row.size
-                ids = np.arange(row.size) if whole else top(row, request.kept)
+                whole = not 0 < request.top_k < row.size
+                ids = np.arange(row.size) if whole else top(row, request.top_k)
                 values = row[ids]
             else:
                 ids = np.sort(top(row, request.candidates))
                 values = scores(level, token(above), ids)
                 if text is not None:
                     values = values + bonus(request, text, second(above), token(above), ids)
-                order = np.lexsort((ids, -values))[: request.kept or None]
+                order = np.lexsort((ids, -values))[: request.top_k or None]
                 ids, values = ids[order], values[order]
             log_p = log_probabilities(values, request.temperature)
             drawn = [
@@ -104,16 +104,16 @@ def grow(
                 for i, p in zip(ids, log_p)
             ]
             best = sorted(range(len(drawn)), key=lambda c: (-drawn[c], c))[: request.branches]
-            weights = [math.exp((drawn[c] - drawn[best[0]]) / request.spread) for c in best]
+            weights = [math.exp((drawn[c] - drawn[best[0]]) / request.sibling_temperature) for c in best]
             above_reach = 1.0 if above < 0 else nodes[above].reach
             for c, weight in zip(best, weights):
                 reach = min(1.0, request.shares[level]) * weight / sum(weights) * above_reach
-                if reach < request.least:
+                if reach < request.min_reach:
                     break
                 nodes.append(Node(int(ids[c]), above, level + 1, reach, ids.tolist(), log_p))
                 added.append(len(nodes) - 1)
         beam = heapq.nlargest(request.width, added, key=lambda i: nodes[i].reach)
-        if not beam or sum(nodes[i].reach for i in beam) < request.unlikely:
+        if not beam or sum(nodes[i].reach for i in beam) < request.min_level_reach:
             break
     order = sorted(range(len(nodes)), key=lambda i: (-nodes[i].reach, nodes[i].depth, i))
     place = {-1: -1, **{old: new for new, old in enumerate(order)}}
@@ -124,7 +124,7 @@ def grow(
 
 def bonus(request: GrowRequest, text: np.ndarray, second: int, last: int, ids: np.ndarray) -> np.ndarray:
     """What candidates gain that the text has already, float32 [C]."""
-    out = np.float32(request.seen) * np.isin(ids, text[-request.of_late :]).astype(np.float32)
+    out = np.float32(request.seen) * np.isin(ids, text[-request.recent :]).astype(np.float32)
     after = [i for i in range(text.size - 1) if text[i] == last]
     out += np.float32(request.after_one) * np.isin(ids, text[[i + 1 for i in after]])
     out += np.float32(request.after_two) * np.isin(ids, text[[i + 1 for i in after if i and text[i - 1] == second]])
@@ -143,9 +143,9 @@ def exact_scores(
     return scores
 
 
-def plan(request: PlanRequest) -> Plan:
+def plan(request: PlanRequest) -> CallPlan:
     """The search with every value computed anew from its definition."""
-    best, best_value, falling = Plan(0, (0,)), -math.inf, 0
+    best, best_value, falling = CallPlan(0, (0,)), -math.inf, 0
     for drafts in request.counts:
         parents = [-1, *(p + 1 for p in request.parents[:drafts])]
         stops = [1.0, *request.reaches[:drafts]]
@@ -186,11 +186,11 @@ def plan(request: PlanRequest) -> Plan:
         if falling == request.patience:
             break
         if worth > best_value:
-            best, best_value = Plan(drafts, shape), worth
+            best, best_value = CallPlan(drafts, shape), worth
     return best
 
 
-def worth(request: PlanRequest, shape: Plan) -> float:
+def worth(request: PlanRequest, shape: CallPlan) -> float:
     """What a shape is worth, by the definition of `PlanRequest`."""
     parents = [-1, *(p + 1 for p in request.parents[: shape.drafts])]
     stops = [1.0, *request.reaches[: shape.drafts]]

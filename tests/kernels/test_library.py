@@ -48,8 +48,8 @@ def test_a_library_without_a_function_is_refused() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        (("position", "int64_t"), ("noise", "uint64_t"), ("temperature", "double"), ("kept", "int32_t")),
-        (("noise", "uint64_t"), ("position", "int64_t"), ("temperature", "float"), ("kept", "int32_t")),
+        (("position", "int64_t"), ("noise", "uint64_t"), ("temperature", "double"), ("top_k", "int32_t")),
+        (("noise", "uint64_t"), ("position", "int64_t"), ("temperature", "float"), ("top_k", "int32_t")),
         (("noise", "uint64_t"), ("position", "int64_t"), ("temperature", "double")),
     ],
     ids=["two fields changed places", "another type", "a field less"],

@@ -160,7 +160,7 @@ def test_trees_are_those_grown_by_hand(name: str, repeats: bool, kind: str, case
 def request_model() -> tuple[LanguageModel, DraftRows, torch.Tensor, torch.Tensor, NativeRuntime | None]:
     exact = bfloat16_model()
     rows, weight = whole_numbers(VOCABULARY, 5)
-    exact.head.weight.data.copy_(weight)
+    exact.lm_head.weight.data.copy_(weight)
     shifts = torch.randint(-2, 3, (VOCABULARY // 2, 64), generator=torch.Generator().manual_seed(6)).float()
     return exact, rows, weight, shifts, None if library() is None else NativeRuntime(exact, threads=2)
 

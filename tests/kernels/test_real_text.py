@@ -12,7 +12,7 @@ import torch
 
 from pass_core.engine import Engine
 from pass_core.kernels.factory import make_kernels
-from pass_core.kernels.interface import DraftRows, GrownTree, GrowRequest, Kernels, Plan, PlanRequest, SampledPath
+from pass_core.kernels.interface import CallPlan, DraftRows, GrownTree, GrowRequest, Kernels, PlanRequest, SampledPath
 from pass_core.kernels.interface import WalkRequest as Walk
 from pass_core.kernels.reference import ReferenceKernels
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
@@ -82,7 +82,7 @@ class Both:
         assert all(abs(p - q) < 0.03 for p, q in close), "the same distribution below the root"
         self.flips += (ours.tokens, ours.parents) != (theirs.tokens, theirs.parents)
 
-    def plan_call(self, request: PlanRequest) -> Plan:
+    def plan_call(self, request: PlanRequest) -> CallPlan:
         self.asked["plan_call"] += 1
         ours, theirs = self._first.plan_call(request), self._second.plan_call(request)
         assert ours == theirs

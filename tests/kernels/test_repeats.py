@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pass_core.decoding.repetition_bonus import AFTER_ONE, AFTER_TWO, OF_LATE, SEEN
+from pass_core.decoding.repetition_bonus import AFTER_ONE, AFTER_TWO, RECENT, SEEN
 from pass_core.kernels.interface import DraftRows
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.runtime.native.build import library
@@ -16,7 +16,7 @@ from pass_core.runtime.native.runtime import NativeRuntime
 from tests.kernels.makers import CHAIN, NAMES, VOCABULARY, bfloat16_model, kernels_named
 
 SAMPLED = [3, 4, 5, 9]
-FULL = OF_LATE
+FULL = RECENT
 ONE, TWO = SEEN + AFTER_ONE, SEEN + AFTER_ONE + AFTER_TWO
 
 
@@ -37,7 +37,7 @@ def gains(name: str, model, runtime, text: list[int], before: int, last: int, id
     logits = torch.full((1, VOCABULARY), -9.0)
     logits[0, [*ids, VOCABULARY - 1]] = 0.0  # all other tokens are no candidates, or gain nothing
     rows = DraftRows(torch.zeros(1, model.hidden_size), logits, [0], [0])
-    request = replace(CHAIN, before=before, root=last, temperature=1.0, kept=128, noisy=0, shares=(1.0,))
+    request = replace(CHAIN, before=before, root=last, temperature=1.0, top_k=128, noisy=0, shares=(1.0,))
     tree = kernels.grow_tree(rows, request, nothing, np.array(text))
     found = dict(zip(tree.ids[tree.source[0]].tolist(), tree.log_p[tree.source[0]].tolist(), strict=True))
     return [found[i] - found[VOCABULARY - 1] for i in ids]

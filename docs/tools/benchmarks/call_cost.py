@@ -27,7 +27,7 @@ from pass_core.models.capabilities import examine
 from pass_core.models.device import choose_device, choose_dtype
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Runtime
-from pass_core.runtime.cuda_graphs.runtime import StaticRuntime
+from pass_core.runtime.cuda_graphs.runtime import CudaGraphRuntime
 from pass_core.runtime.factory import make_runtime
 from pass_core.runtime.rows import Rows, RowsBuilder, chain_rows
 from pass_core.runtime.torch_runtime import TorchRuntime
@@ -136,7 +136,7 @@ def main() -> None:
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     print(f"device: {device} ({where}), {torch.get_num_threads()} CPU threads")
     print(f"runtime: {runtime.description}; torch {torch.__version__}, transformers {transformers.__version__}")
-    if isinstance(runtime, StaticRuntime) and runtime.trouble:
+    if isinstance(runtime, CudaGraphRuntime) and runtime.trouble:
         print(f"NOT CAPTURED: {runtime.trouble}")
     print(f"context: {options.context} tokens; {options.rounds} rounds")
     print(f"floor: {call_bytes(model) / 1e9:.3f} GB of weights at {bandwidth / 1e9:.0f} GB/s: {1e3 * floor:.3f} ms\n")

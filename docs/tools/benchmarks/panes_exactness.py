@@ -23,7 +23,7 @@ from PySide6.QtCore import QEventLoop
 from PySide6.QtWidgets import QApplication
 
 from app.compare.analysis import Exactness, compare
-from app.compare.runner import ComparisonRunner, PaneChoice, Plan
+from app.compare.runner import ComparisonPlan, ComparisonRunner, PaneChoice
 from app.prompts import ready_prompts
 from app.state.context import AppContext
 from app.state.preferences import Preferences
@@ -83,7 +83,7 @@ def main() -> None:
     started = time.monotonic()
     counted: dict[tuple[str, float], list[Exactness]] = {}
     for case in cases(a.prompts, a.seeds):
-        plan = Plan(
+        plan = ComparisonPlan(
             prompt=case.prompt,
             prompt_text=case.prompt,
             chat=False,

@@ -37,7 +37,7 @@ from pass_core import (
 from pass_core.decoding.events import StepEvent
 from pass_core.evaluation.prompts import BUILT_IN, built_in, prompt_ids
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
-from pass_core.models.memory import settle_memory
+from pass_core.models.memory import freeze_heap
 from pass_core.runtime.rows import RowsBuilder, chain_rows
 from pass_core.runtime.torch_runtime import TorchRuntime
 
@@ -117,7 +117,7 @@ def main() -> None:
     begun = time.perf_counter()
     for file in files.values():
         engine.prepare(file)
-    settle_memory()
+    freeze_heap()
     say("prepared in", f"{time.perf_counter() - begun:.1f} s:", engine.runtime.description)
     say("milliseconds a forward pass by rows", {rows: round(1e3 * s, 3) for rows, s in engine.cost.seconds.items()})
     say("trouble with captured calls:", repr(getattr(engine.runtime, "trouble", "")))

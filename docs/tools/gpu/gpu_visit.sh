@@ -18,7 +18,7 @@ run() { # NAME SECONDS COMMAND…
 }
 
 run machine 30 bash -c 'nvidia-smi; nproc; free -g; python -c "import torch; print(torch.__version__, torch.version.cuda, torch.cuda.is_available())"'
-run tests 120 python -m pytest -c /dev/null --rootdir=. -p no:cacheprovider -q tests/core/runtime/test_static_runtime.py -k gpu
+run tests 120 python -m pytest -c /dev/null --rootdir=. -p no:cacheprovider -q tests/core/runtime/test_cuda_graph_runtime.py -k gpu
 run report-float32 150 python docs/tools/gpu/gpu_report.py --device cuda --dtype float32 --prompts 3 --tokens 64 --budgets 16,48
 run report-bfloat16 180 python docs/tools/gpu/gpu_report.py --device cuda --dtype bfloat16
 run calls-7b 60 python docs/tools/benchmarks/call_cost.py --preset llama-7b --device cuda --dtype bfloat16 --rows 1,8,16,32,64

@@ -20,7 +20,7 @@ from pass_core.decoding import fused
 from pass_core.decoding.budget import FUTURE_WEIGHT
 from pass_core.engine import Engine
 from pass_core.evaluation.prompts import BUILT_IN, built_in, prompt_ids
-from pass_core.kernels.interface import Plan
+from pass_core.kernels.interface import CallPlan
 from pass_core.kernels.reference_plan import Chains
 from pass_core.lookahead.format import load_lookahead
 from pass_core.models.loading import load_model
@@ -48,9 +48,9 @@ class FewChains(Chains):
         return super()._gain(node)
 
 
-def plan(reaches: Sequence[float], parents: Sequence[int], hits: Sequence[float], rows_limit: int, *_: Any) -> Plan:
+def plan(reaches: Sequence[float], parents: Sequence[int], hits: Sequence[float], rows_limit: int, *_: Any) -> CallPlan:
     """The best shape of exactly `rows_limit` rows (fewer only where there are no more drafts), with few chains."""
-    best, best_value = Plan(0, (0,)), -1.0
+    best, best_value = CallPlan(0, (0,)), -1.0
     for drafts in range(min(len(reaches), rows_limit - 1) + 1):
         chains = FewChains(reaches[:drafts], parents[:drafts], hits)
         rows = 1 + drafts
@@ -58,7 +58,7 @@ def plan(reaches: Sequence[float], parents: Sequence[int], hits: Sequence[float]
             rows += 1
         value = 1.0 + sum(reaches[:drafts]) + FUTURE_WEIGHT * chains.promised
         if value > best_value:
-            best, best_value = Plan(drafts, tuple(chains.lengths)), value
+            best, best_value = CallPlan(drafts, tuple(chains.lengths)), value
     return best
 
 

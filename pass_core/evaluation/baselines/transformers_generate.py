@@ -64,12 +64,12 @@ class TransformersDecoder:
 
             def work(give: Callable[[StepEvent], None]) -> None:
                 ends, ask = stop or StopConditions(), cancelled or (lambda: False)
-                _Watcher(engine.model, engine.token_bytes, ids, chosen, ends, ask, give).generate(seed)
+                _Recording(engine.model, engine.token_bytes, ids, chosen, ends, ask, give).generate(seed)
 
             yield from produced(work)
 
 
-class _Watcher:
+class _Recording:
     """Watches while transformers generates.
 
     Attributes:

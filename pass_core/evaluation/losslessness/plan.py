@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from pass_core.evaluation.prompts import Prompt
+from pass_core.evaluation.prompts import BenchmarkPrompt
 from pass_core.evaluation.wrong_rule import PlausibleRule
 from pass_core.sampling.rules import VerificationRule
 from pass_core.settings import DecodingSettings, SamplingSettings, Strategy, Verification
 
 FALSE_ALARM = 0.001
 """Probability that a correct engine fails the distribution proof, all its tests together."""
-SHORT_PROMPT = Prompt("built-in", "short", "The little dog ran to the")
+SHORT_PROMPT = BenchmarkPrompt("built-in", "short", "The little dog ran to the")
 
 
 class Proof(StrEnum):

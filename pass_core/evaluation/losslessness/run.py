@@ -28,7 +28,7 @@ from pass_core.evaluation.losslessness.report import (
     ending,
     identity_verdict,
 )
-from pass_core.evaluation.prompts import Prompt, built_in, prompt_ids
+from pass_core.evaluation.prompts import BenchmarkPrompt, built_in, prompt_ids
 from pass_core.evaluation.reference import Tie, distributions_along, exact_tree, examine_tie, is_exact
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.progress import Cancelled, CancelToken, Progress
@@ -122,7 +122,7 @@ class LosslessnessLab:
         left = elapsed / self._done * max(0.0, self._total - self._done) if self._done else None
         return Progress(stage, min(self._done, self._total), self._total, "texts", left)
 
-    def _prompts(self, count: int) -> list[tuple[Prompt, tuple[int, ...]]]:
+    def _prompts(self, count: int) -> list[tuple[BenchmarkPrompt, tuple[int, ...]]]:
         sets = [built_in(name) for name in ("prose", "code", "chat")]
         prompts = [group[i] for i in range(len(sets[0])) for group in sets if i < len(group)][:count]
         room = self.model.capabilities.context_length - self.plan.tokens - 1

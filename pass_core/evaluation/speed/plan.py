@@ -13,7 +13,7 @@ from pass_core.evaluation.baselines.contestant import (
     Source,
 )
 from pass_core.evaluation.baselines.llamacpp import MODES
-from pass_core.evaluation.prompts import Prompt
+from pass_core.evaluation.prompts import BenchmarkPrompt
 from pass_core.evaluation.state import JsonDict
 from pass_core.settings import LOOKUP_TOKENS, SamplingSettings, Strategy, Verification
 
@@ -40,7 +40,7 @@ class BenchmarkPlan:
     """
 
     contestants: tuple[Contestant, ...]
-    prompts: tuple[Prompt, ...]
+    prompts: tuple[BenchmarkPrompt, ...]
     temperatures: tuple[float, ...] = (0.0, 0.8)
     top_k: int = 10
     new_tokens: int = 128
@@ -96,7 +96,7 @@ class BenchmarkPlan:
 class Round:
     """One prompt at one temperature, once with every contestant."""
 
-    prompt: Prompt
+    prompt: BenchmarkPrompt
     temperature: float
     repeat: int
 

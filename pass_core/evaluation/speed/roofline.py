@@ -51,7 +51,7 @@ class Roofline:
 
 def call_bytes(model: LanguageModel) -> int:
     """Bytes of weights that one pass reads: all of them, but not an embedding table of which it takes single rows."""
-    table, head = model.input_embedding.weight, model.head.weight
+    table, head = model.input_embedding.weight, model.lm_head.weight
     tied = table.data_ptr() == head.data_ptr()
     return model.weight_bytes() - (0 if tied else table.numel() * table.element_size())
 

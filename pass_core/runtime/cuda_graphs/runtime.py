@@ -37,7 +37,7 @@ _Key = tuple[int, Storage, LookaheadParts | None]
 _STAND_IN = chain_rows(np.ones(1, dtype=np.int64))
 
 
-def why_not(model: LanguageModel) -> str:
+def unsupported_reason(model: LanguageModel) -> str:
     """Why this model's passes cannot be captured, "" when they can."""
     if not model.capabilities.supports_pass:
         return model.capabilities.reason
@@ -52,7 +52,7 @@ def why_not(model: LanguageModel) -> str:
     return ""
 
 
-class StaticRuntime(TorchRuntime):
+class CudaGraphRuntime(TorchRuntime):
     """`TorchRuntime` with passes of up to 64 rows captured; larger ones (prompts) are eager.
 
     A captured pass is compared with an eager one before it is used. If it differs or cannot be made, the runtime logs

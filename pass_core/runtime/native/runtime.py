@@ -43,7 +43,7 @@ class _Shape(ctypes.Structure):
     )
 
 
-def why_not(model: LanguageModel) -> str:
+def unsupported_reason(model: LanguageModel) -> str:
     """Why this model cannot run natively, "" when it can."""
     config = model.config
     if model.device.type != "cpu" or model.dtype not in _OWN_WEIGHTS:
@@ -64,7 +64,7 @@ def why_not(model: LanguageModel) -> str:
     head_dim = _head_dim(config)
     if head_dim % 16 or head_dim > 256 or config.hidden_size % 16 or config.intermediate_size % 16:
         return "its sizes are not multiples of 16"
-    if getattr(model.head, "bias", None) is not None or _other_bias(model):
+    if getattr(model.lm_head, "bias", None) is not None or _other_bias(model):
         return "it has biases outside q, k and v"
     if getattr(config, "partial_rotary_factor", 1.0) not in (1.0, None):
         return "it rotates only a part of each head"
@@ -201,8 +201,8 @@ class NativeRuntime:
             raise MemoryError(_NO_MEMORY)
         for index in range(count):
             self._pack_layer(handle, index)
-        head = source.head()
-        if lib.pass_set_head(ctypes.c_void_p(handle), pointer(head.data), head.format):
+        head = source.lm_head()
+        if lib.pass_set_lm_head(ctypes.c_void_p(handle), pointer(head.data), head.format):
             raise MemoryError(_NO_MEMORY)
         return handle
 

@@ -50,7 +50,7 @@ class WeightSource:
         self._lib, self._weights, self._blocks = lib, weights, blocks
         self._modules: dict[str, torch.Tensor] = {} if blocks is not None else dict(model.model.named_parameters())
         if blocks is None:
-            self._modules[TABLE], self._modules[HEAD] = model.input_embedding.weight, model.head.weight
+            self._modules[TABLE], self._modules[HEAD] = model.input_embedding.weight, model.lm_head.weight
         self.mixed: set[str] = set()  # types of the file that became float32
 
     def table(self) -> Matrix:
@@ -60,7 +60,7 @@ class WeightSource:
         weight = self._modules[TABLE]
         return Matrix(Format.BF16, halves(weight)) if weight.dtype is torch.bfloat16 else _wide(weight)
 
-    def head(self) -> Matrix:
+    def lm_head(self) -> Matrix:
         if self._blocks is None:
             return self._rounded(self._modules[HEAD])
         try:

@@ -12,7 +12,7 @@ from app.compare.head import CompareHead
 from app.compare.page import ComparePage
 from app.compare.pane_setup import UNTRAINED, PaneWish
 from app.compare.ready import PLAIN, READY
-from app.compare.runner import Order, PaneChoice, Plan
+from app.compare.runner import ComparisonPlan, PaneChoice, RoundOrder
 from app.state.context import AppContext
 from app.state.setup import GenerationSetup
 from app.theme.roles import TokenRole
@@ -40,7 +40,7 @@ def page(ready: AppContext, qtbot: QtBot) -> ComparePage:
     ready.setup.set(GenerationSetup("The sea", seed=5, stop=StopConditions(TOKENS, ignore_eos=True)))
     page = ComparePage(ready)
     page.head.rounds.setValue(1)
-    page.head.order.setCurrentText(Order.A_FIRST.value)
+    page.head.order.setCurrentText(RoundOrder.A_FIRST.value)
     qtbot.addWidget(page)
     page.resize(1200, 740)
     page.show()
@@ -93,7 +93,7 @@ def test_rejection_diverges_by_design_and_both_panes_mark_it(
 def test_warm_ups_come_first_and_the_order_is_chosen(page: ComparePage, ready: AppContext, qtbot: QtBot) -> None:
     runs: list[tuple[bool, Strategy]] = []
     ready.session.run_started.connect(lambda r: runs.append((r.request.recorded, r.request.settings.strategy)))
-    page.head.order.setCurrentText(Order.ALTERNATE.value)
+    page.head.order.setCurrentText(RoundOrder.ALTERNATE.value)
     page.head.rounds.setValue(2)
     compare(page, qtbot, PaneWish(PLAIN), PaneWish(TWO_CALL))
     plain, pass_ = Strategy.AUTOREGRESSIVE, Strategy.TWO_CALL
@@ -289,7 +289,9 @@ def test_nothing_runs_without_a_model(context: AppContext, qtbot: QtBot) -> None
 
 def test_turns() -> None:
     choice = PaneChoice(PLAIN)
-    plan = Plan("", "", False, 0, SamplingSettings(), StopConditions(), (choice, choice), Order.B_FIRST, rounds=2)
+    plan = ComparisonPlan(
+        "", "", False, 0, SamplingSettings(), StopConditions(), (choice, choice), RoundOrder.B_FIRST, rounds=2
+    )
     assert plan.turns() == [(1, 0), (0, 0), (1, 1), (0, 1)]
     assert isinstance(plan.group, str)
 
@@ -322,7 +324,7 @@ def test_five_alternating_rounds_are_usual_and_rates_carry_their_n(
     page: ComparePage, ready: AppContext, qtbot: QtBot
 ) -> None:
     fresh = CompareHead(ready, page.measurement)
-    assert (fresh.rounds.value(), fresh.order.currentText()) == (5, Order.ALTERNATE.value)
+    assert (fresh.rounds.value(), fresh.order.currentText()) == (5, RoundOrder.ALTERNATE.value)
     page.head.rounds.setValue(5)
     ready.setup.set(replace(ready.setup.value, stop=StopConditions(6, ignore_eos=True)))
     compare(page, qtbot, PaneWish(PLAIN), PaneWish(TWO_CALL))

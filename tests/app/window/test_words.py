@@ -26,7 +26,7 @@ def test_a_part_of_a_character_is_named_by_its_bytes() -> None:
 def test_every_token_of_a_byte_level_vocabulary_has_a_name_without_replacement_characters() -> None:
     model = tiny_llama(tokenizer=True)
     names = TokenBytes(model.tokenizer)
-    shown = {i: names.display(i) for i in range(model.head.weight.shape[0])}
+    shown = {i: names.display(i) for i in range(model.lm_head.weight.shape[0])}
     broken = [i for i in shown if not _decodes(names(i))]
     assert broken  # the vocabulary has bytes above 127
     for i in broken:

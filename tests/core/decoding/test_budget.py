@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pass_core.decoding.budget import plan
-from pass_core.kernels.interface import Plan
+from pass_core.kernels.interface import CallPlan
 from pass_core.kernels.reference import ReferenceKernels
 from pass_core.kernels.reference_plan import stop_probabilities
 from pass_core.runtime.cost import CostModel
@@ -32,28 +32,28 @@ def test_flat_cost_fills_the_limit() -> None:
 
 
 def test_steep_cost_falls_back_to_a_plain_call() -> None:
-    assert plan([0.2], [-1], [0.2], 10, STEEP, rate=100.0, kernels=TORCH) == Plan(0, (0,))
+    assert plan([0.2], [-1], [0.2], 10, STEEP, rate=100.0, kernels=TORCH) == CallPlan(0, (0,))
 
 
 def test_look_ahead_rows_go_where_the_walk_will_stop() -> None:
     # The draft is nearly certain: its chain is worth more than the root's.
     shape = plan([0.95], [-1], [0.5, 0.3, 0.2], 5, FLAT, rate=100.0, kernels=TORCH)
-    assert shape == Plan(1, (0, 3))
+    assert shape == CallPlan(1, (0, 3))
 
 
 def test_one_chain_serves_the_nodes_below_its_own() -> None:
     """Where the walk stops at the draft, the root's LA_2 guesses what the draft's own LA_1 would."""
     shape = plan([0.5], [-1], [0.6, 0.55, 0.5], 4, FLAT, rate=100.0, kernels=TORCH)
-    assert shape == Plan(1, (2, 0))
+    assert shape == CallPlan(1, (2, 0))
 
 
 def test_a_chain_that_guesses_much_better_is_worth_its_own_rows() -> None:
     shape = plan([0.5], [-1], [0.6, 0.1, 0.1], 4, FLAT, rate=100.0, kernels=TORCH)
-    assert shape == Plan(1, (1, 1))
+    assert shape == CallPlan(1, (1, 1))
 
 
 def test_a_limit_of_one_row_is_plain_decoding() -> None:
-    assert plan([0.9], [-1], [0.9], 1, None, 0.0, TORCH) == Plan(0, (0,))
+    assert plan([0.9], [-1], [0.9], 1, None, 0.0, TORCH) == CallPlan(0, (0,))
 
 
 @given(

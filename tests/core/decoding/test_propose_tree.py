@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pass_core.decoding.acceptance import AcceptanceModel
-from pass_core.decoding.lookahead_proposer import LookaheadDrafts
+from pass_core.decoding.lookahead_proposer import LookaheadProposer
 from pass_core.decoding.propose_tree import Proposals, draft_chain, grow_tree
 from pass_core.kernels.interface import DraftRows
 from pass_core.sampling.distribution import Distribution, distributions
@@ -22,14 +22,14 @@ AUTO = DecodingSettings(auto=True)
 VOCABULARY = 1000
 
 
-def drafts(name: str) -> LookaheadDrafts:
+def drafts(name: str) -> LookaheadProposer:
     """Rows 5, 2, 3 and 0 of a call of seven, without a head."""
     logits = torch.randn(7, VOCABULARY, generator=torch.Generator().manual_seed(1)) * 3
-    return LookaheadDrafts(kernels_named(name), DraftRows(logits, logits, [5, 2, 3, 0], [0, 1, 3, 2]))
+    return LookaheadProposer(kernels_named(name), DraftRows(logits, logits, [5, 2, 3, 0], [0, 1, 3, 2]))
 
 
 def grown(
-    chain: LookaheadDrafts, settings: DecodingSettings, *, seed: int = 11, limit: int = 40, depth: int = 4
+    chain: LookaheadProposer, settings: DecodingSettings, *, seed: int = 11, limit: int = 40, depth: int = 4
 ) -> Proposals:
     return grow_tree(chain, (60, 77), 20, seed, depth, settings, CoupledRule(), AcceptanceModel(), limit)
 
@@ -89,7 +89,7 @@ def test_logits_of_the_chain_alone_are_read_where_none_are_known(tiny_model) -> 
     head = kernels.sampler_head(random_lookahead(tiny_model, 4, frozenset({"sampler"})).sampler)  # type: ignore[arg-type]
     trees = []
     for logits in (None, runtime.logits(hidden)):
-        chain = LookaheadDrafts.of_call(kernels, runtime, hidden, [5, 2, 3, 0], [0, 1, 3, 2], head, logits)
+        chain = LookaheadProposer.of_call(kernels, runtime, hidden, [5, 2, 3, 0], [0, 1, 3, 2], head, logits)
         trees.append(grown(chain, AUTO))
     assert trees[0].parents == trees[1].parents
     assert [d.token for d in trees[0].first(9).drafts] == [d.token for d in trees[1].first(9).drafts]

@@ -17,7 +17,7 @@ from pass_core.models import device
 from pass_core.models.errors import DeviceUnavailable, ModelDamaged, ModelError, ModelTooLarge, ModelUnsupported
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.loading import load_model, unload
-from pass_core.models.memory import memory_in_use, release_memory, settle_memory
+from pass_core.models.memory import freeze_heap, memory_in_use, release_memory
 from pass_core.models.prompts import chat_text, encode
 from pass_core.models.shipped import default_lookahead, shipped_lookahead, untrained_lookahead
 from pass_core.progress import Cancelled, CancelToken, Progress
@@ -113,7 +113,7 @@ def test_settled_memory_is_passed_over_by_collections_until_it_is_released() -> 
     node = Node()
     node.itself = node  # type: ignore[attr-defined]
     alive = weakref.ref(node)
-    settle_memory()
+    freeze_heap()
     del node
     gc.collect()
     assert alive() is not None, "nothing that was alive is looked at again"

@@ -15,7 +15,7 @@ from pass_core.models.loading import load_model
 from pass_core.models.quantize import quantization_config
 from pass_core.models.stored import stored_fingerprint
 from pass_core.runtime.factory import make_runtime
-from pass_core.runtime.native.runtime import why_not
+from pass_core.runtime.native.runtime import unsupported_reason
 from pass_core.settings import Strategy
 from tests import tiny
 from tests.core.decoding.engine import ALL_PARTS, random_lookahead, run
@@ -61,7 +61,7 @@ def test_transformers_is_asked_for_it(tmp_path: Path, monkeypatch: pytest.Monkey
     assert asked == [{"dtype": torch.bfloat16, "quantization_config": "a configuration", "device_map": {"": CPU}}]
     assert model.quantization == "int8"
     assert model.fingerprint == original.fingerprint
-    assert "int8" in why_not(model)
+    assert "int8" in unsupported_reason(model)
     assert make_runtime(model).description == "transformers modules, bfloat16, int8 weights"
 
 

@@ -14,7 +14,7 @@ from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.runtime import cost
 from pass_core.runtime.cost import CostModel, measure
 from pass_core.runtime.cuda_graphs.graphs import Rerun
-from pass_core.runtime.cuda_graphs.runtime import StaticRuntime
+from pass_core.runtime.cuda_graphs.runtime import CudaGraphRuntime
 from pass_core.runtime.rows import Rows
 from pass_core.runtime.torch_runtime import TorchRuntime
 from pass_core.settings import LookaheadPart
@@ -49,7 +49,7 @@ def test_measuring_gives_a_time_for_each_size() -> None:
 
 
 def test_rows_that_are_padded_cost_what_their_bucket_costs() -> None:
-    runtime = StaticRuntime(tiny.tiny_llama(), Rerun())
+    runtime = CudaGraphRuntime(tiny.tiny_llama(), Rerun())
     got = measure(runtime, context=8, repeats=1, vocabulary=64)
     assert set(got.seconds) == {1, 2, 3, 4, 5, 8, 9, 16, 17, 24, 25, 32, 33, 48, 49, 64}
     assert all(got.seconds[a] == got.seconds[b] for a, b in ((3, 4), (5, 8), (9, 16), (49, 64)))
@@ -57,7 +57,7 @@ def test_rows_that_are_padded_cost_what_their_bucket_costs() -> None:
 
 def test_preparing_tells_what_is_captured() -> None:
     model = tiny.tiny_llama()
-    runtime = StaticRuntime(model, Rerun())
+    runtime = CudaGraphRuntime(model, Rerun())
     engine = Engine(model, runtime=runtime)
     said: list[str] = []
     engine.prepare(progress=lambda report: said.append(report.stage))

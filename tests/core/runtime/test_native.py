@@ -10,7 +10,7 @@ from pass_core.engine import Engine
 from pass_core.lookahead.embeddings import AdapterWeights, LookaheadEmbeddings, SamplerWeights
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.native.build import library
-from pass_core.runtime.native.runtime import NativeRuntime, why_not
+from pass_core.runtime.native.runtime import NativeRuntime, unsupported_reason
 from pass_core.runtime.rows import RowsBuilder, chain_rows
 from pass_core.runtime.torch_runtime import TorchRuntime
 from pass_core.settings import DecodingSettings, StopConditions, Strategy
@@ -81,7 +81,7 @@ def close(ours: torch.Tensor, reference: torch.Tensor) -> bool:
 
 
 def test_agrees_with_the_transformers_modules_in_every_part(model: LanguageModel) -> None:
-    assert why_not(model) == ""
+    assert unsupported_reason(model) == ""
     lookahead = lookahead_for(model)
     outputs = []
     for runtime in (NativeRuntime(model, threads=2), TorchRuntime(model)):
@@ -181,7 +181,7 @@ def test_a_full_cache_is_refused() -> None:
 def test_other_shapes_say_why_they_run_elsewhere(family: str, reason: str) -> None:
     other = tiny.FAMILIES[family]()
     other.model.to(torch.bfloat16)
-    assert reason in why_not(other)
+    assert reason in unsupported_reason(other)
 
 
 def test_reading_a_buffer_reads_all_of_it() -> None:

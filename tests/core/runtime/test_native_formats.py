@@ -45,7 +45,7 @@ class MemoryBlocks:
     def __init__(self, model: LanguageModel, kind: str, others: dict[str, str] | None = None) -> None:
         self._tensors = {name: p.detach().float().numpy() for name, p in model.model.named_parameters()}
         self._tensors[TABLE] = model.input_embedding.weight.detach().float().numpy()
-        self._tensors[HEAD] = model.head.weight.detach().float().numpy()
+        self._tensors[HEAD] = model.lm_head.weight.detach().float().numpy()
         self._kind, self._others = kind, {"embed_tokens": "F16"} if others is None else others
 
     def tensor(self, name: str) -> tuple[str, tuple[int, ...], np.ndarray]:
@@ -101,7 +101,7 @@ def with_the_same_weights(model: LanguageModel, kind: tuple[str, str, int]) -> L
             for name, module in same.linears().items():
                 module.weight.copy_(torch.from_numpy(source.wide(f"model.{name}.weight").copy()))
             same.input_embedding.weight = torch.nn.Parameter(table.clone(), requires_grad=False)
-            same.head.weight = torch.nn.Parameter(head, requires_grad=False)
+            same.lm_head.weight = torch.nn.Parameter(head, requires_grad=False)
     return same
 
 
@@ -122,7 +122,7 @@ def rounds_as(model: LanguageModel, runtime: NativeRuntime, kind: tuple[str, str
         taken = Format[blocks or "Q8_0"]
         bytes_form = 2
         seen = 8 if runtime.lib.pass_form(int(taken), bits) == bytes_form else 16
-        for module in (*model.linears().values(), model.head):
+        for module in (*model.linears().values(), model.lm_head):
             module.register_forward_pre_hook(functools.partial(seen_by_products, seen))
     return model
 
@@ -236,7 +236,7 @@ def test_what_a_file_mixes_becomes_float32_and_stays_exact(isa: str) -> None:
         for name, module in same.linears().items():
             module.weight.copy_(torch.from_numpy(blocks.wide(f"model.{name}.weight").copy()))
         same.input_embedding.weight = torch.nn.Parameter(torch.from_numpy(blocks.wide(TABLE).copy()), False)
-        same.head.weight = torch.nn.Parameter(torch.from_numpy(blocks.wide(HEAD).copy()), False)
+        same.lm_head.weight = torch.nn.Parameter(torch.from_numpy(blocks.wide(HEAD).copy()), False)
     agree(outputs(runtime, model), outputs(TorchRuntime(same), model), NARROW)
     assert [m.format for m in runtime._source.group("model.layers.0.self_attn.q_proj.weight")] == [Format.Q4_0]
     assert runtime._source.mixed == {"F16"}

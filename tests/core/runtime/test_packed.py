@@ -63,9 +63,9 @@ def test_packed_layers_compute_what_plain_ones_do(dtype: torch.dtype) -> None:
     model = tiny_llama(dtype=dtype)
     assert pack_linears(model)
     x = torch.randn(3, model.hidden_size, generator=torch.Generator().manual_seed(1)).to(dtype)
-    packed = model.head(x)
+    packed = model.lm_head(x)
     with plain_linears(model):
-        plain = model.head(x)
+        plain = model.lm_head(x)
     torch.testing.assert_close(packed, plain)
 
 
@@ -73,4 +73,4 @@ def test_what_cannot_be_packed_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("pass_core.runtime.packed.can_pack", lambda _: False)
     model = tiny_gpt2(dtype=torch.bfloat16)
     assert not pack_linears(model)
-    assert "forward" not in model.head.__dict__
+    assert "forward" not in model.lm_head.__dict__

@@ -24,7 +24,7 @@ from pass_core.models.language_model import LanguageModel
 from pass_core.models.loading import load_model, unload
 from pass_core.models.placement import devices_of, is_spread
 from pass_core.runtime.cuda_graphs.graphs import Captured, Work
-from pass_core.runtime.cuda_graphs.runtime import StaticRuntime, why_not
+from pass_core.runtime.cuda_graphs.runtime import CudaGraphRuntime, unsupported_reason
 from pass_core.runtime.factory import make_runtime
 from pass_core.runtime.rows import Rows, RowsBuilder, chain_rows
 from pass_core.runtime.torch_runtime import TorchRuntime
@@ -45,7 +45,7 @@ def blocks(model: LanguageModel) -> list[str]:
     out: list[str] = []
     for child, _ in model.model.get_submodule(above).named_children():
         out += names if child == listed else [f"{above}.{child}"]
-    return [*out, next(n for n, m in model.model.named_modules() if m is model.head)]
+    return [*out, next(n for n, m in model.model.named_modules() if m is model.lm_head)]
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_model_on_several_places_writes_the_same_text(family: str, load_spread
     assert any(p.device.type == "meta" for p in model.model.parameters())
     assert type(make_runtime(model)) is TorchRuntime
     assert "spread over cpu" in make_runtime(model).description
-    assert "several devices" in why_not(model)
+    assert "several devices" in unsupported_reason(model)
     plain = run(original, PROMPT, seed=2, count=16).ids
     assert run(model, PROMPT, seed=2, count=16).ids == plain
     for strategy in (Strategy.TWO_CALL, Strategy.FUSED):
@@ -190,7 +190,7 @@ class OnDevice:
 def test_a_captured_call_never_touches_host_memory(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pass_core.runtime.cuda_graphs.runtime._difference", lambda *_: 0.0)  # there are no values
     model = fake_model(family, "cuda:0")
-    runtime = StaticRuntime(model, OnDevice())
+    runtime = CudaGraphRuntime(model, OnDevice())
     runtime.use_lookahead(fake_lookahead(model))
     cache = runtime.new_cache(64)
     for rows in (chain_rows(np.arange(5)), chain_rows(np.arange(5)), fake_rows(), fake_rows()):

@@ -14,7 +14,7 @@ from pass_core.training.chains import Chains, place_chains
 from pass_core.training.config import TrainingKind
 from pass_core.training.forward import Prefix, lookahead_forward, prefix_forward
 from pass_core.training.objective import Targets
-from pass_core.training.parts import LookaheadParts, new_parts
+from pass_core.training.parts import TrainableParts, new_parts
 from pass_core.training.step import frozen, place_weights
 from pass_core.training.store import Batch
 from pass_core.training.trainer import Trainer, train
@@ -22,7 +22,7 @@ from tests import tiny
 from tests.core.training.runs import options, own_corpus, small_config
 
 
-def shaken(model: LanguageModel, seed: int = 3) -> LookaheadParts:
+def shaken(model: LanguageModel, seed: int = 3) -> TrainableParts:
     """Parts with every tensor away from its initial zeros."""
     parts = new_parts(model, small_config())
     generator = torch.Generator().manual_seed(seed)

@@ -1,5 +1,5 @@
 // What Python calls besides a model: the largest logits, the walk of the coupled rule, draft heads, trees of drafts and
-// the shape of a call.
+// the shape of a forward pass.
 
 #include <cstdint>
 
@@ -71,9 +71,9 @@ void* pass_bigrams_new(int hidden, int64_t known, const uint16_t* shifts) {
 
 void pass_head_free(void* head) { delete (Head*)head; }
 
-// Grow a tree of drafts, level by level, from the look-ahead rows at[0..depth-1] of one call: `states` float32
+// Grow a tree of drafts, level by level, from the look-ahead rows at[0..depth-1] of one forward pass: `states` float32
 // [rows, hidden], `logits` [rows, stride], `steps` their look-ahead steps. The best `limit` drafts come out by falling
-// reach, parents (-1: the root) first; source[i] is the distribution, of kept ids and log probabilities each, that draft i
+// reach, parents (-1: the root) first; source[i] is the distribution, of `top_k` ids and log probabilities each, that draft i
 // was drawn from. table, head: bfloat16 [vocabulary, hidden] input and output embeddings. draft_head and text may be
 // null. Returns the number of drafts, -1 without memory, -2 for logits that do not compare.
 int pass_grow(void* model, void* draft_head, const GrowRequest* request, const GrowArrays* arrays) {
@@ -90,7 +90,7 @@ int pass_grow(void* model, void* draft_head, const GrowRequest* request, const G
   grown.text_length = a.text_length;
   if (a.text_length) {
     grown.recent.resize(m.vocabulary);
-    for (int64_t i = std::max<int64_t>(0, a.text_length - g.of_late); i < a.text_length; i++)
+    for (int64_t i = std::max<int64_t>(0, a.text_length - g.recent); i < a.text_length; i++)
       grown.recent[a.text[i]] = true;
   }
   const int depth = (int)a.depth;
@@ -182,7 +182,7 @@ int pass_grow(void* model, void* draft_head, const GrowRequest* request, const G
   return count;
 }
 
-// The best shape of a call, as pass_core/kernels/interface.py has it: how many of the drafts are verified, and how many
+// The best shape of a forward pass, as pass_core/kernels/interface.py has it: how many of the drafts are verified, and how many
 // look-ahead rows the root and each of them carry (chains: [drafts + 1]). seconds: [rows_limit + 1], in tokens.
 int pass_plan(const PlanRequest* q, const PlanArrays* a) {
   double best = -INFINITY;

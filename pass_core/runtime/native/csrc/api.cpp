@@ -84,13 +84,13 @@ int pass_set_layer(void* model, int index, const int32_t* formats, const void* q
   return 0;
 }
 
-int pass_set_head(void* model, const void* weight, int format) {
+int pass_set_lm_head(void* model, const void* weight, int format) {
   Model& m = *(Model*)model;
-  if (!m.head.reserve(format, m.vocabulary, m.hidden, &m.arena)) return 1;
+  if (!m.lm_head.reserve(format, m.vocabulary, m.hidden, &m.arena)) return 1;
   constexpr int AT_ONCE = 256;
   m.team.run(1, [&m, weight](Job& job, int t) {
     job.phase(0, t, m.vocabulary, AT_ONCE, [&](int first, int last) {
-      m.head.put((const char*)weight + first * row_bytes(m.head.format, m.hidden), last - first, first);
+      m.lm_head.put((const char*)weight + first * row_bytes(m.lm_head.format, m.hidden), last - first, first);
     });
   });
   return 0;
@@ -163,25 +163,25 @@ int pass_forward(void* model, void* cache, int length, int rows, int tokens, con
     else
       wide_row(m.table_format, (const char*)m.table + ids[r] * row_bytes(m.table_format, m.hidden), m.hidden, row);
   }
-  Call call{m, c, length, rows, tokens, ld, cosine, sine, parents, steps};
+  ForwardPass inputs{m, c, length, rows, tokens, ld, cosine, sine, parents, steps};
   m.team.run(m.layers * PHASES_PER_LAYER + 1,
-             [call, hidden](Job& job, int t) { Forward(job, call, t).run(hidden); });
+             [inputs, hidden](Job& job, int t) { Forward(job, inputs, t).run(hidden); });
   return 0;
 }
 
 // hidden: float32 [rows, hidden]; logits: float32 [rows, vocabulary rounded up to 16].
 int pass_head(void* model, const float* hidden, int rows, float* logits) {
   Model& m = *(Model*)model;
-  Form form = m.form(m.head);
+  Form form = m.form(m.lm_head);
   size_t ld = word_stride(rows);
   if (!m.logits_in.reserve(Activations::bytes(m.hidden, ld, bit(form)))) return 1;
   Activations x;
   x.place(m.logits_in.data, m.hidden, ld, bit(form));
   for (int r = 0; r < rows; r++) x.put(r, 0, hidden + (size_t)r * m.hidden, m.hidden);
-  size_t width = (size_t)m.head.panels * 16;
+  size_t width = (size_t)m.lm_head.panels * 16;
   m.team.run(1, [&m, x, form, rows, logits, width](Job& job, int t) {
-    job.phase(0, t, m.head.panels, 96, [&](int first, int last) {
-      pass::product(m.head.format, form, pass::ONCE, m.head.run(first, last - first), x.of[form], x.ld, rows,
+    job.phase(0, t, m.lm_head.panels, 96, [&](int first, int last) {
+      pass::product(m.lm_head.format, form, pass::ONCE, m.lm_head.run(first, last - first), x.of[form], x.ld, rows,
                     logits + (size_t)first * 16, width);
     });
   });

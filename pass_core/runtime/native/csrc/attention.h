@@ -73,16 +73,16 @@ struct Cache {
   }
 };
 
-// Weights that the next phase will read, called into the second-level cache while memory has nothing else to do.
+// Weights that the next phase will read, fetched into the second-level cache while memory has nothing else to do.
 struct Ahead {
   static constexpr int AT_ONCE = 64;
   const char *at = nullptr, *end = nullptr;
-  void call() {
+  void fetch() {
     for (int i = 0; i < AT_ONCE && at < end; i++, at += 64) __builtin_prefetch(at, 0, 2);
   }
 };
 
-// What attention reads and writes for a call.
+// What attention reads and writes for a forward pass.
 struct Attention {
   const Cache& cache;
   int layer, length, rows, heads;
@@ -121,7 +121,7 @@ void Attention::run(int first, int last, float* scratch, Ahead& ahead) const {
     float sums[8];
     int totals[8];
     for (int i = 0; i < n; i++) {
-      ahead.call();
+      ahead.fetch();
       const float* s = scores + (size_t)i * slots;
       int row = (at + i - head * per_head) / group;
       int depth = 0;

@@ -11,14 +11,14 @@
 
 namespace {
 
-// What corrects a look-ahead state h by the token before the drafted one. The coherent-draft head:
+// What corrects a look-ahead state h by the token before the drafted one. The sampler head:
 // z = silu(W_in [rms(h); rms(e)] + step), h' = h + W_out z. Or the model's own bigrams: h' = h + shifts[token].
 struct Head {
   int hidden = 0, inner = 0, steps = 0;
   float epsilon = 0;
   Packed from_hidden, from_token, out;
   std::vector<float> step;
-  const uint16_t* shifts = nullptr;  // bfloat16 [known, hidden], the caller's; null for the coherent-draft head
+  const uint16_t* shifts = nullptr;  // bfloat16 [known, hidden], the caller's; null for the sampler head
   int64_t known = 0;
   Buffer in_rows, inner_rows, state_rows, wide, prepared;
 
@@ -127,7 +127,7 @@ struct Growth {
   std::vector<int64_t> ids;      // [depth, candidates] of the plain look-ahead logits
   std::vector<float> values;     // the same candidates' plain logits
   std::vector<float> rescored;   // [width, candidates] of the present level
-  std::vector<int64_t> from_ids;    // [distribution, kept]
+  std::vector<int64_t> from_ids;    // [distribution, top_k]
   std::vector<double> from_log_p;
   std::atomic<int> ended{0};  // levels from here on are not grown
   std::atomic<bool> failed{false};
@@ -156,37 +156,37 @@ struct Growth {
   // The best `branches` candidates below each node of the beam, then the next beam.
   void level(int d, bool coherent) {
     std::vector<std::pair<float, int32_t>> order(g.candidates);
-    std::vector<std::pair<double, int>> drawn(g.kept);
+    std::vector<std::pair<double, int>> drawn(g.top_k);
     size_t first = nodes.size();
     const int64_t* plain = ids.data() + (size_t)d * g.candidates;
     for (size_t b = 0; b < beam.size(); b++) {
       if (coherent && text_length) repeat(beam[b], plain, rescored.data() + b * g.candidates);
       const float* scores = coherent ? rescored.data() + b * g.candidates : values.data() + (size_t)d * g.candidates;
       for (int c = 0; c < g.candidates; c++) order[c] = {scores[c], (int32_t)plain[c]};
-      std::partial_sort(order.begin(), order.begin() + g.kept, order.end(), before);
+      std::partial_sort(order.begin(), order.begin() + g.top_k, order.end(), before);
       double total = 0.0;
       size_t at = from_ids.size();
-      for (int c = 0; c < g.kept; c++) {
+      for (int c = 0; c < g.top_k; c++) {
         double x = ((double)order[c].first - (double)order[0].first) / g.temperature;
         from_ids.push_back(order[c].second);
         from_log_p.push_back(x);
         total += std::exp(x);
       }
       double shift = std::log(total);
-      for (int c = 0; c < g.kept; c++) {
+      for (int c = 0; c < g.top_k; c++) {
         double& log_p = from_log_p[at + c];
         log_p -= shift;
         drawn[c] = {log_p + (g.noisy ? gumbel(g.noise, g.position + d, from_ids[at + c]) : 0.0), c};
       }
-      int count = std::min(g.branches, g.kept);
+      int count = std::min(g.branches, g.top_k);
       std::stable_sort(drawn.begin(), drawn.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
       double weights = 0.0;
-      for (int c = 0; c < count; c++) weights += std::exp((drawn[c].first - drawn[0].first) / g.spread);
+      for (int c = 0; c < count; c++) weights += std::exp((drawn[c].first - drawn[0].first) / g.sibling_temperature);
       double share = std::min(1.0, shares[d]) / weights * reach(beam[b]);
       for (int c = 0; c < count; c++) {
-        double reached = share * std::exp((drawn[c].first - drawn[0].first) / g.spread);
-        if (reached < g.least) break;
-        nodes.push_back({from_ids[at + drawn[c].second], beam[b], d + 1, (int32_t)(at / g.kept), reached});
+        double reached = share * std::exp((drawn[c].first - drawn[0].first) / g.sibling_temperature);
+        if (reached < g.min_reach) break;
+        nodes.push_back({from_ids[at + drawn[c].second], beam[b], d + 1, (int32_t)(at / g.top_k), reached});
       }
     }
     std::vector<int> added(nodes.size() - first);
@@ -196,7 +196,7 @@ struct Growth {
     beam = added;
     double all = 0.0;
     for (int node : beam) all += nodes[node].reach;
-    if (beam.empty() || all < g.unlikely) ended = d + 1;
+    if (beam.empty() || all < g.min_level_reach) ended = d + 1;
   }
 };
 

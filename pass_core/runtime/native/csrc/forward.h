@@ -1,7 +1,7 @@
-// One forward call of a Llama-shaped decoder over a few rows.
+// One forward pass of a Llama-shaped decoder over a few rows.
 //
 // Every row's result depends on that row, its ancestors and the committed context alone, never on how many other rows
-// share the call or where in the cache its ancestors wait. So speculative and plain decoding agree bit for bit, in low
+// share the pass or where in the cache its ancestors wait. So speculative and plain decoding agree bit for bit, in low
 // precision too.
 #pragma once
 
@@ -49,7 +49,7 @@ inline void rope(float* head, int head_dim, const float* cosine, const float* si
   }
 }
 
-struct Call {
+struct ForwardPass {
   Model& m;
   Cache& cache;
   int length, rows, tokens;  // rows from `tokens` on are look-ahead rows
@@ -63,7 +63,7 @@ struct LowRank {
   Buffer memory;
   bool ready = false;
   Activations narrow;
-  void prepare(const Call& c, const Adapter& a, const Activations& x) {
+  void prepare(const ForwardPass& c, const Adapter& a, const Activations& x) {
     if (ready) return;
     ready = true;
     int rows = c.rows - c.tokens, width = a.down.panels * 16;
@@ -81,7 +81,7 @@ struct LowRank {
 
 // out[r, panels] += up (down x_r) for the look-ahead rows; `from` and `count` are panels of the full output, `apart` how
 // many panels of `out` each is from the one before.
-inline void adapt(const Call& c, const Adapter& a, LowRank& low, const Activations& x, int from, int count, float* out,
+inline void adapt(const ForwardPass& c, const Adapter& a, LowRank& low, const Activations& x, int from, int count, float* out,
                   size_t out_stride, int apart = 1) {
   int rows = c.rows - c.tokens;
   if (a.down.empty() || rows <= 0) return;
@@ -102,15 +102,15 @@ thread_local LowRank low[3];  // their memory lasts from call to call
 
 constexpr int PHASES_PER_LAYER = 6;
 
-// One thread's part of a call.
+// One thread's part of a forward pass.
 class Forward {
  public:
-  Forward(Job& job, const Call& call, int thread) : job(job), c(call), m(call.m), t(thread) {}
+  Forward(Job& job, const ForwardPass& inputs, int thread) : job(job), c(inputs), m(inputs.m), t(thread) {}
   void run(float* hidden_out);
 
  private:
   Job& job;
-  const Call& c;
+  const ForwardPass& c;
   Model& m;
   const int t;
   int n, h, d, units, head_grain, out_grain, inner_grain;

@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t HUGE_PAGE = 2 << 20;
 
-// Aligned memory, in huge pages where it is large and the system has them: a call reads all weights, and with small
+// Aligned memory, in huge pages where it is large and the system has them: a forward pass reads all weights, and with small
 // pages it waits for their addresses as well.
 inline void* allocate(size_t n) {
   size_t alignment = n >= HUGE_PAGE ? HUGE_PAGE : 64;

@@ -31,7 +31,7 @@ struct Model {
   const void* table = nullptr;  // input embeddings, the caller's
   int table_format = pass::BF16;
   int lookahead_steps = 0;
-  Matrix head;
+  Matrix lm_head;
   Buffer residual, queries, attended, inner_rows, logits_in;
   std::vector<Buffer> scratch;
   Model(int threads) : team(threads), scratch(threads) {}

@@ -20,7 +20,7 @@ enum Format : int32_t { F32 = 0, BF16 = 1, Q8_0 = 2, Q4_0 = 3, Q4_1 = 4, FORMATS
 // 8-bit or 16-bit integers with a scale for each row and block, see quantise in activations.h.
 enum Form : int32_t { FLOATS = 0, PAIRS = 1, BYTES = 2, WORDS = 3, FORMS };
 
-// How weights are called for. A call reads all of a model's once: what passes through the first cache alone leaves the
+// How weights are prefetched. A forward pass reads all weights once: what passes through the first cache alone leaves the
 // others to what every step needs again (keys, values, adapters, draft heads, the interpreter).
 enum Reuse { ONCE = 0, AGAIN = 3 };
 

@@ -140,7 +140,7 @@ PASS_TILE void run(const Tile& t) {
     for (int v = 0; v < V; v++)
       acc[r][v] = tile.accumulate ? load<vf>(tile.out + r * tile.out_stride + v * LANES) : vf{};
   walk_steps<K, V>(tile, [&](int k, const char* ahead) PASS_WITHIN {
-    call_for<K, V, REUSE>(ahead, tile.stride);
+    prefetch<K, V, REUSE>(ahead, tile.stride);
     K::template step<R, V>(acc, tile, row, k);
   });
 #pragma GCC unroll 32

@@ -22,7 +22,7 @@
   X(uint64_t, noise)         \
   X(int64_t, position)       \
   X(double, temperature)     \
-  X(int32_t, kept)
+  X(int32_t, top_k)
 
 #define PASS_WALK_ARRAYS(X)   \
   X(int64_t, stride)          \
@@ -36,24 +36,24 @@
   X(int64_t*, ids)            \
   X(float*, values)
 
-#define PASS_GROW_REQUEST(X) \
-  X(uint64_t, noise)         \
-  X(int64_t, position)       \
-  X(int64_t, before)         \
-  X(int64_t, root)           \
-  X(double, temperature)     \
-  X(double, spread)          \
-  X(double, least)           \
-  X(double, unlikely)        \
-  X(float, seen)             \
-  X(float, after_one)        \
-  X(float, after_two)        \
-  X(int32_t, of_late)        \
-  X(int32_t, kept)           \
-  X(int32_t, candidates)     \
-  X(int32_t, branches)       \
-  X(int32_t, width)          \
-  X(int32_t, limit)          \
+#define PASS_GROW_REQUEST(X)      \
+  X(uint64_t, noise)              \
+  X(int64_t, position)            \
+  X(int64_t, before)              \
+  X(int64_t, root)                \
+  X(double, temperature)          \
+  X(double, sibling_temperature)  \
+  X(double, min_reach)            \
+  X(double, min_level_reach)      \
+  X(float, seen)                  \
+  X(float, after_one)             \
+  X(float, after_two)             \
+  X(int32_t, recent)              \
+  X(int32_t, top_k)               \
+  X(int32_t, candidates)          \
+  X(int32_t, branches)            \
+  X(int32_t, width)               \
+  X(int32_t, limit)               \
   X(int32_t, noisy)
 
 #define PASS_GROW_ARRAYS(X)   \

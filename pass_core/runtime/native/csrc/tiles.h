@@ -61,7 +61,7 @@ constexpr int steps_ahead() {
   return std::max(2, (panels == 1 ? 192 : panels == 2 ? 128 : 64) / lines);
 }
 
-// step(k, ahead) for all steps; `ahead` is what to call for. The panels after these continue in memory: near the end of a
+// step(k, ahead) for all steps; `ahead` is what to prefetch. The panels after these continue in memory: near the end of a
 // panel the next ones are called for.
 template <class K, int V, class Step>
 PASS_WITHIN inline void walk_steps(const Tile& t, const Step& step) {
@@ -77,7 +77,7 @@ PASS_WITHIN inline void walk_steps(const Tile& t, const Step& step) {
 }
 
 template <class K, int V, Reuse REUSE>
-PASS_WITHIN inline void call_for(const char* ahead, size_t stride) {
+PASS_WITHIN inline void prefetch(const char* ahead, size_t stride) {
 #pragma GCC unroll 32
   for (int p = 0; p < (V + PARTS - 1) / PARTS; p++)
 #pragma GCC unroll 16

@@ -8,19 +8,19 @@
 namespace {
 
 // Row 0 of `logits` [drafts + 1, stride] is the root's, row i + 1 that of draft i, which proposes tokens[i] below draft
-// parents[i] (-1: the root). At each row the sample is the argmax of logit / temperature + noise over the `kept` largest;
-// the walk goes on at the draft that proposed it. Per level: rows, samples, and the `kept` ids and logits, largest first.
+// parents[i] (-1: the root). At each row the sample is the argmax of logit / temperature + noise over the `top_k` largest;
+// the walk goes on at the draft that proposed it. Per level: rows, samples, and the `top_k` ids and logits, largest first.
 // Returns the number of levels, -1 where a row has not that many comparable numbers.
 int walk_tree(const WalkRequest& q, const WalkArrays& a) {
   TopScratch scratch;
   int at = -1;
   int64_t* ids = a.ids;
   float* values = a.values;
-  for (int level = 0;; level++, ids += q.kept, values += q.kept) {
-    if (!top_of_row(a.logits + (at + 1) * a.stride, a.vocabulary, q.kept, ids, values, scratch)) return -1;
+  for (int level = 0;; level++, ids += q.top_k, values += q.top_k) {
+    if (!top_of_row(a.logits + (at + 1) * a.stride, a.vocabulary, q.top_k, ids, values, scratch)) return -1;
     int best = 0;
     double most = 0;
-    for (int c = 0; c < q.kept && q.kept > 1; c++) {
+    for (int c = 0; c < q.top_k && q.top_k > 1; c++) {
       double score = ((double)values[c] - values[0]) / q.temperature + gumbel(q.noise, q.position + level, ids[c]);
       if (c == 0 || score > most) most = score, best = c;
     }

@@ -118,7 +118,7 @@ def test_a_tie_is_near_only_within_rounding() -> None:
     far = examine_tie(model, context, (order[0], order[20]), SamplingSettings(0.0, 0), 0)
     assert not far.near
     with torch.no_grad():
-        model.head.weight[order[1]] = model.head.weight[order[0]]
+        model.lm_head.weight[order[1]] = model.lm_head.weight[order[0]]
     assert examine_tie(model, context, (order[0], order[1]), SamplingSettings(0.0, 0), 0).near
 
 

@@ -15,7 +15,7 @@ import pytest
 from pass_core.engine import Engine
 from pass_core.evaluation.baselines.contestant import Measurement
 from pass_core.evaluation.environment import environment_of
-from pass_core.evaluation.prompts import Prompt
+from pass_core.evaluation.prompts import BenchmarkPrompt
 from pass_core.evaluation.speed.plan import BenchmarkPlan, PlanError, contestants_for
 from pass_core.evaluation.speed.report import make_report, summarise
 from pass_core.evaluation.speed.roofline import call_bytes, measure_roofline
@@ -31,7 +31,11 @@ from pass_core.settings import Strategy
 from tests.engines import engine_of
 from tests.tiny import tiny_llama
 
-PROMPTS = (Prompt("prose", "a", "Once upon a"), Prompt("prose", "b", "The sea was"), Prompt("code", "c", "def f(x):"))
+PROMPTS = (
+    BenchmarkPrompt("prose", "a", "Once upon a"),
+    BenchmarkPrompt("prose", "b", "The sea was"),
+    BenchmarkPrompt("code", "c", "def f(x):"),
+)
 FIELD = contestants_for([Strategy.AUTOREGRESSIVE, Strategy.TWO_CALL, Strategy.FUSED], [1, 2], lookup=True)
 PLAN = BenchmarkPlan(FIELD, PROMPTS, temperatures=(0.8,), new_tokens=12, roofline=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pass_core.decoding.ngram_proposer import NGRAMS, NgramLookup
+from pass_core.decoding.ngram_proposer import NGRAMS, NgramProposer
 
 
 def naive(tokens: list[int], count: int) -> tuple[list[int], int]:
@@ -32,13 +32,13 @@ def naive(tokens: list[int], count: int) -> tuple[list[int], int]:
     ],
 )
 def test_examples(tokens: list[int], expected: tuple[list[int], int]) -> None:
-    assert NgramLookup().propose(tokens, 3) == expected
+    assert NgramProposer().propose(tokens, 3) == expected
 
 
 @pytest.mark.parametrize("alphabet", [2, 5, 20])
 @pytest.mark.parametrize("grow", [1, 3])
 def test_the_index_that_grows_with_the_text_equals_a_search(alphabet: int, grow: int) -> None:
     text = np.random.default_rng(alphabet).integers(0, alphabet, 200).tolist()
-    lookup = NgramLookup()
+    lookup = NgramProposer()
     for end in range(1, len(text), grow):
         assert lookup.propose(text[:end], 4) == naive(text[:end], 4)

@@ -10,7 +10,7 @@ import torch
 
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.cuda_graphs.graphs import Captured, Rerun, Work
-from pass_core.runtime.cuda_graphs.runtime import StaticRuntime, why_not
+from pass_core.runtime.cuda_graphs.runtime import CudaGraphRuntime, unsupported_reason
 from pass_core.runtime.rows import Rows, RowsBuilder, chain_rows
 from pass_core.runtime.torch_runtime import TorchRuntime
 from pass_core.settings import LookaheadPart, Strategy
@@ -61,7 +61,7 @@ def drive(runtime: TorchRuntime, calls: int = 6, start: int = TEXT.size) -> list
 def test_every_row_is_that_of_an_eager_call(family: str, attention: str) -> None:
     model = tiny.FAMILIES[family](attention=attention, context=512)
     graphs = RecordedGraphs()
-    runtime, eager = StaticRuntime(model, graphs), TorchRuntime(model)
+    runtime, eager = CudaGraphRuntime(model, graphs), TorchRuntime(model)
     lookahead = random_lookahead(model, LENGTH, ALL_PARTS)
     for one in (runtime, eager):
         one.use_lookahead(lookahead)
@@ -76,7 +76,7 @@ def test_every_row_is_that_of_an_eager_call(family: str, attention: str) -> None
 
 def test_rows_that_pad_a_call_leave_no_trace(model: LanguageModel) -> None:
     """Calls of all sizes up to the largest bucket, at an empty cache, too, where padding rows have nothing to see."""
-    runtime, eager = StaticRuntime(model, RecordedGraphs()), TorchRuntime(model)
+    runtime, eager = CudaGraphRuntime(model, RecordedGraphs()), TorchRuntime(model)
     runtime.forward(runtime.new_cache(64), chain_rows(TEXT))
     for count in (1, 2, 3, 5, 9, 17, 25, 33, 47, 63, 64):
         cache, reference = runtime.new_cache(100), eager.new_cache(100)
@@ -95,7 +95,7 @@ def test_lookahead_parts_never_touch_token_rows(model: LanguageModel, parts: fro
     rows = tree()
     results: list[torch.Tensor] = []
     for lookahead in (whole.without(ALL_PARTS), whole.without(ALL_PARTS - parts)):
-        runtime = StaticRuntime(model, Rerun())
+        runtime = CudaGraphRuntime(model, Rerun())
         runtime.use_lookahead(lookahead)
         cache = runtime.new_cache(64)
         runtime.forward(cache, chain_rows(TEXT))
@@ -115,7 +115,7 @@ def test_lookahead_parts_never_touch_token_rows(model: LanguageModel, parts: fro
 def test_coupled_text_is_that_of_plain_decoding(family: str, strategy: Strategy) -> None:
     model = tiny.FAMILIES[family](vocabulary=12)
     plain = run(model, [1, 5, 2, 7], seed=1, count=16).ids
-    runtime = StaticRuntime(model, RecordedGraphs())
+    runtime = CudaGraphRuntime(model, RecordedGraphs())
     use(model, runtime=runtime)
     assert run(model, [1, 5, 2, 7], seed=1, count=16).ids == plain
     accepted = 0
@@ -143,7 +143,7 @@ def test_a_text_moves_to_larger_buffers_and_stays_the_same() -> None:
     prompt = (list(range(12)) * 20)[:245]
     lookahead = random_lookahead(model, 4, ALL_PARTS)
     plain = run(model, prompt, seed=3, count=16).ids
-    runtime = StaticRuntime(model, Rerun())
+    runtime = CudaGraphRuntime(model, Rerun())
     use(model, runtime=runtime)
     assert run(model, prompt, Strategy.FUSED, seed=3, count=16, k=3, lookahead=lookahead).ids == plain
     assert {storage.slots for _, storage, _ in runtime._captured} == {256, 512}
@@ -154,7 +154,7 @@ def test_a_text_moves_to_larger_buffers_and_stays_the_same() -> None:
 
 def test_caches_that_live_at_the_same_time_do_not_mix() -> None:
     model = tiny.tiny_llama()
-    runtime, eager = StaticRuntime(model, RecordedGraphs()), TorchRuntime(model)
+    runtime, eager = CudaGraphRuntime(model, RecordedGraphs()), TorchRuntime(model)
     texts = [TEXT, TEXT[::-1].copy()]
     caches = [(runtime.new_cache(64), eager.new_cache(64)) for _ in texts]
     for (cache, reference), text in zip(caches, texts):
@@ -174,7 +174,7 @@ def test_files_of_the_same_structure_share_captured_calls() -> None:
     files = [random_lookahead(model, LENGTH, ALL_PARTS, seed=seed) for seed in range(3)]
     kept = [{n: t.clone() for n, t in f.tensors().items()} for f in files]
     graphs = RecordedGraphs()
-    runtime, eager = StaticRuntime(model, graphs), TorchRuntime(model)
+    runtime, eager = CudaGraphRuntime(model, graphs), TorchRuntime(model)
     captures: list[int] = []
     for lookahead in (*files, files[0]):
         for one in (runtime, eager):
@@ -241,7 +241,7 @@ def test_what_cannot_be_captured_or_is_wrong_runs_eagerly(
     model = tiny.tiny_llama(vocabulary=12)
     lookahead = random_lookahead(model, 4)
     plain = run(model, [1, 2, 3]).ids
-    runtime = StaticRuntime(model, graphs)
+    runtime = CudaGraphRuntime(model, graphs)
     use(model, runtime=runtime)
     assert runtime.description == "graphs, float32, packed linear layers"
     with caplog.at_level(logging.WARNING):
@@ -267,7 +267,7 @@ def test_reading_a_value_back_cannot_be_captured() -> None:
 
 def test_captures_are_announced() -> None:
     model = tiny.tiny_llama()
-    runtime = StaticRuntime(model, Rerun())
+    runtime = CudaGraphRuntime(model, Rerun())
     said: list[str] = []
     runtime.on_capture = said.append
     runtime.use_lookahead(random_lookahead(model, LENGTH))
@@ -279,7 +279,7 @@ def test_captures_are_announced() -> None:
 
 
 def test_rows_beyond_the_capacity_are_refused() -> None:
-    runtime = StaticRuntime(tiny.tiny_llama(), Rerun())
+    runtime = CudaGraphRuntime(tiny.tiny_llama(), Rerun())
     cache = runtime.new_cache(4)
     runtime.forward(cache, chain_rows(TEXT[:4]))
     cache.commit(range(4))
@@ -290,9 +290,9 @@ def test_rows_beyond_the_capacity_are_refused() -> None:
 
 
 def test_a_changing_rotary_embedding_is_not_captured() -> None:
-    assert why_not(tiny.tiny_llama()) == ""
+    assert unsupported_reason(tiny.tiny_llama()) == ""
     dynamic = tiny.tiny_llama(rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0})
-    assert "dynamic" in why_not(dynamic)
+    assert "dynamic" in unsupported_reason(dynamic)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -303,7 +303,7 @@ def test_cuda_graphs_on_a_gpu(dtype: torch.dtype) -> None:
     model = tiny.tiny_llama(dtype=dtype, context=512)
     model.model.to("cuda")
     runtime = make_runtime(model)
-    assert isinstance(runtime, StaticRuntime)
+    assert isinstance(runtime, CudaGraphRuntime)
     runtime.use_lookahead(random_lookahead(model, LENGTH, ALL_PARTS))
     for start in (TEXT.size, 100):
         drive(runtime, start=start)
