@@ -1,7 +1,7 @@
 """Tiny random models for exact tests: every family, deterministic, float32 on the CPU, made in milliseconds.
 
 Untrained weights of the usual scale give nearly flat distributions, where a wrong rule hides behind chance; here the
-vocabulary head is scaled so that a few tokens carry most of the mass, as in a trained model.
+lm_head is scaled so that a few tokens carry most of the mass, as in a trained model.
 """
 
 from __future__ import annotations
