@@ -21,8 +21,11 @@ import platform
 import random
 import sys
 import time
+import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +52,7 @@ from app.theme.apply import ThemeMode
 
 TICK_MS = 10
 PAUSE_MS = 25
+LATE_MS = 200
 KEYS = (
     (Qt.Key.Key_Tab, Qt.KeyboardModifier.NoModifier),
     (Qt.Key.Key_Escape, Qt.KeyboardModifier.NoModifier),
@@ -75,6 +79,7 @@ class Watch(logging.Handler):
         super().__init__(logging.ERROR)
         self.problems: list[str] = []
         self.refusals = 0
+        self.ticks = 0
         self.gaps: list[tuple[float, str]] = []
         self.doing = "starting"
         self._last = time.perf_counter()
@@ -92,7 +97,9 @@ class Watch(logging.Handler):
         if record.name == "app.diary":  # a plain sentence in the banner ("the model is busy"), as it should be
             self.refusals += 1
             return
-        self.problems.append(f"log: {record.name}: {record.getMessage()}")
+        error = record.exc_info[1] if record.exc_info else None
+        where = traceback.format_exception(error)[-4:] if error is not None else []
+        self.problems.append(f"log: {record.name}: {record.getMessage()}\n{''.join(where)}")
 
     def _qt(self, kind: QtMsgType, context: object, message: str) -> None:
         of_offscreen = message.startswith("This plugin")  # it says itself what it lacks
@@ -101,12 +108,33 @@ class Watch(logging.Handler):
 
     def _tick(self) -> None:
         now = time.perf_counter()
-        self.gaps.append((1000 * (now - self._last), self.doing))
+        self.ticks += 1
+        gap = 1000 * (now - self._last)
+        if gap > LATE_MS:
+            self.gaps.append((gap, self.doing))
         self._last = now
+
+
+async def outside(act: Callable[[], None]) -> None:
+    """Do it in a Qt event and in no task: QTest handles events, and a task cannot go on inside another one."""
+    over = asyncio.get_running_loop().create_future()
+
+    def do() -> None:
+        try:
+            act()
+        except Exception as error:
+            over.set_exception(error)
+        else:
+            over.set_result(None)
+
+    QTimer.singleShot(0, do)
+    await over
 
 
 class Driver:
     """Does one random thing after another."""
+
+    left_alone: tuple[str, ...] = LEFT_ALONE
 
     def __init__(self, program: Program, seed: int, watch: Watch) -> None:
         self.window, self.context = program.window, program.context
@@ -121,16 +149,23 @@ class Driver:
         process = psutil.Process()
         self._started = time.monotonic()
         acts = (self.click, self.click, self.click, self.key, self.slide, self.spin, self.wheel, self.page, self.choose)
-        seldom = (self.resize, self.theme, self.run)
         while (now := time.monotonic() - self._started) < seconds:
-            act = self.random.choice(seldom if self.random.random() < 0.06 else acts)
+            act = self.random.choice(self.seldom() if self.random.random() < 0.06 else acts)
             self.watch.doing = act.__name__
-            act()
+            await outside(act)
             self.done[act.__name__] += 1
             if not self.memory or now - self.memory[-1][0] >= 10:
                 self.memory.append((now, process.memory_info().rss / 1e6))
+                self.sampled(process)
             await asyncio.sleep(PAUSE_MS / 1000)
-            self.close_what_opened()
+            await outside(self.close_what_opened)
+
+    def seldom(self) -> tuple[Callable[[], None], ...]:
+        """What is done now and then."""
+        return (self.resize, self.theme, self.run)
+
+    def sampled(self, process: psutil.Process) -> None:
+        """The memory was looked at; a driver that keeps more looks now."""
 
     def close_what_opened(self) -> None:
         """Menus and dialogs: one that stays open would take all the clicks."""
@@ -161,7 +196,7 @@ class Driver:
         if target is None:
             return
         name = target.text() if isinstance(target, QAbstractButton) else ""
-        if any(word in f"{name} {target.toolTip()}" for word in LEFT_ALONE):
+        if any(word in f"{name} {target.toolTip()}" for word in self.left_alone):
             return
         self.watch.doing = f"click {type(target).__name__} {name}".strip()
         # A menu button would run an event loop of its own inside the click: the press alone opens, the timer closes.
@@ -243,7 +278,7 @@ def report(driver: Driver, watch: Watch, minutes: float, seed: int, model: str) 
         f"warnings, errors and exceptions: {len(watch.problems)}",
         *(f"  {text}" for text in watch.problems[:20]),
         f"plain sentences in the banner: {watch.refusals}",
-        f"unresponsive stretches above 200 ms: {sum(g > 200 for g, _ in gaps)} of {len(gaps)} ticks; the longest:",
+        f"unresponsive stretches above {LATE_MS} ms: {len(gaps)} of {watch.ticks} ticks; the longest:",
         *(f"  {gap:.0f} ms ({doing})" for gap, doing in gaps[:6]),
         f"memory: {settled[0]:.0f} MB after a third of the time, {settled[-1]:.0f} MB at the end, at most "
         f"{max(memory, default=0):.0f} MB",
@@ -259,29 +294,24 @@ def _processor() -> str:
     return platform.processor()
 
 
-def main() -> int:
-    """Drive, report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=3.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--model", help="a model folder (default: the default model)")
-    parser.add_argument("--output", type=Path)
-    given = parser.parse_args()
+D = TypeVar("D", bound=Driver)
+
+
+def in_window(words: list[str], make: Callable[[Program, Watch], D], minutes: float) -> D:
+    """Open the program's window with these arguments and drive it once the model is loaded."""
     app = QApplication(sys.argv[:1])
     app.setQuitOnLastWindowClosed(False)
     watch = Watch()
-    code = [0]
     with QEventLoop(app) as loop:
         asyncio.set_event_loop(loop)
-        words = ["--exit-after-run", "--max-new-tokens", "48", *(["--model", given.model] if given.model else [])]
-        program = Program(app, parse(words), loop, code)
+        program = Program(app, parse(words), loop, [0])
         if program._driver is not None:  # this script drives instead
             program._driver.blockSignals(True)
             program.context.lookahead_changed.disconnect(program._driver._ready)
             program.context.session.run_finished.disconnect(program._driver._finished)
         program._show_crash = lambda text: watch.problems.append(f"exception: {text.strip().splitlines()[-1]}")
         program._crashes._show = program._show_crash
-        driver = Driver(program, given.seed, watch)
+        driver = make(program, watch)
 
         async def work() -> None:
             try:
@@ -290,7 +320,7 @@ def main() -> int:
                         await asyncio.sleep(0.05)
                 logging.getLogger().addHandler(watch)
                 watch.start()
-                await driver.drive(60 * given.minutes)
+                await driver.drive(60 * minutes)
             finally:
                 program._leave(0)
 
@@ -299,6 +329,20 @@ def main() -> int:
         loop.run_forever()
         program.end()
         task.result()
+    return driver
+
+
+def main() -> int:
+    """Drive, report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", help="a model folder (default: the default model)")
+    parser.add_argument("--output", type=Path)
+    given = parser.parse_args()
+    words = ["--exit-after-run", "--max-new-tokens", "48", *(["--model", given.model] if given.model else [])]
+    driver = in_window(words, lambda program, watch: Driver(program, given.seed, watch), given.minutes)
+    watch = driver.watch
     text = report(driver, watch, given.minutes, given.seed, given.model or "default")
     print(text)
     if given.output is not None:
