@@ -29,8 +29,11 @@ from pass_core.decoding.events import TokenEvent
 from pass_core.engine import Engine
 from pass_core.evaluation.prompts import BUILT_IN, built_in, prompt_ids
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
+from pass_core.models.catalog import resource_folder
 from pass_core.models.loading import load_model
+from pass_core.models.prompts import encode
 from pass_core.models.shipped import default_lookahead, untrained_lookahead
+from pass_core.prompt import Prompt
 from pass_core.settings import (
     DecodingSettings,
     LookaheadPart,
@@ -190,6 +193,17 @@ def pass_against_plain(engine: Engine, prompts: list[list[int]], count: int, var
     return tallies
 
 
+def novel(engine: Engine, lengths: list[int]) -> list[list[int]]:
+    """Prompts of these many tokens, one after another in the novel that comes with the program."""
+    text = (resource_folder("prompts") / "training" / "moby-dick.txt").read_text(encoding="utf-8")
+    at, prompts = 0, list[list[int]]()
+    for length in lengths:
+        ids = encode(engine.model, Prompt(text[at:][: 8 * length]))
+        prompts.append(ids[:length])
+        at += 8 * length
+    return prompts
+
+
 def progress(text: str) -> None:
     print(f"\r{text}   ", end="", file=sys.stderr, flush=True)
 
@@ -201,6 +215,10 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, default=20)
     parser.add_argument("--tokens", type=int, default=128, help="of each text of part 1")
     parser.add_argument("--pass-tokens", type=int, default=64, help="of each text of part 2")
+    parser.add_argument(
+        "--lengths",
+        help="instead of the short prompts, pieces of a novel of so many tokens: 480,640 (a sliding window)",
+    )
     parser.add_argument("--variants", default="2", help="ways compared with each text, or “all”")
     options = parser.parse_args()
     variants = None if options.variants == "all" else int(options.variants)
@@ -208,12 +226,16 @@ def main() -> int:
     model = load_model(options.model, device="cpu", dtype=options.dtype)
     engine = Engine(model)
     sets = [built_in(name) for name in BUILT_IN]
+    lengths = [int(n) for n in options.lengths.split(",")] if options.lengths else []
     mixed = [prompt for group in zip(*sets) for prompt in group][: options.prompts]
-    prompts = [prompt_ids(p, model) for p in mixed]
+    prompts = novel(engine, lengths) or [prompt_ids(p, model) for p in mixed]
     print(f"command: python docs/tools/benchmarks/exactness.py {' '.join(sys.argv[1:])}".rstrip())
     print(f"model: {model.name}, {options.dtype}, {engine.runtime.description}")
     print(f"python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}")
-    print(f"{len(prompts)} prompts of prose, code and chat in turns, top-k {TOP_K}\n")
+    kind = f"of {options.lengths} tokens of a novel" if lengths else "of prose, code and chat in turns"
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
+    seen = f", sliding window {window}" if window else ""
+    print(f"{len(prompts)} prompts {kind}, top-k {TOP_K}{seen}\n")
 
     started = time.monotonic()
     bad: list[str] = []
