@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 MAX_TOP_K = 200
@@ -18,17 +18,27 @@ class SettingsError(ValueError):
 
 
 class Strategy(StrEnum):
-    """How tokens are produced; every strategy gives the model's own output distribution."""
+    """How the engine produces tokens; every strategy gives the model's own output distribution."""
 
     AUTOREGRESSIVE = "autoregressive"
     TWO_CALL = "pass-two-call"
     FUSED = "pass"
-    PROMPT_LOOKUP = "transformers-prompt-lookup"  # transformers' own generate; to be compared with
 
     @property
     def uses_lookahead(self) -> bool:
         """Whether drafts come from look-ahead embeddings."""
         return self in (Strategy.TWO_CALL, Strategy.FUSED)
+
+
+class Baseline(StrEnum):
+    """Decoders of others that the engine is compared with (`pass_core.evaluation.baselines`)."""
+
+    TRANSFORMERS = "transformers-prompt-lookup"  # its own generate, plain or with its prompt lookup
+
+    @property
+    def uses_lookahead(self) -> bool:
+        """Never: look-ahead embeddings are ours."""
+        return False
 
 
 class Verification(StrEnum):
@@ -74,11 +84,9 @@ class DecodingSettings:
     """Everything that may change while a generation runs.
 
     Attributes:
-        strategy: autoregressive, pass-two-call, pass (fused) or transformers-prompt-lookup. A running generation
-            cannot change to or from the last, whose sampling is fixed when it starts.
+        strategy: autoregressive, pass-two-call or pass (fused).
         k: look-ahead steps in use; a fused tree is at most k deep. 0 is plain decoding. A k beyond the
             loaded file's L is reduced to L by the engine (the step's settings show the k in force).
-            transformers-prompt-lookup: tokens copied at a time.
         sampling: temperature and top-k.
         verification: coupled (default) or rejection.
         auto: fused only: the engine chooses tree and row budget from measured costs and may fall back to
@@ -98,10 +106,52 @@ class DecodingSettings:
     disabled_parts: frozenset[LookaheadPart] = frozenset()
 
     def __post_init__(self) -> None:
-        if not 0 <= self.k <= 64:
-            raise SettingsError(f"k must be between 0 and 64, not {self.k}")
+        _check_k(self.k)
         if self.row_budget is not None and not 1 <= self.row_budget <= MAX_ROWS:
             raise SettingsError(f"the row budget must be between 1 and {MAX_ROWS}, not {self.row_budget}")
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineSettings:
+    """What a baseline decodes with; fixed when a text starts.
+
+    The remaining fields say nothing about it. Whoever reads a step's settings finds them as the engine has them.
+
+    Attributes:
+        strategy: whose code decodes.
+        k: tokens that its prompt lookup copies at a time; 0 is its plain decoding.
+        sampling: temperature and top-k.
+    """
+
+    strategy: Baseline = Baseline.TRANSFORMERS
+    k: int = LOOKUP_TOKENS
+    sampling: SamplingSettings = SamplingSettings()
+    verification: Verification = field(default=Verification.COUPLED, init=False)
+    auto: bool = field(default=True, init=False)
+    row_budget: int | None = field(default=None, init=False)
+    prompt_lookup: bool = field(default=False, init=False)
+    disabled_parts: frozenset[LookaheadPart] = field(default=frozenset(), init=False)
+
+    def __post_init__(self) -> None:
+        _check_k(self.k)
+
+
+RunSettings = DecodingSettings | BaselineSettings
+Method = Strategy | Baseline
+
+
+def method_named(value: str) -> Method:
+    """The strategy or baseline of a file's word.
+
+    Raises:
+        ValueError: there is none.
+    """
+    return Baseline(value) if value in list(Baseline) else Strategy(value)
+
+
+def _check_k(k: int) -> None:
+    if not 0 <= k <= 64:
+        raise SettingsError(f"k must be between 0 and 64, not {k}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from app.widgets.text_format import probability_text, seconds_text, token_text
 from pass_core.decoding.events import Candidate, StepEvent, StopReason, TokenEvent
 from pass_core.decoding.summary import Summary, summarize
 from pass_core.evaluation.machine_load import machine_load
-from pass_core.settings import DecodingSettings, Verification
+from pass_core.settings import RunSettings, Verification
 
 LOW_PRECISION = frozenset({"bfloat16", "float16"})
 NEAR_TIE = 0.05
@@ -51,7 +51,7 @@ class PaneRun:
     """
 
     steps: tuple[StepEvent, ...]
-    settings: DecodingSettings
+    settings: RunSettings
     seed: int = 0
     prompt: str = ""
     model: str = ""

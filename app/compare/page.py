@@ -30,7 +30,7 @@ from app.widgets.actions import make_action
 from app.widgets.page import Page
 from pass_core.decoding.events import StepEvent, TokenEvent
 from pass_core.prompt import ChatTemplateError
-from pass_core.settings import DecodingSettings
+from pass_core.settings import BaselineSettings, DecodingSettings
 
 if TYPE_CHECKING:
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
@@ -228,10 +228,10 @@ class ComparePage(Page):
             if not exact.identical:
                 pane.text.reveal(exact.tokens)
 
-    def _take_setup(self, setup: GenerationSetup) -> None:
-        """Take the choices of a run whose strategy only panes have."""
+    def _take_baseline(self, settings: BaselineSettings) -> None:
+        """Take the settings of a run that a baseline wrote."""
         if not self.runner.running:
-            self.panes[1].setup.set_wish(PaneWish(setup.settings))
+            self.panes[1].setup.set_wish(PaneWish(settings))
             self._pane_changed()
             self._context.notify("transformers' prompt lookup runs in a pane: B is set to it. Press Compare.")
 
@@ -386,7 +386,7 @@ class ComparePage(Page):
         self.race.moved.connect(self._race_moved)
         self.race.loaded.connect(self._show_state)
         context.setup.changed.connect(self._setup_changed)
-        context.pane_requested.connect(self._take_setup)
+        context.pane_requested.connect(self._take_baseline)
         context.busy_changed.connect(lambda _: self._show_state(self.head.stage.text()))
         context.model_changed.connect(self._model_changed)
         context.lookahead_changed.connect(self._lookahead_changed)

@@ -14,7 +14,18 @@ from app.state.setup import usual_k
 from app.theme.apply import ThemeManager
 from app.widgets.basic import guard_wheel, label, row
 from app.widgets.choice import Choice
-from pass_core.settings import FALLBACK_LOOKAHEAD, DecodingSettings, LookaheadPart, Strategy, Verification
+from pass_core.settings import (
+    FALLBACK_LOOKAHEAD,
+    Baseline,
+    BaselineSettings,
+    DecodingSettings,
+    LookaheadPart,
+    Method,
+    RunSettings,
+    Strategy,
+    Verification,
+    method_named,
+)
 from pass_core.strategy_names import TITLES, strategy_text
 
 LOADED, UNTRAINED, CHOOSE = "loaded", "untrained", "choose"
@@ -32,7 +43,7 @@ class PaneWish:
         usual_k: whether k is the usual one of the loaded file instead of the settings'.
     """
 
-    settings: DecodingSettings
+    settings: RunSettings
     lookahead: str = LOADED
     usual_k: bool = field(default=False, compare=False)
 
@@ -52,8 +63,8 @@ class PaneSetup(QWidget):
         self._usual_k = usual_k(FALLBACK_LOOKAHEAD)
         self._files: list[Path] = []
         self.strategy = Choice(theme)
-        for strategy in Strategy:
-            self.strategy.addItem(TITLES[strategy], strategy.value)
+        for method in (*Strategy, *Baseline):
+            self.strategy.addItem(TITLES[method], method.value)
         self.strategy.setAccessibleName(f"Strategy of pane {name}")
         self.k = QSpinBox()
         self.k.setRange(0, MAX_K)
@@ -62,7 +73,7 @@ class PaneSetup(QWidget):
         self.k.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.k.setAccessibleName(f"Draft length of pane {name}")
         self.strategy.setItemData(
-            self.strategy.findData(Strategy.PROMPT_LOOKUP.value),
+            self.strategy.findData(Baseline.TRANSFORMERS.value),
             "transformers' own generate with its prompt lookup: k tokens are copied from earlier text at a time.\n"
             "Its random numbers are its own, so only temperature 0 gives the same text.",
             Qt.ItemDataRole.ToolTipRole,
@@ -111,16 +122,23 @@ class PaneSetup(QWidget):
 
     def wish(self) -> PaneWish:
         """The present choices."""
-        strategy = Strategy(self.strategy.currentData())
-        settings = DecodingSettings(
-            strategy=strategy,
-            k=self.k.value(),
+        return PaneWish(self._settings(), str(self.lookahead.currentData()))
+
+    def _settings(self) -> RunSettings:
+        method, k = self._method(), self.k.value()
+        if isinstance(method, Baseline):
+            return BaselineSettings(method, k)
+        return DecodingSettings(
+            strategy=method,
+            k=k,
             verification=Verification(self.verification.currentData()),
             auto=self.auto.isChecked(),
-            prompt_lookup=self.lookup.isChecked() and strategy is Strategy.FUSED,
+            prompt_lookup=self.lookup.isChecked() and method is Strategy.FUSED,
             disabled_parts=frozenset(p for p, a in self.parts.items() if a.isChecked()),
         )
-        return PaneWish(settings, str(self.lookahead.currentData()))
+
+    def _method(self) -> Method:
+        return method_named(str(self.strategy.currentData()))
 
     def set_wish(self, wish: PaneWish) -> None:
         """Take choices without a signal."""
@@ -209,7 +227,7 @@ class PaneSetup(QWidget):
         self.changed.emit()
 
     def _enable(self) -> None:
-        strategy = Strategy(self.strategy.currentData())
+        strategy = self._method()
         self.k.setEnabled(strategy is not Strategy.AUTOREGRESSIVE)
         for widget in (self.verification, self.lookahead, self.options):
             widget.setEnabled(strategy.uses_lookahead)

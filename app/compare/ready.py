@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from app.compare.pane_setup import LOADED, UNTRAINED, PaneWish
-from pass_core.settings import LOOKUP_TOKENS, DecodingSettings, Strategy, Verification
+from pass_core.settings import BaselineSettings, DecodingSettings, Strategy, Verification
 
 PLAIN = DecodingSettings(strategy=Strategy.AUTOREGRESSIVE)
 USUAL = DecodingSettings()
 FORCED = DecodingSettings(auto=False)
 TWO_CALL = DecodingSettings(strategy=Strategy.TWO_CALL)
 REJECTION = DecodingSettings(strategy=Strategy.TWO_CALL, verification=Verification.REJECTION)
-LOOKUP = DecodingSettings(strategy=Strategy.PROMPT_LOOKUP, k=LOOKUP_TOKENS)
+LOOKUP = BaselineSettings()
 
 
 def _usual(settings: DecodingSettings, lookahead: str = LOADED) -> PaneWish:

@@ -15,7 +15,7 @@ from app.engine.session import RunRefused
 from app.state.context import AppContext
 from pass_core.decoding.events import StepEvent
 from pass_core.runtime.other_work import OtherWork
-from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy
+from pass_core.settings import Baseline, RunSettings, SamplingSettings, StopConditions
 
 if TYPE_CHECKING:
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
@@ -40,7 +40,7 @@ class PaneChoice:
         label: what the pane is called in legends and the history.
     """
 
-    settings: DecodingSettings
+    settings: RunSettings
     lookahead: LookaheadEmbeddings | None = None
     label: str = ""
 
@@ -241,7 +241,7 @@ def pane_run(run: Run, memory: int | None = None, others: float | None = None) -
         prompt=run.request.prompt,
         model=run.model_fingerprint,
         dtype=run.dtype,
-        external=run.request.settings.strategy is Strategy.PROMPT_LOOKUP,
+        external=run.request.settings.strategy in Baseline,
         memory=memory,
         others=others,
     )

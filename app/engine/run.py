@@ -12,7 +12,7 @@ from PySide6.QtCore import QObject, Signal
 
 from pass_core.decoding.events import StepEvent
 from pass_core.decoding.summary import Summary, SummaryBuilder
-from pass_core.settings import DecodingSettings, StopConditions
+from pass_core.settings import DecodingSettings, RunSettings, StopConditions
 
 if TYPE_CHECKING:
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
@@ -27,7 +27,7 @@ class RunRequest:
         prompt_text: what the user typed.
         chat: whether the model's chat template was applied to `prompt_text`.
         seed: of every random draw of the run.
-        settings: the settings at the start; `EngineSession.set_settings` replaces them while it runs.
+        settings: the settings at the start; `EngineSession.set_settings` replaces our engine's while it runs.
         stop: its stop conditions.
         lookahead: the drafts' embeddings, None for the untrained fallback.
         recorded: whether the history keeps it (a warm-up is not kept).
@@ -38,7 +38,7 @@ class RunRequest:
 
     prompt: str
     prompt_text: str
-    settings: DecodingSettings
+    settings: RunSettings
     stop: StopConditions = field(default_factory=StopConditions)
     seed: int = 0
     chat: bool = False

@@ -15,7 +15,7 @@ from app.engine.thread import EngineThread
 from app.engine.worker import DecodeRequest, Ended, Message, carry_out
 from pass_core.decoding.events import StepEvent
 from pass_core.prompt import Prompt
-from pass_core.settings import DecodingSettings
+from pass_core.settings import BaselineSettings, DecodingSettings
 
 if TYPE_CHECKING:
     from pass_core.engine import Engine
@@ -119,12 +119,15 @@ class EngineSession(QObject):
             device=str(model.device),
             dtype=str(model.dtype).removeprefix("torch."),
         )
-        self._settings = request.settings
+        if isinstance(request.settings, BaselineSettings):
+            settings = request.settings
+        else:
+            self._settings, settings = request.settings, request.live or (lambda: self._settings)
         decode = DecodeRequest(
             run_id=run.id,
             engine=engine,
             prompt=Prompt(request.prompt_text, chat=True) if request.chat else Prompt(request.prompt),
-            settings=request.live or (lambda: self._settings),
+            settings=settings,
             stop=request.stop,
             seed=request.seed,
             lookahead=request.lookahead,

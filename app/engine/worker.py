@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pass_core.decoding.events import StepEvent
 from pass_core.prompt import Prompt
-from pass_core.settings import DecodingSettings, StopConditions
+from pass_core.settings import BaselineSettings, DecodingSettings, StopConditions
 
 if TYPE_CHECKING:
     from pass_core.engine import Engine
@@ -27,7 +27,7 @@ class DecodeRequest:
     run_id: int
     engine: Engine
     prompt: Prompt
-    settings: Callable[[], DecodingSettings]
+    settings: BaselineSettings | Callable[[], DecodingSettings]
     stop: StopConditions
     seed: int
     lookahead: LookaheadEmbeddings | None
@@ -56,7 +56,6 @@ def carry_out(request: DecodeRequest, queue: deque[Message], between_steps: Call
     try:
         steps = decoder_for(request.engine, request.settings, request.lookahead).decode(
             request.prompt,
-            request.settings,
             stop=request.stop,
             seed=request.seed,
             cancelled=request.cancel.is_set,

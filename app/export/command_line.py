@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from app.state.setup import GenerationSetup
+from app.state.setup import GenerationSetup, setup_of
 from pass_core.records.runs import RunRecord
 from pass_core.settings import Strategy
 
@@ -30,16 +30,9 @@ def command_of_setup(setup: GenerationSetup, model: LanguageModel, lookahead: Lo
 
 def command_of_record(record: RunRecord) -> str:
     """The command that repeats a run; quantised weights are not part of a record, and neither of its command."""
-    setup = GenerationSetup(
-        prompt_text=record.prompt if record.typed is None else record.typed,
-        chat=record.typed is not None,
-        seed=record.seed,
-        settings=record.settings,
-        stop=record.stop,
-    )
     drafts = None if record.lookahead is None else (record.lookahead.origin, record.lookahead.trained)
     made_of = _made_of(record.model.source, record.environment.device, record.environment.dtype)
-    return quoted([*PROGRAM, *made_of, *_choices(setup, drafts)])
+    return quoted([*PROGRAM, *made_of, *_choices(setup_of(record), drafts)])
 
 
 def quoted(arguments: Sequence[str], *, windows: bool = os.name == "nt") -> str:
@@ -56,7 +49,7 @@ def _made_of(source: str, device: str, dtype: str) -> list[str]:
 
 
 def _choices(setup: GenerationSetup, drafts: tuple[str, bool] | None) -> Iterator[str]:
-    s, stop = setup.settings, setup.stop
+    s, stop = setup.baseline or setup.settings, setup.stop
     yield from ("--strategy", s.strategy.value, "-k", str(s.k))
     if drafts is not None and s.strategy.uses_lookahead:
         origin, trained = drafts

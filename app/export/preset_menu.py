@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtWidgets import QFileDialog, QInputDialog, QMenu, QWidget
 
 from app.export.presets import SUFFIX, Preset, PresetError, PresetFolder, load_preset, save_preset
 from app.state.context import AppContext
+from app.state.setup import setup_from
 
 FILTER = f"PASS preset (*{SUFFIX} *.json)"
 
@@ -44,7 +44,7 @@ class PresetMenu(QMenu):
         """Take a preset's settings; the prompt stays."""
         setup = self._context.setup.value
         seed = setup.seed if preset.seed is None else preset.seed
-        self._context.apply_setup(replace(setup, settings=preset.settings, stop=preset.stop, seed=seed))
+        self._context.apply_setup(setup_from(setup.prompt_text, setup.chat, seed, preset.settings, preset.stop))
 
     def save(self, name: str) -> None:
         """Keep the present settings under a name."""

@@ -12,7 +12,7 @@ import platformdirs
 
 from pass_core.files import write_atomically
 from pass_core.records.runs import BrokenRecord, settings_from_dict, settings_to_dict, stop_from_dict, stop_to_dict
-from pass_core.settings import DecodingSettings, StopConditions
+from pass_core.settings import DecodingSettings, RunSettings, StopConditions
 
 PRESET_FORMAT = "pass-preset"
 PRESET_VERSION = 1
@@ -28,7 +28,7 @@ class Preset:
     """Named choices; `seed` is None where the preset leaves the seed alone."""
 
     name: str
-    settings: DecodingSettings = field(default_factory=DecodingSettings)
+    settings: RunSettings = field(default_factory=DecodingSettings)
     stop: StopConditions = field(default_factory=StopConditions)
     seed: int | None = None
 

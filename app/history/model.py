@@ -13,7 +13,7 @@ from app.theme.apply import ThemeManager
 from app.theme.icons import icon
 from app.widgets.text_format import bytes_text
 from pass_core.records.runs import RunStatus
-from pass_core.settings import Strategy
+from pass_core.settings import method_named
 from pass_core.strategy_names import strategy_text
 
 PIN, TITLE, WHEN, MODEL, STRATEGY, TOKENS, SPEED, PER_CALL, ACCEPTANCE, SIZE = range(10)
@@ -105,7 +105,7 @@ def _text(e: RunEntry, column: int) -> str:
         case 3:
             return e.model
         case 4:
-            return strategy_text(Strategy(e.strategy), e.k)
+            return strategy_text(method_named(e.strategy), e.k)
         case 5:
             return str(e.tokens)
         case 6:

@@ -29,14 +29,14 @@ from app.history.deleted import KEPT_DELETIONS, Deletion, bring_back, delete
 from app.history.model import ACCEPTANCE, MODEL, PER_CALL, PIN, SIZE, SPEED, STRATEGY, TITLE, TOKENS, WHEN, HistoryModel
 from app.history.service import HistoryService
 from app.history.store import HistoryStore, RunEntry
-from app.inspector.page import setup_of
 from app.state.context import AppContext
+from app.state.setup import setup_of
 from app.theme.icons import set_icon
 from app.widgets.basic import Card, guard_wheel, label, row
 from app.widgets.page import Page
 from app.widgets.text_format import bytes_text
 from pass_core.records.runs import RecordError, RunRecord, load_record
-from pass_core.settings import Strategy
+from pass_core.settings import method_named
 from pass_core.strategy_names import strategy_text
 
 MAX_OVERLAY = 6
@@ -396,4 +396,4 @@ class HistoryPage(Page):
 
 
 def _overlay_name(record: RunRecord, entry: RunEntry) -> str:
-    return record.title or f"{strategy_text(Strategy(entry.strategy), entry.k)}, {entry.tokens} tokens"
+    return record.title or f"{strategy_text(method_named(entry.strategy), entry.k)}, {entry.tokens} tokens"

@@ -34,7 +34,7 @@ from pass_core.records.runs import (
     step_from_dict,
     step_to_dict,
 )
-from pass_core.settings import Strategy
+from pass_core.settings import method_named
 from pass_core.text import well_formed
 
 log = logging.getLogger(__name__)
@@ -413,7 +413,7 @@ def _entry(row: tuple[Any, ...]) -> RunEntry | None:
     """A line of the list; None where a cell is damaged."""
     try:
         entry = RunEntry(row[0], datetime.fromisoformat(row[1]), row[2], bool(row[3]), RunStatus(row[4]), *row[5:])
-        Strategy(entry.strategy)
+        method_named(entry.strategy)
         texts = (entry.id, entry.title, entry.group, entry.prompt, entry.excerpt, entry.model)
         counts = (entry.k, entry.tokens, entry.calls, entry.accepted, entry.proposed, entry.bytes)
         if not all(isinstance(x, str) for x in texts) or not all(isinstance(x, int) for x in counts):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from app.widgets.text_format import token_text, visible
 from pass_core.decoding.events import DraftNode, DraftSource, DraftStatus, Provenance, StepEvent, TokenEvent
-from pass_core.settings import Strategy, Verification
+from pass_core.settings import Baseline, Strategy, Verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ def _explain(
 
 
 def _sampled_by(step: StepEvent, token: TokenEvent, rows: tuple[ScoreRow, ...], name: str) -> tuple[str, ...]:
-    if step.settings.strategy is Strategy.PROMPT_LOOKUP and step.settings.sampling.temperature > 0:
+    if step.settings.strategy is Baseline.TRANSFORMERS and step.settings.sampling.temperature > 0:
         return ("transformers draws a token at every row and keeps copied drafts while they equal the drawn ones",)
     if step.settings.sampling.temperature == 0:
         return ("temperature 0: the target's likeliest token is the choice, without any random number",)

@@ -13,7 +13,7 @@ from app.export.menu import export_menu
 from app.history.service import HistoryService
 from app.inspector.viewer import RunViewer
 from app.state.context import AppContext
-from app.state.setup import GenerationSetup
+from app.state.setup import setup_from, setup_of
 from app.theme.icons import set_icon
 from app.widgets.actions import make_action
 from app.widgets.basic import ElidedLabel, row
@@ -22,7 +22,7 @@ from app.widgets.series import settings_changes
 from app.widgets.text_format import changes_text, settings_text
 from pass_core.decoding.events import StepEvent
 from pass_core.records.runs import RunRecord, RunStatus
-from pass_core.settings import DecodingSettings
+from pass_core.settings import RunSettings
 
 
 class InspectPage(Page):
@@ -185,7 +185,7 @@ class InspectPage(Page):
             facts = []
         self.facts.set_full_text("  ·  ".join(facts))
 
-    def _settings(self, first: DecodingSettings) -> list[str]:
+    def _settings(self, first: RunSettings) -> list[str]:
         """The settings in force at the step that is open, and whether they changed within the run."""
         step, steps = self.viewer.inspector.step, self.viewer.replay.timeline.steps
         if self._counted != len(steps):
@@ -204,7 +204,7 @@ class InspectPage(Page):
             self._context.run_again(setup_of(self.record))
         elif self._run is not None:
             r = self._run.request
-            self._context.run_again(GenerationSetup(r.prompt_text, r.chat, r.seed, r.settings, r.stop))
+            self._context.run_again(setup_from(r.prompt_text, r.chat, r.seed, r.settings, r.stop))
 
     def _lay_out(self) -> None:
         head = row(self.title, self.facts, self.again, self.export, spacing=12)
@@ -215,17 +215,6 @@ class InspectPage(Page):
         layout.setSpacing(8)
         layout.addLayout(head)
         layout.addWidget(self.viewer, 1)
-
-
-def setup_of(record: RunRecord) -> GenerationSetup:
-    """The choices that repeat a run."""
-    return GenerationSetup(
-        prompt_text=record.typed if record.typed is not None else record.prompt,
-        chat=record.typed is not None,
-        seed=record.seed,
-        settings=record.settings,
-        stop=record.stop,
-    )
 
 
 def _first_words(text: str) -> str:

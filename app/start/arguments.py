@@ -67,7 +67,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     how = p.add_argument_group("how to generate")
     how.add_argument("--prompt", help="text to continue")
     how.add_argument("--chat", action="store_true", help="send the prompt through the chat template")
-    how.add_argument("--strategy", choices=[s.value for s in Strategy if s is not Strategy.PROMPT_LOOKUP])
+    how.add_argument("--strategy", choices=[s.value for s in Strategy])
     how.add_argument("--verification", choices=[v.value for v in Verification])
     how.add_argument("--k", type=int, help="look-ahead steps in use")
     how.add_argument("--auto", action=argparse.BooleanOptionalAction, help="let the engine choose the tree")

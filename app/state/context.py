@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
@@ -38,7 +38,6 @@ from app.state.preferences import Preferences
 from app.state.setup import GenerationSetup, SetupModel
 from app.theme.apply import ThemeManager
 from pass_core.prompt import ChatTemplateError, Prompt
-from pass_core.settings import Strategy
 
 if TYPE_CHECKING:
     from pass_core.engine import Engine
@@ -81,7 +80,7 @@ class AppContext(QObject):
 
     Signals:
         model_changed(LanguageModel | None), lookahead_changed(LookaheadEmbeddings | None): after the fact.
-        pane_requested(GenerationSetup): somebody wants a pane of Compare to take these choices.
+        pane_requested(BaselineSettings): somebody wants a pane of Compare to decode with them.
         run_requested(): the Generate page shall run the present choices.
         busy_changed(str): what holds the model now, "" when it is free.
         error_raised(ErrorReport), notice_raised(str): for the banner.
@@ -140,18 +139,21 @@ class AppContext(QObject):
         self.lookahead_changed.emit(lookahead)
 
     def apply_setup(self, setup: GenerationSetup, *, show: bool = True) -> None:
-        """Take these choices, and show the Generate page; of a strategy that only panes have, Compare."""
-        for_a_pane = setup.settings.strategy is Strategy.PROMPT_LOOKUP
+        """Take these choices, and show the Generate page; where a baseline wrote the run, a pane of Compare takes it,
+        and only the sampling of `settings` is taken."""
+        baseline = setup.baseline
+        if baseline is not None:
+            setup = replace(setup, settings=replace(self.setup.value.settings, sampling=setup.settings.sampling))
         self.setup.set(setup)
-        if for_a_pane:
-            self.pane_requested.emit(setup)
+        if baseline is not None:
+            self.pane_requested.emit(baseline)
         if show:
-            self.page_requested.emit("compare" if for_a_pane else "generate")
+            self.page_requested.emit("generate" if baseline is None else "compare")
 
     def run_again(self, setup: GenerationSetup) -> None:
-        """Take these choices and run them; a strategy that only panes have waits for Compare to be pressed."""
+        """Take these choices and run them; a baseline waits for Compare to be pressed."""
         self.apply_setup(setup)
-        if setup.settings.strategy is not Strategy.PROMPT_LOOKUP and self.model is not None:
+        if setup.baseline is None and self.model is not None:
             self.run_requested.emit()
 
     def request(self, setup: GenerationSetup | None = None, *, label: str = "") -> RunRequest:

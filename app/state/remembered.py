@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from app.state.context import AppContext
 from app.state.loader import ModelChoice
 from app.state.setup import GenerationSetup
-from pass_core.settings import SettingsError
+from pass_core.settings import DecodingSettings, SettingsError
 
 
 def save_setup(context: AppContext) -> None:
@@ -30,7 +31,8 @@ def load_setup(context: AppContext, default: GenerationSetup) -> GenerationSetup
     settings, stop = default.settings, default.stop
     try:
         if raw := p.get("generate/settings", {}):
-            settings = settings_from_dict(raw)
+            found = settings_from_dict(raw)
+            settings = found if isinstance(found, DecodingSettings) else replace(settings, sampling=found.sampling)
         if raw := p.get("generate/stop", {}):
             stop = stop_from_dict(raw)
     except (RecordError, SettingsError):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
-from pass_core.settings import DecodingSettings, StopConditions
+from pass_core.settings import BaselineSettings, DecodingSettings, RunSettings, StopConditions
+
+if TYPE_CHECKING:
+    from pass_core.records.types import RunRecord
 
 MOST_USUAL_K = 6  # deeper drafts are seldom accepted; who wants them sets k
 
@@ -25,6 +29,8 @@ class GenerationSetup:
         chat: whether the model's chat template is applied to it.
         seed: of the next run.
         settings, stop: see pass_core.settings.
+        baseline: what a baseline decodes with, where one wrote the run that these choices repeat; `settings` then has
+            its sampling. Only panes of Compare run baselines.
     """
 
     prompt_text: str = ""
@@ -32,6 +38,23 @@ class GenerationSetup:
     seed: int = 0
     settings: DecodingSettings = field(default_factory=DecodingSettings)
     stop: StopConditions = field(default_factory=StopConditions)
+    baseline: BaselineSettings | None = None
+
+
+def setup_from(prompt_text: str, chat: bool, seed: int, settings: RunSettings, stop: StopConditions) -> GenerationSetup:
+    """The choices that ask for these settings."""
+    if isinstance(settings, BaselineSettings):
+        return GenerationSetup(
+            prompt_text, chat, seed, DecodingSettings(sampling=settings.sampling), stop, baseline=settings
+        )
+    return GenerationSetup(prompt_text, chat, seed, settings, stop)
+
+
+def setup_of(record: RunRecord) -> GenerationSetup:
+    """The choices that repeat a run."""
+    typed = record.typed
+    prompt = record.prompt if typed is None else typed
+    return setup_from(prompt, typed is not None, record.seed, record.settings, record.stop)
 
 
 class SetupModel(QObject):
@@ -55,7 +78,8 @@ class SetupModel(QObject):
         return self._value
 
     def set(self, setup: GenerationSetup) -> None:
-        """Replace the present choices."""
+        """Replace the present choices; a baseline is none of them."""
+        setup = replace(setup, baseline=None)
         if setup != self._value:
             self._value = setup
             self.changed.emit(setup)

@@ -140,7 +140,7 @@ class DecodingControls(Card):
         return self.seed_field.value()
 
     def set_settings(self, settings: DecodingSettings, stop: StopConditions, seed: int) -> None:
-        """Take choices without a signal; a strategy that only panes have leaves ours as it is."""
+        """Take choices without a signal."""
         self.strategy.set_value(settings.strategy.value)
         self.k.set_value(min(settings.k, self._lookahead_count))
         self.temperature.set_value(settings.sampling.temperature)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pass_core.decoding.events import DraftSource, DraftStatus, StepEvent
 from pass_core.decoding.summary import SummaryBuilder
-from pass_core.settings import DecodingSettings
+from pass_core.settings import RunSettings
 from pass_core.strategy_names import short_title
 
 WINDOW_TOKENS = 32
@@ -21,7 +21,7 @@ class Mark:
 
     tokens: int
     text: str
-    before: DecodingSettings
+    before: RunSettings
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class RunSeries:
     totals: SummaryBuilder = field(default_factory=SummaryBuilder)
     _window: deque[StepEvent] = field(default_factory=deque[StepEvent])
     _window_tokens: int = 0
-    _last: DecodingSettings | None = None
+    _last: RunSettings | None = None
     _changed_last_step: bool = False
 
     def add(self, step: StepEvent) -> None:
@@ -106,7 +106,7 @@ def settings_changes(steps: Iterable[StepEvent]) -> int:
     return times
 
 
-def describe_change(before: DecodingSettings, after: DecodingSettings) -> str:
+def describe_change(before: RunSettings, after: RunSettings) -> str:
     """What differs between two settings, short: "k 5→3, temperature 0.8→0"."""
     parts: list[str] = []
     if before.strategy is not after.strategy:

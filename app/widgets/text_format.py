@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 from pass_core.decoding.events import Candidate, DraftNode, TokenEvent
-from pass_core.settings import DecodingSettings, Strategy
+from pass_core.settings import RunSettings, Strategy
 from pass_core.strategy_names import strategy_text
 
 _VISIBLE = {"\n": "⏎", "\r": "␍", "\t": "⇥", " ": "·", "\u00a0": "⍽", "\u200b": "[ZWSP]", "\ufeff": "[BOM]"}
@@ -92,7 +92,7 @@ def changes_text(times: int) -> str:
     return {0: "", 1: "changed once", 2: "changed twice"}.get(times, f"changed {times} times")
 
 
-def settings_text(settings: DecodingSettings) -> str:
+def settings_text(settings: RunSettings) -> str:
     """Settings in one line: "PASS fused, k 5 auto, temperature 0.8, top-k 10, coupled"."""
     auto = " auto" if settings.auto and settings.strategy is Strategy.FUSED else ""
     parts = [strategy_text(settings.strategy, settings.k) + auto]

@@ -110,10 +110,6 @@ def bench(
     """
     extent = QUICK if quick else Extent()
     chosen_strategies = comma_list(strategies or extent.strategies, Strategy, "--strategies")
-    if Strategy.PROMPT_LOOKUP in chosen_strategies:
-        raise typer.BadParameter(
-            "transformers' own decoders, prompt lookup among them, are measured with --transformers"
-        )
     ks = comma_list(k or extent.k, int, "--k")
     temperatures = comma_list(temperature or extent.temperatures, float, "--temperature")
     prompt_list = _prompts(prompt_file, sets, prompts or extent.prompts)

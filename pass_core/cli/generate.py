@@ -19,13 +19,17 @@ from pass_core.prompt import Prompt
 from pass_core.settings import (
     MAX_TEMPERATURE,
     MAX_TOP_K,
+    Baseline,
+    BaselineSettings,
     DecodingSettings,
     LookaheadPart,
+    RunSettings,
     SamplingSettings,
     SettingsError,
     StopConditions,
     Strategy,
     Verification,
+    method_named,
 )
 from pass_core.text import well_formed
 
@@ -44,6 +48,15 @@ class Dtype(str, Enum):  # noqa: UP042 (typer shows the values of either)
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+
+
+class MethodName(str, Enum):  # noqa: UP042
+    """The engine's strategies, and the baselines that it is compared with."""
+
+    autoregressive = Strategy.AUTOREGRESSIVE.value
+    two_call = Strategy.TWO_CALL.value
+    fused = Strategy.FUSED.value
+    transformers = Baseline.TRANSFORMERS.value
 
 
 class Quantize(str, Enum):  # noqa: UP042
@@ -66,7 +79,7 @@ def generate(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Catalog name, Hugging Face id, folder or GGUF file.")] = None,
     embeddings: Annotated[str, typer.Option(help=EMBEDDING_HELP)] = "best",
-    strategy: Annotated[Strategy | None, typer.Option(help="How tokens are produced.", show_default="pass")] = None,
+    strategy: Annotated[MethodName | None, typer.Option(help="How tokens are produced.", show_default="pass")] = None,
     verification: Annotated[Verification, typer.Option(help="Rule that accepts drafts.")] = Verification.COUPLED,
     k: Annotated[int, typer.Option("--k", "-k", help="Look-ahead steps in use; 0 is plain decoding.")] = 5,
     temperature: Annotated[float, typer.Option(help=f"0 (greedy) to {MAX_TEMPERATURE:g}.")] = 0.8,
@@ -96,16 +109,22 @@ def generate(
 
     On a terminal each token has the colour and underline of its provenance; a pipe gets the text alone.
     """
-    settings = DecodingSettings(
-        strategy=strategy or Strategy.FUSED,
-        k=k,
-        sampling=SamplingSettings(temperature, top_k),
-        verification=verification,
-        auto=auto,
-        row_budget=row_budget,
-        prompt_lookup=prompt_lookup,
-        disabled_parts=frozenset(disable_part or ()),
-    )
+    method = Strategy.FUSED if strategy is None else method_named(strategy.value)
+    sampling = SamplingSettings(temperature, top_k)
+    settings: RunSettings
+    if isinstance(method, Baseline):
+        settings = BaselineSettings(method, k, sampling)
+    else:
+        settings = DecodingSettings(
+            strategy=method,
+            k=k,
+            sampling=sampling,
+            verification=verification,
+            auto=auto,
+            row_budget=row_budget,
+            prompt_lookup=prompt_lookup,
+            disabled_parts=frozenset(disable_part or ()),
+        )
     conditions = StopConditions(max_new_tokens, tuple(well_formed(s) for s in stop or ()), ignore_eos)
     typed = _prompt_text(prompt)
     seed %= 2**64
@@ -130,7 +149,7 @@ class _Run:
         self,
         engine: Engine,
         lookahead: LookaheadEmbeddings | None,
-        settings: DecodingSettings,
+        settings: RunSettings,
         conditions: StopConditions,
         seed: int,
         prompt: Prompt,
@@ -147,7 +166,6 @@ class _Run:
 
         return decoder_for(self.engine, self.settings, self.lookahead).decode(
             self.prompt,
-            self.settings,
             stop=self.conditions,
             seed=self.seed,
             cancelled=lambda: cancel.cancelled,
@@ -240,7 +258,7 @@ def _prompt_text(prompt: str | None) -> str:
     return text
 
 
-def _possible(settings: DecodingSettings, chosen: bool, model: LanguageModel, quiet: bool) -> DecodingSettings:
+def _possible(settings: RunSettings, chosen: bool, model: LanguageModel, quiet: bool) -> RunSettings:
     """Where nobody asked for a strategy, a model that cannot draft decodes plainly; asked for, it is an error."""
     from dataclasses import replace
 
@@ -252,7 +270,7 @@ def _possible(settings: DecodingSettings, chosen: bool, model: LanguageModel, qu
 
 
 def _lookahead(
-    choice: str, engine: Engine, settings: DecodingSettings, quiet: bool, cancel: CancelToken
+    choice: str, engine: Engine, settings: RunSettings, quiet: bool, cancel: CancelToken
 ) -> LookaheadEmbeddings | None:
     if not settings.strategy.uses_lookahead or settings.k == 0 or not engine.model.capabilities.supports_pass:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pass_core.settings import DecodingSettings
+from pass_core.settings import RunSettings
 
 
 class Provenance(StrEnum):
@@ -150,7 +150,7 @@ class StepEvent:
         lookahead_rows: how many of `rows` in all were look-ahead rows.
         seconds: time of the whole step, device synchronised.
         forward_seconds: the part of `seconds` that the forward passes took.
-        settings: the settings in force (k already reduced to what the look-ahead file allows).
+        settings: the settings in force (k already reduced to what the look-ahead file allows), or a baseline's.
         context_length: tokens in context after the step, prompt included.
         reason: why auto chose this shape, in plain words; "" when it had nothing to choose.
         prefill: on the first step only.
@@ -167,7 +167,7 @@ class StepEvent:
     lookahead_rows: int
     seconds: float
     forward_seconds: float
-    settings: DecodingSettings
+    settings: RunSettings
     context_length: int
     reason: str = ""
     prefill: PrefillInfo | None = None
@@ -178,7 +178,7 @@ class StepEvent:
     def stopped(
         cls,
         index: int,
-        settings: DecodingSettings,
+        settings: RunSettings,
         context_length: int,
         reason: StopReason,
         prefill: PrefillInfo | None,

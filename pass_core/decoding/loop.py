@@ -94,8 +94,6 @@ class Generation:
     def _in_force(self, settings: DecodingSettings) -> DecodingSettings:
         """The settings with k reduced to L. Raises UnsupportedStrategy where the model cannot draft."""
         model = self.resources.model
-        if settings.strategy is Strategy.PROMPT_LOOKUP:
-            raise UnsupportedStrategy("transformers' prompt lookup writes a whole text or none: start anew with it.")
         if settings.strategy is Strategy.AUTOREGRESSIVE or settings.k == 0:
             return settings
         if not model.capabilities.supports_pass:

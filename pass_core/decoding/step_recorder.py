@@ -11,7 +11,7 @@ from pass_core.decoding.tree import ROOT, Draft, Emitted
 from pass_core.models.detokenizer import TextStream, TokenBytes
 from pass_core.sampling.distribution import Distribution
 from pass_core.sampling.noise import gumbel
-from pass_core.settings import DecodingSettings, StopConditions, Verification
+from pass_core.settings import RunSettings, StopConditions, Verification
 
 TOP_CANDIDATES = 8
 
@@ -63,7 +63,7 @@ class StepRecorder:
         self,
         outcome: StepOutcome,
         cost: StepCost,
-        settings: DecodingSettings,
+        settings: RunSettings,
         seed: int | None,
         seconds: Callable[[], float],
     ) -> StepEvent:
@@ -100,7 +100,7 @@ class StepRecorder:
         self._index += 1
         return event
 
-    def stopped(self, settings: DecodingSettings, reason: StopReason) -> StepEvent:
+    def stopped(self, settings: RunSettings, reason: StopReason) -> StepEvent:
         """A last event that emits nothing but the reason."""
         return StepEvent.stopped(self._index, settings, self.length, reason, self.prefill)
 
@@ -132,7 +132,7 @@ class StepRecorder:
         kept: int,
         position: int,
         seed: int | None,
-        settings: DecodingSettings,
+        settings: RunSettings,
         *,
         last: bool,
     ) -> tuple[tuple[TokenEvent, ...], tuple[DraftNode, ...]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
 from pass_core.decoding.events import DraftStatus, Provenance, StepEvent, StopReason
-from pass_core.settings import DecodingSettings
+from pass_core.settings import DecodingSettings, RunSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class SummaryBuilder:
     time_to_first_token: float = 0.0
     decode_seconds: float = 0.0
     stop_reason: StopReason | None = None
-    settings: DecodingSettings | None = None
+    settings: RunSettings | None = None
     accepted_by_position: list[int] = field(default_factory=list[int])
     examined_by_position: list[int] = field(default_factory=list[int])
     provenance: dict[str, int] = field(default_factory=lambda: {p.value: 0 for p in Provenance})

@@ -5,6 +5,7 @@
   hexadecimal digits each under the field's name with `_hex`.
 - NaN and infinities are the texts "nan", "inf" and "-inf", so that other readers do not choke.
 - A whole number is from 0 to `LARGEST` unless `bounds` says otherwise.
+- A field that is not its maker's to choose (`init=False`) is written, and not read.
 - A field that may be None may be left out, and so may the fields in `optional`; every other field must be there.
 - Text is well-formed: U+FFFD replaces lone surrogates.
 """
@@ -59,6 +60,7 @@ class Codec:
     """
     Args:
         bounds: (dataclass, field) -> least and greatest whole number.
+        unions: union of dataclasses -> which of them an object is.
         inline: (dataclass, field) of fields that are dataclasses themselves and have no object of their own.
         optional: (dataclass, field) that older files lack; the field then has its default.
     """
@@ -67,10 +69,12 @@ class Codec:
         self,
         *,
         bounds: Mapping[tuple[type, str], tuple[int, int]],
+        unions: Mapping[Any, Callable[[JsonDict], type]] | None = None,
         inline: frozenset[tuple[type, str]] = frozenset(),
         optional: frozenset[tuple[type, str]] = frozenset(),
     ) -> None:
         self._bounds, self._inline, self._optional = bounds, inline, optional
+        self._unions = unions or {}
         self._writers: dict[Any, _Write] = {}
         self._readers: dict[tuple[Any, tuple[int, int]], _Read] = {}
 
@@ -87,6 +91,10 @@ class Codec:
         Raises:
             BrokenRecord: naming the field, what it should be, and what it is.
         """
+        return cast(T, self.read_either(kind, raw, path))
+
+    def read_either(self, kind: Any, raw: object, path: str = "") -> object:
+        """As `read`, of a dataclass or of one of `unions`."""
         try:
             return self._reader(kind, (0, LARGEST))(raw)
         except _Fault as fault:
@@ -104,6 +112,8 @@ class Codec:
         if inner is not kind:
             write = self._writer(inner)
             return lambda value: None if value is None else write(value)
+        if kind in self._unions:
+            return self.write
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin is tuple:
             item = self._writer(arguments[0])
@@ -149,6 +159,9 @@ class Codec:
         if inner is not kind:
             read = self._reader(inner, bounds)
             return lambda raw: None if raw is None else read(raw)
+        if kind in self._unions:
+            which = self._unions[kind]
+            return lambda raw: self._reader(which(_object(raw)), bounds)(raw)
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin in (tuple, frozenset):
             return _list_reader(self._reader(arguments[0], bounds), origin)
@@ -162,19 +175,20 @@ class Codec:
 
     def _object_reader(self, kind: type) -> _Read:
         plan: list[tuple[str, str, _Read, bool, bool]] = []
+        given_by_maker = {f.name for f in dataclasses.fields(kind) if f.init}
         for name, hint in _fields(kind).items():
+            if name not in given_by_maker:
+                continue
             read = self._reader(hint, self._bounds.get((kind, name), (0, LARGEST)))
             may_lack = (kind, name) in self._optional or _without_none(hint) is not hint
             plan.append((name, _key(name, hint), read, may_lack, (kind, name) in self._inline))
 
         def read_object(raw: Any) -> Any:
-            if not isinstance(raw, dict):
-                raise _Fault("an object with named fields", raw)
-            given = cast(JsonDict, raw)
+            given = _object(raw)
             values: JsonDict = {}
             for name, key, read, may_lack, inline in plan:
                 if inline:
-                    values[name] = read(raw)
+                    values[name] = read(given)
                     continue
                 value = given.get(key)
                 if value is None and may_lack:
@@ -218,6 +232,12 @@ def _without_none(kind: Any) -> Any:
 
 def _key(name: str, kind: Any) -> str:
     return f"{name}_hex" if kind is bytes else name
+
+
+def _object(raw: Any) -> JsonDict:
+    if not isinstance(raw, dict):
+        raise _Fault("an object with named fields", raw)
+    return cast(JsonDict, raw)
 
 
 def _itself(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pass_core.decoding.events import StepEvent
 from pass_core.records.types import Environment, LookaheadInfo, ModelInfo, RunRecord, RunStatus
-from pass_core.settings import DecodingSettings, StopConditions
+from pass_core.settings import RunSettings, StopConditions
 
 if TYPE_CHECKING:  # torch takes seconds to import, and reading a stored run does not need it
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and reading a stored run doe
 def new_record(
     model: LanguageModel,
     prompt: str,
-    settings: DecodingSettings,
+    settings: RunSettings,
     *,
     seed: int,
     stop: StopConditions | None = None,

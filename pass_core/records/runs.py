@@ -19,7 +19,15 @@ from pass_core.records.environment import describe_environment, describe_lookahe
 from pass_core.records.errors import BrokenRecord, NewerSchema, NotARunFile, RecordError
 from pass_core.records.standard_names import standard_figures
 from pass_core.records.types import Environment, LookaheadInfo, ModelInfo, RunRecord, RunStatus
-from pass_core.settings import MAX_NEW_TOKENS, MAX_ROWS, DecodingSettings, StopConditions
+from pass_core.settings import (
+    MAX_NEW_TOKENS,
+    MAX_ROWS,
+    Baseline,
+    BaselineSettings,
+    DecodingSettings,
+    RunSettings,
+    StopConditions,
+)
 
 __all__ = [
     "BrokenRecord",
@@ -49,21 +57,22 @@ _CODEC = Codec(
         (DecodingSettings, "row_budget"): (1, MAX_ROWS),
         (RunRecord, "seed"): (-_ANY_SEED, _ANY_SEED),
     },
-    inline=frozenset({(DecodingSettings, "sampling")}),
+    inline=frozenset({(DecodingSettings, "sampling"), (BaselineSettings, "sampling")}),
+    unions={RunSettings: lambda raw: BaselineSettings if raw.get("strategy") in list(Baseline) else DecodingSettings},
     optional=frozenset({(StepEvent, "stop_overlap")}),
 )
 
 
-def settings_to_dict(settings: DecodingSettings) -> JsonDict:
+def settings_to_dict(settings: RunSettings) -> JsonDict:
     """Flat: temperature and top_k are beside the rest."""
     return _CODEC.write(settings)
 
 
-def settings_from_dict(raw: object, path: str = "settings") -> DecodingSettings:
+def settings_from_dict(raw: object, path: str = "settings") -> RunSettings:
     """Raises:
     BrokenRecord: naming the field, the value and the range.
     """
-    return _CODEC.read(DecodingSettings, raw, path)
+    return cast(RunSettings, _CODEC.read_either(RunSettings, raw, path))
 
 
 def stop_to_dict(stop: StopConditions) -> JsonDict:

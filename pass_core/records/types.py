@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from pass_core.decoding.events import StepEvent
 from pass_core.decoding.summary import Summary, summarize
-from pass_core.settings import DecodingSettings, StopConditions
+from pass_core.settings import RunSettings, StopConditions
 
 
 class RunStatus(StrEnum):
@@ -74,7 +74,7 @@ class RunRecord:
     created: datetime
     prompt: str
     seed: int
-    settings: DecodingSettings
+    settings: RunSettings
     stop: StopConditions = field(default_factory=StopConditions)
     title: str = ""
     typed: str | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from pass_core.settings import DecodingSettings, SamplingSettings, Strategy, Verification
+from pass_core.settings import BaselineSettings, DecodingSettings, RunSettings, SamplingSettings, Strategy, Verification
 
 
 class Source(StrEnum):
@@ -147,10 +147,10 @@ def text_hash(ids: Sequence[int]) -> str:
     return hashlib.sha256(" ".join(map(str, ids)).encode()).hexdigest()[:16]
 
 
-def decoding_settings(contestant: Contestant, sampling: SamplingSettings) -> DecodingSettings:
+def settings_of(contestant: Contestant, sampling: SamplingSettings) -> RunSettings:
     """The settings of a contestant of ours or of transformers'."""
     if contestant.source is Source.TRANSFORMERS:
-        return DecodingSettings(Strategy.PROMPT_LOOKUP, contestant.k, sampling=sampling)
+        return BaselineSettings(k=contestant.k, sampling=sampling)
     return DecodingSettings(
         strategy=Strategy(contestant.strategy),
         k=contestant.k,

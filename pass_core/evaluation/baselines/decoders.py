@@ -10,19 +10,23 @@ from pass_core.engine import Engine
 from pass_core.evaluation.baselines.transformers_generate import TransformersDecoder
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.prompt import Prompt
-from pass_core.settings import DecodingSettings, StopConditions, Strategy
+from pass_core.settings import BaselineSettings, DecodingSettings, RunSettings, StopConditions
 
 
 class EngineDecoder:
-    """Our engine with the look-ahead file that it drafts with; fits the `Decoder` protocol."""
+    """Our engine with settings and the look-ahead file that it drafts with; fits the `Decoder` protocol."""
 
-    def __init__(self, engine: Engine, lookahead: LookaheadEmbeddings | None) -> None:
-        self._engine, self._lookahead = engine, lookahead
+    def __init__(
+        self,
+        engine: Engine,
+        settings: DecodingSettings | Callable[[], DecodingSettings],
+        lookahead: LookaheadEmbeddings | None,
+    ) -> None:
+        self._engine, self._settings, self._lookahead = engine, settings, lookahead
 
     def decode(
         self,
         prompt: Prompt | str | Sequence[int],
-        settings: DecodingSettings | Callable[[], DecodingSettings],
         *,
         stop: StopConditions | None = None,
         seed: int = 0,
@@ -30,22 +34,21 @@ class EngineDecoder:
     ) -> Iterator[StepEvent]:
         """As `Engine.decode`."""
         return self._engine.decode(
-            prompt, settings, lookahead=self._lookahead, stop=stop, seed=seed, cancelled=cancelled
+            prompt, self._settings, lookahead=self._lookahead, stop=stop, seed=seed, cancelled=cancelled
         )
 
 
 def decoder_for(
     engine: Engine,
-    settings: DecodingSettings | Callable[[], DecodingSettings],
+    settings: RunSettings | Callable[[], DecodingSettings],
     lookahead: LookaheadEmbeddings | None = None,
 ) -> Decoder:
-    """The decoder that the settings ask for.
+    """The decoder of these settings: a baseline's, else our engine.
 
     Args:
-        settings: those that a text begins with count.
+        settings: our engine asks a function before each step.
         lookahead: what our engine drafts with.
     """
-    chosen = settings() if callable(settings) else settings
-    if chosen.strategy is Strategy.PROMPT_LOOKUP:
-        return TransformersDecoder(engine)
-    return EngineDecoder(engine, lookahead)
+    if isinstance(settings, BaselineSettings):
+        return TransformersDecoder(engine, settings)
+    return EngineDecoder(engine, settings, lookahead)

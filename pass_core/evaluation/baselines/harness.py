@@ -8,10 +8,10 @@ from pass_core.decoding.decoder import Decoder
 from pass_core.decoding.events import StepEvent, StopReason
 from pass_core.decoding.summary import SummaryBuilder
 from pass_core.engine import Engine
-from pass_core.evaluation.baselines.contestant import Contestant, Job, Measurement, decoding_settings, text_hash
+from pass_core.evaluation.baselines.contestant import Contestant, Job, Measurement, settings_of, text_hash
 from pass_core.evaluation.baselines.decoders import decoder_for
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
-from pass_core.settings import DecodingSettings, StopConditions
+from pass_core.settings import StopConditions
 
 
 class DecoderRunner:
@@ -25,12 +25,12 @@ class DecoderRunner:
         self._engine, self._lookaheads = engine, lookaheads
 
     def __call__(self, contestant: Contestant, job: Job, cancelled: Callable[[], bool]) -> Measurement:
-        settings = decoding_settings(contestant, job.sampling)
+        settings = settings_of(contestant, job.sampling)
         decoder = decoder_for(self._engine, settings, self._lookaheads.get(contestant.embeddings))
-        return measure(decoder, job, settings, cancelled)
+        return measure(decoder, job, cancelled)
 
 
-def measure(decoder: Decoder, job: Job, settings: DecodingSettings, cancelled: Callable[[], bool]) -> Measurement:
+def measure(decoder: Decoder, job: Job, cancelled: Callable[[], bool]) -> Measurement:
     """Write one text and count.
 
     Where a decoder does not read the prompt in passes of their own, its first step counts as prefill.
@@ -40,7 +40,7 @@ def measure(decoder: Decoder, job: Job, settings: DecodingSettings, cancelled: C
     untimed: StepEvent | None = None
     reason: StopReason | None = None
     stop = StopConditions(max_new_tokens=job.max_new_tokens, ignore_eos=job.ignore_eos)
-    for step in decoder.decode(job.ids, settings, stop=stop, seed=job.seed, cancelled=cancelled):
+    for step in decoder.decode(job.ids, stop=stop, seed=job.seed, cancelled=cancelled):
         builder.add(step)
         if step.prefill is not None and step.prefill.calls == 0 and len(job.ids) > 1:
             untimed = step

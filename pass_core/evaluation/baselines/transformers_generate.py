@@ -27,25 +27,22 @@ from pass_core.models.detokenizer import TokenBytes
 from pass_core.models.language_model import LanguageModel
 from pass_core.prompt import Prompt
 from pass_core.sampling.distribution import Distribution
-from pass_core.settings import DecodingSettings, StopConditions
+from pass_core.settings import BaselineSettings, StopConditions
 
 
 class TransformersDecoder:
     """Fits the `Decoder` protocol. `settings.k` tokens are copied at a time; k = 0 is transformers' plain decoding.
 
-    Sampling, k and length are fixed when a text starts: settings that may change are asked once.
-
     Args:
         engine: of the model; busy meanwhile.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, settings: BaselineSettings) -> None:
+        self._engine, self._settings = engine, settings
 
     def decode(
         self,
         prompt: Prompt | str | Sequence[int],
-        settings: DecodingSettings | Callable[[], DecodingSettings],
         *,
         stop: StopConditions | None = None,
         seed: int = 0,
@@ -57,14 +54,13 @@ class TransformersDecoder:
             PromptError: the prompt cannot be used.
             EngineBusy: another generation of the engine runs.
         """
-        engine = self._engine
-        chosen = settings() if callable(settings) else settings
+        engine, settings = self._engine, self._settings
         with engine.exclusive():
             ids = engine.encode(prompt)
 
             def work(give: Callable[[StepEvent], None]) -> None:
                 ends, ask = stop or StopConditions(), cancelled or (lambda: False)
-                _Recording(engine.model, engine.token_bytes, ids, chosen, ends, ask, give).generate(seed)
+                _Recording(engine.model, engine.token_bytes, ids, settings, ends, ask, give).generate(seed)
 
             yield from produced(work)
 
@@ -82,7 +78,7 @@ class _Recording:
         model: LanguageModel,
         token_bytes: TokenBytes,
         ids: Sequence[int],
-        settings: DecodingSettings,
+        settings: BaselineSettings,
         stop: StopConditions,
         cancelled: Callable[[], bool],
         emit: Callable[[StepEvent], None],

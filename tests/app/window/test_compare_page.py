@@ -14,12 +14,14 @@ from app.compare.pane_setup import UNTRAINED, PaneWish
 from app.compare.ready import PLAIN, READY
 from app.compare.runner import ComparisonPlan, PaneChoice, RoundOrder
 from app.state.context import AppContext
-from app.state.setup import GenerationSetup
+from app.state.setup import GenerationSetup, setup_from
 from app.theme.roles import TokenRole
 from app.widgets.controls import DecodingControls
 from pass_core.decoding.events import StopReason
 from pass_core.models.shipped import default_lookahead
 from pass_core.settings import (
+    Baseline,
+    BaselineSettings,
     DecodingSettings,
     LookaheadPart,
     SamplingSettings,
@@ -124,7 +126,7 @@ def test_a_moved_slider_takes_effect_and_voids_the_comparison(
     assert page.runner.results[1][0].settings.sampling != SamplingSettings(0.3)
 
 
-LOOKUP = DecodingSettings(strategy=Strategy.PROMPT_LOOKUP, k=4)
+LOOKUP = BaselineSettings(k=4)
 
 
 def test_transformers_lookup_writes_the_same_text_at_temperature_0(
@@ -139,7 +141,7 @@ def test_transformers_lookup_writes_the_same_text_at_temperature_0(
     assert run is not None
     assert run.request.label == "B: transformers lookup, k 4"
     assert run.request.lookahead is None
-    assert {s.settings.strategy for s in run.events} == {Strategy.PROMPT_LOOKUP}
+    assert {s.settings.strategy for s in run.events} == {Baseline.TRANSFORMERS}
     assert run.summary.accepted == run.summary.sources.get("prompt-lookup", 0)
     assert run.summary.new_tokens == TOKENS
 
@@ -170,15 +172,17 @@ def test_what_transformers_does_not_take_is_greyed_out(page: ComparePage) -> Non
     assert setup.k.isEnabled()
     for widget in (setup.auto, setup.verification, setup.lookahead, setup.options):
         assert not widget.isEnabled()
-    assert setup.wish().settings.strategy is Strategy.PROMPT_LOOKUP
+    assert setup.wish().settings.strategy is Baseline.TRANSFORMERS
 
 
 def test_running_a_pane_s_lookup_again_leads_back_here(page: ComparePage, ready: AppContext, qtbot: QtBot) -> None:
     with qtbot.waitSignal(ready.page_requested) as shown:
-        ready.apply_setup(replace(ready.setup.value, settings=replace(LOOKUP, k=7)))
+        ready.apply_setup(setup_from("The sea", False, 5, replace(LOOKUP, k=7), StopConditions(TOKENS)))
+    assert ready.setup.value.baseline is None
+    assert ready.setup.value.settings.strategy is Strategy.FUSED
     assert shown.args == ["compare"]
     assert page.panes[1].setup.wish().settings.k == 7
-    assert page.panes[1].setup.wish().settings.strategy is Strategy.PROMPT_LOOKUP
+    assert page.panes[1].setup.wish().settings.strategy is Baseline.TRANSFORMERS
 
 
 def test_stop_ends_it_at_once(page: ComparePage, ready: AppContext, qtbot: QtBot) -> None:

@@ -21,7 +21,7 @@ from pass_core.engine import Engine
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.shipped import default_lookahead
 from pass_core.prompt import Prompt
-from tests.core.decoding.engine import OURS
+from pass_core.settings import Strategy
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_the_same_seed_gives_the_same_text_with_every_strategy(
     use_tiny(context, tiny_model)
     set_length(window, 30)
     texts: set[str] = set()
-    for strategy in OURS:
+    for strategy in Strategy:
         window.generate.controls.strategy.set_value(strategy.value)
         finished = run(window, context, qtbot)
         assert finished.request.settings.strategy is strategy

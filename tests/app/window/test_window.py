@@ -25,7 +25,8 @@ from pass_core.decoding.events import StopReason
 from pass_core.engine import Engine
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.shipped import default_lookahead
-from pass_core.settings import DecodingSettings, LookaheadPart, SamplingSettings, StopConditions
+from pass_core.records.runs import settings_to_dict
+from pass_core.settings import BaselineSettings, DecodingSettings, LookaheadPart, SamplingSettings, StopConditions
 
 
 class SmallPage(Page):
@@ -135,6 +136,10 @@ def test_choices_survive(context: AppContext, tmp_path: Path) -> None:
     context.preferences = Preferences(tmp_path / "settings.ini")
     assert load_setup(context, GenerationSetup()) == setup
     assert load_choice(context) == ModelChoice("some/model", "cpu", "float32", "int8")
+    context.preferences.set(
+        "generate/settings", settings_to_dict(BaselineSettings(k=9, sampling=SamplingSettings(0.3)))
+    )
+    assert load_setup(context, GenerationSetup()).settings == DecodingSettings(sampling=SamplingSettings(0.3))
     context.preferences.set("generate/settings", {"k": "many"})
     assert load_setup(context, GenerationSetup()).settings == DecodingSettings()
 

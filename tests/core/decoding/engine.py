@@ -17,13 +17,20 @@ from pass_core.lookahead.embeddings import AdapterWeights, LookaheadEmbeddings, 
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.rows import Rows, chain_rows
 from pass_core.runtime.torch_runtime import TorchRuntime
-from pass_core.settings import DecodingSettings, LookaheadPart, SamplingSettings, StopConditions, Strategy
+from pass_core.settings import (
+    Baseline,
+    BaselineSettings,
+    DecodingSettings,
+    LookaheadPart,
+    Method,
+    SamplingSettings,
+    StopConditions,
+    Strategy,
+)
 from tests.engines import engine_of
 
 ALL_PARTS = frozenset({LookaheadPart.DEEP, LookaheadPart.ADAPTER, LookaheadPart.SAMPLER})
 """What a look-ahead file can hold besides its embeddings."""
-OURS = [s for s in Strategy if s is not Strategy.PROMPT_LOOKUP]
-"""The strategies that run on our runtimes (and on the fake ones below)."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class Result:
 def run(
     model: LanguageModel,
     prompt: str | Sequence[int] = (1, 2, 3, 4),
-    strategy: Strategy = Strategy.AUTOREGRESSIVE,
+    strategy: Method = Strategy.AUTOREGRESSIVE,
     *,
     count: int = 24,
     seed: int = 0,
@@ -70,12 +77,11 @@ def run(
     **settings: Any,
 ) -> Result:
     """One generation with fixed settings, to its end."""
-    chosen = DecodingSettings(strategy, sampling=SamplingSettings(temperature, top_k), auto=auto, **settings)
-    if strategy is Strategy.PROMPT_LOOKUP:
-        others = TransformersDecoder(engine_of(model))
-        return Result(
-            list(others.decode(prompt, chosen, stop=stop or StopConditions(count), seed=seed, cancelled=cancelled))
-        )
+    sampling = SamplingSettings(temperature, top_k)
+    if isinstance(strategy, Baseline):
+        others = TransformersDecoder(engine_of(model), BaselineSettings(strategy, sampling=sampling, **settings))
+        return Result(list(others.decode(prompt, stop=stop or StopConditions(count), seed=seed, cancelled=cancelled)))
+    chosen = DecodingSettings(strategy, sampling=sampling, auto=auto, **settings)
     steps = engine_of(model).decode(
         prompt,
         chosen,

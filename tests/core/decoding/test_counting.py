@@ -12,7 +12,7 @@ from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.cost import CostModel
 from pass_core.settings import Strategy, Verification
 from tests import tiny
-from tests.core.decoding.engine import OURS, Result, TableRuntime, random_lookahead, run, sharp
+from tests.core.decoding.engine import Result, TableRuntime, random_lookahead, run, sharp
 from tests.engines import engine_of, use
 
 VOCABULARY = 32
@@ -233,7 +233,7 @@ def test_where_rows_are_free_auto_drafts() -> None:
 
 
 def test_no_call_ever_writes_beyond_what_the_cache_was_made_for() -> None:
-    for strategy in OURS:
+    for strategy in Strategy:
         model = counting_model(only_first(2))
         run(model, [0] * 10, strategy, k=5, count=100, lookahead=random_lookahead(model, 5))
         (cache,) = runtime_of(model).caches
@@ -242,7 +242,7 @@ def test_no_call_ever_writes_beyond_what_the_cache_was_made_for() -> None:
 
 
 def test_the_cache_holds_exactly_the_text_but_its_last_token() -> None:
-    for strategy in OURS:
+    for strategy in Strategy:
         model = counting_model(only_first(2))
         got = run(model, [3, 1], strategy, k=4, count=31, lookahead=random_lookahead(model, 5))
         (cache,) = runtime_of(model).caches

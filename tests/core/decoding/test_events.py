@@ -14,7 +14,7 @@ from pass_core.models.language_model import LanguageModel
 from pass_core.sampling.noise import Stream, gumbel, uniform
 from pass_core.settings import Strategy, Verification
 from tests import tiny
-from tests.core.decoding.engine import OURS, Result, random_lookahead, run
+from tests.core.decoding.engine import Result, random_lookahead, run
 
 PROMPT = [1, 2, 3]
 SEED = 11
@@ -54,7 +54,7 @@ def test_candidates_are_the_targets_likeliest(model: LanguageModel, strategy: St
             assert (token.p_draft is not None) == has_draft
 
 
-@pytest.mark.parametrize("strategy", OURS)
+@pytest.mark.parametrize("strategy", Strategy)
 def test_the_noise_explains_every_coupled_choice(model: LanguageModel, strategy: Strategy) -> None:
     """The token emitted is the candidate with the largest log p + g, at its absolute position."""
     for step in generate(model, strategy, Verification.COUPLED, top_k=6).steps:

@@ -12,10 +12,10 @@ from pass_core.models.language_model import Capabilities, LanguageModel
 from pass_core.prompt import PromptError
 from pass_core.settings import DecodingSettings, SettingsError, StopConditions, Strategy
 from tests import tiny
-from tests.core.decoding.engine import OURS, TableRuntime, random_lookahead, run, sharp
+from tests.core.decoding.engine import TableRuntime, random_lookahead, run, sharp
 from tests.engines import engine_of, use
 
-STRATEGIES = OURS
+STRATEGIES = Strategy
 SENTENCE = "Hello, wörld: 3 < 5! The end.\nAnd more text after it, on and on and on."
 
 

@@ -19,6 +19,8 @@ from pass_core.decoding.events import (
 )
 from pass_core.records.runs import Environment, LookaheadInfo, ModelInfo, RunRecord, RunStatus, header_to_dict
 from pass_core.settings import (
+    Baseline,
+    BaselineSettings,
     DecodingSettings,
     LookaheadPart,
     SamplingSettings,
@@ -32,7 +34,13 @@ numbers = st.floats(allow_nan=False)
 maybe_number = st.none() | numbers
 texts = st.text(max_size=12)
 
-settings = st.builds(
+baselines = st.builds(
+    BaselineSettings,
+    strategy=st.sampled_from(Baseline),
+    k=st.integers(0, 64),
+    sampling=st.builds(SamplingSettings, temperature=st.floats(0, 2), top_k=st.integers(0, 200)),
+)
+settings = baselines | st.builds(
     DecodingSettings,
     strategy=st.sampled_from(Strategy),
     k=st.integers(0, 64),

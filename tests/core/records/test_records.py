@@ -17,8 +17,11 @@ from pass_core.decoding.events import Provenance, StopReason, TokenEvent
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.records import runs as records
 from pass_core.settings import (
+    Baseline,
+    BaselineSettings,
     DecodingSettings,
     LookaheadPart,
+    RunSettings,
     SamplingSettings,
     StopConditions,
     Strategy,
@@ -34,7 +37,7 @@ def test_a_run_survives_json_exactly(record: records.RunRecord) -> None:
 
 
 @given(strategies.settings)
-def test_settings_survive_json_exactly(settings: DecodingSettings) -> None:
+def test_settings_survive_json_exactly(settings: RunSettings) -> None:
     assert records.settings_from_dict(json.loads(json.dumps(records.settings_to_dict(settings)))) == settings
 
 
@@ -200,7 +203,9 @@ def test_a_run_file_of_before_still_reads() -> None:
 
 def test_a_run_of_before_without_lookahead_and_steps_still_reads() -> None:
     record = records.load_record(FIXTURES / "run-without-steps-of-2026-11.json")
-    assert (record.settings.strategy.value, record.settings.k) == ("transformers-prompt-lookup", 10)
+    assert record.settings == BaselineSettings(Baseline.TRANSFORMERS, 10, SamplingSettings(0.8, 10))
+    written = json.loads((FIXTURES / "run-without-steps-of-2026-11.json").read_text(encoding="utf-8"))
+    assert records.settings_to_dict(record.settings) == written["settings"]  # an older program reads it, too
     assert (record.lookahead, record.steps) == (None, ())
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from pass_core.decoding.events import DraftSource, DraftStatus, Provenance, StopReason
-from pass_core.decoding.loop import UnsupportedStrategy
 from pass_core.engine import EngineBusy
 from pass_core.evaluation.baselines.transformers_generate import TransformersDecoder
 from pass_core.evaluation.baselines.transformers_setup import (
@@ -21,13 +20,13 @@ from pass_core.evaluation.baselines.transformers_setup import (
 )
 from pass_core.models.language_model import LanguageModel
 from pass_core.sampling.distribution import distributions
-from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy
+from pass_core.settings import Baseline, BaselineSettings, DecodingSettings, SamplingSettings, StopConditions, Strategy
 from tests import tiny
 from tests.core.decoding.engine import Result, run
 from tests.engines import engine_of
 
 PROMPT = [1, 2, 3, 1, 2, 3, 1, 2]
-LOOKUP = Strategy.PROMPT_LOOKUP
+LOOKUP = Baseline.TRANSFORMERS
 EDGE = SamplingSettings(0.8, 10)
 
 
@@ -214,7 +213,7 @@ def test_steps_come_in_the_thread_that_asks(model: LanguageModel) -> None:
 
 
 def test_the_engine_is_busy_meanwhile(model: LanguageModel) -> None:
-    steps = TransformersDecoder(engine_of(model)).decode(PROMPT, DecodingSettings(LOOKUP, 3))
+    steps = TransformersDecoder(engine_of(model), BaselineSettings(k=3)).decode(PROMPT)
     next(steps)
     with pytest.raises(EngineBusy):
         next(engine_of(model).decode(PROMPT, DecodingSettings(Strategy.AUTOREGRESSIVE)))
@@ -239,8 +238,8 @@ def test_stop_takes_effect_within_one_call(model: LanguageModel) -> None:
     hook = model.model.register_forward_hook(count_call)
     try:
         wanted = threading.Event()
-        for step in TransformersDecoder(engine_of(model)).decode(
-            PROMPT, DecodingSettings(LOOKUP, 3), stop=StopConditions(200), cancelled=wanted.is_set
+        for step in TransformersDecoder(engine_of(model), BaselineSettings(k=3)).decode(
+            PROMPT, stop=StopConditions(200), cancelled=wanted.is_set
         ):
             steps.append(step)
             if not wanted.is_set():
@@ -263,7 +262,7 @@ def test_cancelled_before_it_begins(model: LanguageModel) -> None:
 def test_nothing_is_left_behind(model: LanguageModel) -> None:
     habits, threads = model.model.generation_config, threading.active_count()
     state = torch.random.get_rng_state()
-    steps = TransformersDecoder(engine_of(model)).decode(PROMPT, DecodingSettings(LOOKUP, 3), stop=StopConditions(200))
+    steps = TransformersDecoder(engine_of(model), BaselineSettings(k=3)).decode(PROMPT, stop=StopConditions(200))
     next(steps)
     steps.close()  # type: ignore[attr-defined]
     assert threading.active_count() == threads
@@ -284,10 +283,3 @@ def test_an_error_of_transformers_arrives(model: LanguageModel, monkeypatch: pyt
     monkeypatch.setattr(model.model, "generate", fail)
     with pytest.raises(ValueError, match="no such cache"):
         run(model, PROMPT, LOOKUP, k=3)
-
-
-def test_it_cannot_be_taken_up_on_the_way(model: LanguageModel) -> None:
-    settings = [DecodingSettings(Strategy.AUTOREGRESSIVE)] * 4 + [DecodingSettings(LOOKUP)]
-    asked = iter(settings)
-    with pytest.raises(UnsupportedStrategy, match="start anew"):
-        list(engine_of(model).decode(PROMPT, lambda: next(asked)))
