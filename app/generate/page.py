@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QSize, Signal
-from PySide6.QtGui import QAction, QResizeEvent
-from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QAction, QGuiApplication, QResizeEvent
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app.engine.run import Run
 from app.engine.session import EngineState, RunRefused
 from app.export.menu import copy_present_command
 from app.generate.columns import GenerateColumns
 from app.generate.empty_state import empty_state
+from app.generate.file_actions import file_actions
 from app.generate.prompt_length import prompt_tokens, without_start
 from app.generate.proof_badge import ProofBadge
+from app.generate.run_buttons import RunButtons
 from app.generate.run_sentence import RunSentence
 from app.prompts import greeting
 from app.state.context import AppContext, WayOut
 from app.state.loader import Loader
 from app.state.preferences import Preferences
 from app.state.setup import GenerationSetup
-from app.theme.icons import set_icon
 from app.tour.explain import explain_run
 from app.widgets.actions import make_action
 from app.widgets.basic import ElidedLabel, tool_button
@@ -147,13 +148,7 @@ class GeneratePage(Page):
 
     def actions_for_file_menu(self) -> list[QAction]:
         """What can be opened."""
-        card, embeddings = self.model_card, self.embedding_card
-        return [
-            make_action(self, "Open model folder…", card.choose_folder, "Ctrl+O"),
-            make_action(self, "Open GGUF file…", card.choose_gguf),
-            make_action(self, "Load from Hugging Face…", card.choose_hub_id),
-            make_action(self, "Open look-ahead embeddings…", embeddings.choose_file, "Ctrl+E"),
-        ]
+        return file_actions(self, self.model_card, self.embedding_card)
 
     def page_shown(self) -> None:
         """Became visible."""
@@ -320,21 +315,20 @@ class GeneratePage(Page):
         self.text.set_empty_state(*empty_state(loaded=loaded, loading=bool(self._loader.loading)))
 
     def _show_run_button(self) -> None:
-        session = self._context.session
-        running = session.running
-        self.run_button.setVisible(not running)
-        self.stop_button.setVisible(running or self._pending_run)
+        session, waiting = self._context.session, self._pending_run
         ready = self._context.model is not None or bool(self._loader.loading)
         busy = self._context.jobs.exclusive_title if not self._loader.loading else ""
-        self.run_action.setEnabled(ready and not running and not busy and not self._pending_run)
-        self.run_button.setEnabled(self.run_action.isEnabled())
-        self.run_button.setText("Waiting for the model…" if self._pending_run else "Run")
-        self.run_button.setToolTip(f"The model is busy with {busy}" if busy else "Ctrl+Enter")
+        self.run_action.setEnabled(ready and not session.running and not busy and not waiting)
         # Esc stops what another page runs, where it has Esc too
-        stoppable = self._pending_run or (self.running and session.state is EngineState.RUNNING)
-        self.stop_action.setEnabled(stoppable)
-        self.stop_button.setEnabled(stoppable)
-        self.stop_button.setText("Stopping…" if session.state is EngineState.STOPPING else "Stop")
+        self.stop_action.setEnabled(waiting or (self.running and session.state is EngineState.RUNNING))
+        self.buttons.show(
+            running=session.running,
+            stopping=session.stopping,
+            waiting=waiting,
+            can_run=self.run_action.isEnabled(),
+            can_stop=self.stop_action.isEnabled(),
+            busy=busy,
+        )
 
     def _make_actions(self) -> None:
         self.run_action = make_action(self, "Run", self._run_here, "Ctrl+Return", "Ctrl+Enter")
@@ -351,23 +345,13 @@ class GeneratePage(Page):
         self._context.preferences.set("view/ghosts", on)
 
     def _copy(self) -> None:
-        from PySide6.QtGui import QGuiApplication
-
         QGuiApplication.clipboard().setText(self.text.plain_text())
         self._context.notify("The generated text is in the clipboard.")
 
     def _lay_out(self) -> None:
         theme = self._context.theme
-        self.run_button = QPushButton("Run")
-        self.run_button.setProperty("role", "primary")
-        self.run_button.setIconSize(QSize(16, 16))
-        self.run_button.setMinimumHeight(36)
-        set_icon(self.run_button, "ph.play-fill", theme, "on_accent", "on_accent")
-        self.stop_button = QPushButton("Stop")
-        self.stop_button.setToolTip("Esc")
-        self.stop_button.setMinimumHeight(36)
-        set_icon(self.stop_button, "ph.stop-fill", theme, "danger", "danger")
-
+        self.buttons = RunButtons(theme)
+        self.run_button, self.stop_button = self.buttons.run, self.buttons.stop
         cards = (self.model_card, self.prompt, self.controls, self.embedding_card)
         self.splitter = GenerateColumns()
         self.splitter.set_choices(cards, (self.run_button, self.stop_button))

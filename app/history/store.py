@@ -11,7 +11,6 @@ import json
 import logging
 import math
 import os
-import sqlite3
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,11 +20,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from app.history.database import HistoryError, alive, open_database, process_mark
 from pass_core.decoding.events import StepEvent
 from pass_core.decoding.summary import Summary, summarize
-from pass_core.files import make_private
 from pass_core.records.runs import (
     RunRecord,
     RunStatus,
@@ -38,31 +35,10 @@ from pass_core.settings import method_named
 from pass_core.text import well_formed
 
 log = logging.getLogger(__name__)
-VERSION = 1
 DEFAULT_LIMIT = 500_000_000
 EXCERPT = 4000
 LARGEST_BATCH = 1_000_000_000  # bytes of JSON; a damaged or hostile one may unfold to any size
 _MOST = 2**63 - 1
-
-_TABLES = """
-CREATE TABLE runs(
-    id TEXT PRIMARY KEY, created TEXT NOT NULL, title TEXT NOT NULL, pinned INTEGER NOT NULL DEFAULT 0,
-    status TEXT NOT NULL, writer TEXT NOT NULL DEFAULT '', grouped TEXT NOT NULL, prompt TEXT NOT NULL,
-    excerpt TEXT NOT NULL DEFAULT '', model TEXT NOT NULL, strategy TEXT NOT NULL, k INTEGER NOT NULL,
-    tokens INTEGER NOT NULL DEFAULT 0, calls INTEGER NOT NULL DEFAULT 0, accepted INTEGER NOT NULL DEFAULT 0,
-    proposed INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0,
-    header TEXT NOT NULL
-);
-CREATE INDEX runs_by_time ON runs(created);
-CREATE TABLE batches(
-    run TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE, number INTEGER NOT NULL, data BLOB NOT NULL,
-    PRIMARY KEY(run, number)
-);
-"""
-
-
-class HistoryError(RuntimeError):
-    """The history cannot do what was asked; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +86,8 @@ class HistoryStore:
 
     def __init__(self, path: Path | None, limit: int = DEFAULT_LIMIT) -> None:
         self.path, self.limit = path, limit
-        self.notice = ""
-        self._writer = _process_mark(os.getpid())
-        self._db = self._open_or_set_aside()
+        self._writer = process_mark(os.getpid())
+        self._db, self.notice = open_database(path)
         self._settle_unfinished()
 
     def close(self) -> None:
@@ -265,71 +240,10 @@ class HistoryStore:
 
     # --- within ---
 
-    def _open_or_set_aside(self) -> sqlite3.Connection:
-        try:
-            return self._open()
-        except sqlite3.OperationalError as error:
-            if "disk I/O error" not in str(error) and "malformed" not in str(error):
-                raise HistoryError(
-                    f"The history file {self.path} cannot be opened ({error}). Check that its folder is writable."
-                ) from error
-            return self._set_aside()
-        except sqlite3.DatabaseError:
-            return self._set_aside()
-        except OSError as error:
-            raise HistoryError(
-                f"The history folder {self.path and self.path.parent} cannot be made ({error.strerror or error})."
-            ) from error
-
-    def _open(self) -> sqlite3.Connection:
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its other files the same mode
-            make_private(self.path)
-        # The store moves into the writer's thread after it was opened; no two threads ever use it at the same time.
-        db = sqlite3.connect(self.path or ":memory:", timeout=10, isolation_level=None, check_same_thread=False)
-        db.text_factory = lambda data: data.decode("utf-8", "replace")
-        try:
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version > VERSION:
-                raise HistoryError(
-                    f"The history file {self.path} was written by a newer version of PASS Playground. "
-                    "Update the program to open it."
-                )
-            if version == 0:
-                db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect only before the first table
-                db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
-            damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if damage != "ok":
-                raise sqlite3.DatabaseError(damage)
-            db.execute("SELECT COUNT(*) FROM runs").fetchone()
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute("PRAGMA foreign_keys = ON")
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _set_aside(self) -> sqlite3.Connection:
-        assert self.path is not None
-        aside = self.path.with_name(f"{self.path.stem}-damaged-{datetime.now():%Y%m%d-%H%M%S-%f}{self.path.suffix}")
-        try:
-            os.replace(self.path, aside)
-            for tail in ("-wal", "-shm"):
-                leftover = self.path.with_name(self.path.name + tail)
-                if leftover.exists():
-                    os.replace(leftover, aside.with_name(aside.name + tail))
-            db = self._open()
-        except (OSError, sqlite3.Error) as error:
-            raise HistoryError(f"The history file {self.path} is damaged and cannot be set aside ({error}).") from error
-        self.notice = f"The history file was damaged. It was set aside as {aside.name}, and a new one was begun."
-        return db
-
     def _settle_unfinished(self) -> None:
         """Runs whose process is gone ended with it."""
         rows = self._db.execute("SELECT id, writer FROM runs WHERE status = ?", (RunStatus.RUNNING.value,)).fetchall()
-        gone = [(RunStatus.INTERRUPTED.value, i) for i, w in rows if w == self._writer or not _alive(str(w))]
+        gone = [(RunStatus.INTERRUPTED.value, i) for i, w in rows if w == self._writer or not alive(str(w))]
         if gone:
             with self._transaction():
                 self._db.executemany("UPDATE runs SET status = ?, writer = '' WHERE id = ?", gone)
@@ -426,15 +340,3 @@ def _entry(row: tuple[Any, ...]) -> RunEntry | None:
 
 def _escape(word: str) -> str:
     return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
-def _process_mark(pid: int) -> str:
-    """A process for ever: its number, and when it began (numbers are used again)."""
-    return f"{pid}:{psutil.Process(pid).create_time():.2f}"
-
-
-def _alive(mark: str) -> bool:
-    try:
-        return _process_mark(int(mark.partition(":")[0])) == mark
-    except (ValueError, psutil.Error):
-        return False

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 
-from app.history import store as store_module
+from app.history.database import process_mark
 from app.history.recorder import HistoryRecorder
 from app.history.store import HistoryError, HistoryStore
 from pass_core.decoding.summary import summarize
@@ -70,7 +70,7 @@ def test_a_run_whose_process_is_gone_is_interrupted(path: Path) -> None:
     first.begin(numbered(2))
     first.close()
     with sqlite3.connect(path) as db:  # the second belongs to a process that lives: process 1 is always there
-        db.execute("UPDATE runs SET writer = ? WHERE id = ?", (store_module._process_mark(1), numbered(2).id))
+        db.execute("UPDATE runs SET writer = ? WHERE id = ?", (process_mark(1), numbered(2).id))
         db.execute("UPDATE runs SET writer = '999999999:1.00' WHERE id = ?", (numbered(1).id,))
     db.close()
     store = HistoryStore(path)
