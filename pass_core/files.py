@@ -93,8 +93,34 @@ def keep(path: Path, data: bytes) -> None:
         write_atomically(path, data, durable=False)
 
 
-def require_writable(path: str | Path) -> None:
-    """Find out, before the work whose result goes to `path`, that it can be written there.
+def append_whole(path: Path, file: io.FileIO, data: bytes) -> None:
+    """Add bytes at the end of an unbuffered file; they are all on the disk when this returns, or the file is as before.
+
+    Args:
+        path: the file's, for the message.
+
+    Raises:
+        WriteError: nothing was added.
+    """
+    start = file.seek(0, os.SEEK_END)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[file.write(left) or 0 :]
+        os.fsync(file.fileno())
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            file.truncate(start)
+        raise WriteError(path, error) from error
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk, or what this user may have of it, was full."""
+    return error.errno in _FULL
+
+
+def require_writable(path: str | Path, size: int = 1) -> None:
+    """Find out, before the work whose result goes to `path`, that `size` bytes can be written there.
 
     Nothing is left behind: no file, and no folder that `write_atomically` would make.
 
@@ -114,8 +140,11 @@ def require_writable(path: str | Path) -> None:
         folder = next(p for p in target.parents if p.exists())
         temporary = _temporary_in(folder)
         with _create(temporary, private=True) as f:
-            f.write(b"\0")
-        temporary.unlink()
+            try:
+                f.write(bytes(size))
+                f.flush()
+            finally:
+                temporary.unlink()
     except OSError as error:
         raise WriteError(path, error) from error
 
@@ -204,7 +233,7 @@ def _flush_folder(folder: Path) -> None:
 def _sentence(path: Path, cause: OSError) -> str:
     if isinstance(cause, WriteError):
         return str(cause)
-    if cause.errno in _FULL:
+    if is_full(cause):
         return f"{path} was not written: the disk is full. Make room there, or choose another folder."
     if cause.errno == errno.EISDIR:
         return f"{path} is a folder. Give the name of a file."

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import psutil
 
-from pass_core.files import make_private
+from pass_core.files import WriteError, make_private, require_writable
 
 VERSION = 1
+ROOM_BYTES = 256 * 1024  # of the files that SQLite keeps beside an open database
 _TABLES = """
 CREATE TABLE runs(
     id TEXT PRIMARY KEY, created TEXT NOT NULL, title TEXT NOT NULL, pinned INTEGER NOT NULL DEFAULT 0,
@@ -45,6 +46,7 @@ def open_database(path: Path | None) -> tuple[sqlite3.Connection, str]:
     try:
         return _open(path), ""
     except sqlite3.OperationalError as error:
+        _refuse_full_disk(path)  # SQLite calls it an I/O error, as it does a damaged file
         if "disk I/O error" not in str(error) and "malformed" not in str(error):
             raise HistoryError(
                 f"The history file {path} cannot be opened ({error}). Check that its folder is writable."
@@ -53,9 +55,23 @@ def open_database(path: Path | None) -> tuple[sqlite3.Connection, str]:
     except sqlite3.DatabaseError:
         return _set_aside(path)
     except OSError as error:
+        _refuse_full_disk(path)
         raise HistoryError(
             f"The history folder {path and path.parent} cannot be made ({error.strerror or error})."
         ) from error
+
+
+def _refuse_full_disk(path: Path | None) -> None:
+    """
+    Raises:
+        HistoryError: there is no room to open the file in.
+    """
+    if path is None or not path.parent.exists():
+        return
+    try:
+        require_writable(path, ROOM_BYTES)
+    except WriteError as error:
+        raise HistoryError(f"The history cannot be opened: {error}") from error
 
 
 def _open(path: Path | None) -> sqlite3.Connection:

@@ -11,6 +11,7 @@ from app.engine.run import Run
 from app.start.arguments import Arguments
 from app.state.context import AppContext, ErrorReport
 from app.window import MainWindow
+from pass_core.files import WriteError, write_atomically
 
 
 class Driver(QObject):
@@ -67,9 +68,12 @@ class Driver(QObject):
             return
         if self._arguments.hover is not None:
             self._generate.text.show_card_for(self._arguments.hover)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not self.grab().save(str(path)):
-            self._failed(ErrorReport(f"The picture could not be written to {path}. Choose a writable .png path."))
+        from app.export.pictures import png
+
+        try:
+            write_atomically(path, png(self.grab()))
+        except WriteError as error:
+            self._failed(ErrorReport(str(error)))
 
     def grab(self) -> QPixmap:
         """The window as it is."""

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QComboBox, QDialog, QFileDialog, QLabel, QPlainTex
 
 from app.theme.apply import mono
 from app.widgets.basic import label, row
+from pass_core.files import WriteError, write_atomically
 
 KEPT_LINES = 2000
 LEVELS = (("Everything", logging.INFO), ("Warnings and errors", logging.WARNING), ("Errors", logging.ERROR))
@@ -78,9 +79,9 @@ class LogDialog(QDialog):
     def save(self, path: Path) -> None:
         """Write the lines shown."""
         try:
-            path.write_text(self.text.toPlainText() + "\n", encoding="utf-8")
-        except OSError as error:
-            self._said.setText(f"{path.name} could not be written ({error.strerror}). Choose another place.")
+            write_atomically(path, self.text.toPlainText() + "\n")
+        except WriteError as error:
+            self._said.setText(str(error))
         else:
             self._said.setText(f"Saved {path.name}.")
 

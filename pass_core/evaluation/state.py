@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, cast
+
+from pass_core.files import WriteError, append_whole
 
 JsonDict = dict[str, Any]
 
@@ -32,15 +33,23 @@ class StateFile:
         if self.path.exists():
             keep = self._read(header)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "r+b" if keep else "wb")  # noqa: SIM115
+        self._file = open(self.path, "r+b" if keep else "wb", buffering=0)  # noqa: SIM115
         if keep:
             self._file.truncate(keep)
-            self._file.seek(keep)
-        else:
+            return
+        try:
             self._append(header)
+        except WriteError:
+            self.close()
+            self.path.unlink(missing_ok=True)
+            raise
 
     def add(self, part: JsonDict) -> None:
-        """Keep a finished part; it is on the disk when this returns."""
+        """Keep a finished part; it is on the disk when this returns.
+
+        Raises:
+            WriteError: it is not, and the file is as it was.
+        """
         self._append(part)
         self.done.append(part)
 
@@ -54,9 +63,7 @@ class StateFile:
         self.close()
 
     def _append(self, value: JsonDict) -> None:
-        self._file.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        append_whole(self.path, self._file, json.dumps(value, ensure_ascii=False).encode() + b"\n")
 
     def _read(self, header: JsonDict) -> int:
         """Collect finished parts; the number of bytes that are whole lines."""

@@ -15,8 +15,9 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pass_core.files import is_full
 from pass_core.models import children
-from pass_core.models.errors import ModelError, ModelTooLarge, ModelUnsupported, NoDiskSpace
+from pass_core.models.errors import ModelError, ModelTooLarge, ModelUnsupported
 from pass_core.models.fit import free_memory
 from pass_core.models.gguf_check import check_gguf
 from pass_core.models.gguf_config import complete_config
@@ -25,7 +26,7 @@ from pass_core.models.gguf_rope import FACTOR_TENSORS
 from pass_core.models.gguf_shared import shared_parts
 from pass_core.models.gguf_tokens import end_ids, finish_tokenizer
 from pass_core.models.load_errors import one_line
-from pass_core.models.storage import require_space
+from pass_core.models.storage import full_disk, models_folder, require_space
 from pass_core.models.weights import check_loaded, names, skeleton, weight_count
 from pass_core.progress import CancelToken, ProgressCallback
 
@@ -76,6 +77,7 @@ def _only(source: Path, folder: Path) -> Path:
 
 
 def _convert(source: Path, header: GgufHeader, folder: Path, dtype: str, width: int) -> None:
+    from safetensors import SafetensorError
     from transformers import AutoTokenizer
     from transformers.utils import logging
 
@@ -107,8 +109,10 @@ def _convert(source: Path, header: GgufHeader, folder: Path, dtype: str, width: 
     try:
         model.save_pretrained(str(folder))
         finish_tokenizer(tokenizer, header, folder)
-    except OSError as error:
-        raise NoDiskSpace(f"Writing to {folder} failed: {error.strerror or error}. Make room and try again.") from error
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and not is_full(error):
+            raise ModelError(f"{folder} cannot be written ({error.strerror or error}).") from error
+        raise full_disk(models_folder()) from error
 
 
 def _config(source: Path, header: GgufHeader, width: int) -> Any:

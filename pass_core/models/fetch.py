@@ -359,17 +359,12 @@ def _copy(source: IO[bytes], sink: IO[bytes] | None, digest: _Digest, reporter: 
     Returns:
         How many bytes are done with these.
     """
-    try:
-        while block := source.read(_CHUNK):
-            digest.update(block)
-            if sink is not None:
-                sink.write(block)
-            done += len(block)
-            reporter.update(done)
-    except OSError as error:
-        raise NoDiskSpace(
-            f"Writing to the cache failed: {error.strerror or error}. Make room and try again."
-        ) from error
+    while block := source.read(_CHUNK):
+        digest.update(block)
+        if sink is not None:
+            sink.write(block)
+        done += len(block)
+        reporter.update(done)
     return done
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from pass_core.models.errors import ModelDamaged, ModelNotFound, NoDiskSpace
+from pass_core.models.errors import ModelDamaged, ModelNotFound
 from pass_core.models.gguf_header import GgufHeader, GgufTensor, metadata_bytes, read_header
 from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
 
@@ -60,7 +60,7 @@ def merge(
 
     Raises:
         ModelDamaged: the parts are not of one model, or a part is no whole GGUF file.
-        NoDiskSpace: the disk is full.
+        OSError: the target cannot be written.
         Cancelled: the token was set.
     """
     headers = [read_header(p) for p in parts]
@@ -74,22 +74,17 @@ def merge(
     total = sum(t.nbytes for t in tensors)
     reporter = ProgressReporter(f"Joining the {len(parts)} parts", total, "B", progress, cancel)
     done = 0
-    try:
-        with target.open("wb") as sink:
-            sink.write(start + bytes(-len(start) % _ALIGNMENT))
-            for path, header in zip(parts, headers, strict=True):
-                with path.open("rb") as source:
-                    for tensor in header.tensors.values():
-                        source.seek(tensor.offset)
-                        for size in _chunks(tensor.nbytes):
-                            sink.write(_whole(source, size, path))
-                            done += size
-                            reporter.update(done)
-                        sink.write(bytes(-tensor.nbytes % _ALIGNMENT))
-    except OSError as error:
-        raise NoDiskSpace(
-            f"Writing to the cache failed: {error.strerror or error}. Make room and try again."
-        ) from error
+    with target.open("wb") as sink:
+        sink.write(start + bytes(-len(start) % _ALIGNMENT))
+        for path, header in zip(parts, headers, strict=True):
+            with path.open("rb") as source:
+                for tensor in header.tensors.values():
+                    source.seek(tensor.offset)
+                    for size in _chunks(tensor.nbytes):
+                        sink.write(_whole(source, size, path))
+                        done += size
+                        reporter.update(done)
+                    sink.write(bytes(-tensor.nbytes % _ALIGNMENT))
 
 
 def _check(parts: Sequence[Path], headers: Sequence[GgufHeader]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from pass_core.files import CACHE_VARIABLE, cache_folder
+from pass_core.files import CACHE_VARIABLE, cache_folder, is_full
 from pass_core.models.errors import ModelError, NoDiskSpace
 from pass_core.progress import CancelToken, Progress, ProgressCallback
 
@@ -83,7 +83,7 @@ def staging(name: str) -> Generator[Path]:
     Leftovers of processes that died are removed first.
 
     Raises:
-        ModelError: the cache folder cannot be written.
+        ModelError: the cache folder cannot be written. NoDiskSpace: the disk became full in the block.
     """
     parent = models_folder()
     try:
@@ -95,6 +95,10 @@ def staging(name: str) -> Generator[Path]:
         raise ModelError(_unwritable(parent, error)) from error
     try:
         yield folder
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise full_disk(parent) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -110,6 +114,13 @@ def publish(folder: Path, name: str, receipt: dict[str, Any]) -> Path:
         shutil.rmtree(old, ignore_errors=True)
     os.replace(folder, target)
     return target
+
+
+def full_disk(folder: Path) -> NoDiskSpace:
+    """The disk became full while something was written below `folder`."""
+    return NoDiskSpace(
+        f"The disk of {folder} is full. Make room, or set {CACHE_VARIABLE} to a folder on another disk, and try again."
+    )
 
 
 def remove(name: str) -> None:

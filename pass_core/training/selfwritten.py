@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from pass_core.files import append_whole
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import Cancelled, CancelToken, ProgressCallback, ProgressReporter
 from pass_core.training.acceptance import HeldOut
@@ -72,6 +73,7 @@ def write_corpus(
 
     Raises:
         TrainingError: `file` was written by another model.
+        WriteError: the disk is full; what was written before stays and is used next time.
         Cancelled: the token was set; what is written stays and is used next time.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -85,9 +87,9 @@ def write_corpus(
         total = sum(size for _, _, size in jobs) * plan.length
         reporter = ProgressReporter("The model is writing its training text", total, "tokens", progress, cancel)
         written = 0
-        with file.open("a", encoding="utf-8") as f:
-            if not rows:
-                f.write(json.dumps({"fingerprint": model.fingerprint}) + "\n")
+        with file.open("ab", buffering=0) as f:
+            if not file.stat().st_size:
+                append_whole(file, f, _lines([{"fingerprint": model.fingerprint}]))
             for which, number, size in jobs:
                 sources = held if which == "held" else train
                 # There must be some of both sorts: the first of each is cut short where time is.
@@ -104,8 +106,7 @@ def write_corpus(
                 if made and len(made[0]["ids"]) < plan.length:  # good for this run alone
                     rows.extend(made)
                     continue
-                f.writelines(json.dumps(row) + "\n" for row in made)
-                f.flush()
+                append_whole(file, f, _lines(made))
                 rows.extend(made)
                 written += size * plan.length
                 reporter.update(written)
@@ -172,6 +173,10 @@ def _write_batch(
         {"split": which, "domain": domain, "document": name, "start": start, "ids": row.tolist()}
         for name, row in zip(names, ids, strict=True)
     ]
+
+
+def _lines(rows: Sequence[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 def read_rows(file: Path, model: LanguageModel) -> list[dict[str, Any]]:

@@ -47,9 +47,10 @@ def test_svg(plot: pg.PlotWidget, tmp_path: Path) -> None:
 def test_plain_errors(plot: pg.PlotWidget, tmp_path: Path) -> None:
     with pytest.raises(PictureError, match=r"\.png or \.svg"):
         save_plot(plot, tmp_path / "plot.gif")
+    (tmp_path / "file").touch()
     for name in ("plot.png", "plot.svg"):
         with pytest.raises(PictureError, match="cannot be written"):
-            save_plot(plot, tmp_path / "absent" / name)
+            save_plot(plot, tmp_path / "file" / name)
 
 
 def test_clipboard(qtbot: QtBot) -> None:
