@@ -14,6 +14,7 @@ import asyncio
 import json
 import logging
 import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ TRAINING = TrainingConfig(
     kind=TrainingKind.EMBEDDINGS, lookahead=3, steps=1_000_000, batch=2, rows=12, length=32, warmup=1,
     evaluate_every=20, evaluate_contexts=12, checkpoint_every=2,
 )  # fmt: skip
-PATIENCE = 120.0
+PATIENCE = 500.0  # the machine may be busy, and stopped for somebody's measurement
 
 
 def say(**message: Any) -> None:
@@ -82,7 +83,7 @@ class Doomed(application.Program):
         self.complaints.found.append(f"banner: {report.sentence}\n{report.details}")
 
     def _failed(self, error: BaseException) -> None:
-        say(failed=repr(error), complaints=self.complaints.found)
+        say(failed="".join(traceback.format_exception(error)), complaints=self.complaints.found)
         self._leave(1)
 
     async def _live(self) -> None:
