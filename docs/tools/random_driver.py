@@ -23,14 +23,15 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+import drive
 import psutil
 from PySide6.QtCore import QPoint, QPointF, Qt, QTimer, QtMsgType, qInstallMessageHandler
 from PySide6.QtGui import QWheelEvent
@@ -44,11 +45,10 @@ from PySide6.QtWidgets import (
     QDialog,
     QWidget,
 )
-from qasync import QEventLoop
 
 from app.application import Program
-from app.start.arguments import parse
 from app.theme.apply import ThemeMode
+from pass_core.records.environment import processor_name
 
 TICK_MS = 10
 PAUSE_MS = 25
@@ -270,10 +270,11 @@ def report(driver: Driver, watch: Watch, minutes: float, seed: int, model: str) 
     gaps = sorted(watch.gaps, reverse=True)
     memory = [used for _, used in driver.memory]
     settled = memory[len(memory) // 3 :] or [0.0]
+    load = f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f}"
     acts = ", ".join(f"{name} {count}" for name, count in driver.done.most_common())
     lines = [
         f"random driving: {minutes:g} minutes, seed {seed}, model {model}",
-        f"{platform.platform()}, {_processor()}, {os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f}",
+        f"{platform.platform()}, {processor_name()}, {load}",
         f"done: {sum(driver.done.values())} ({acts})",
         f"warnings, errors and exceptions: {len(watch.problems)}",
         *(f"  {text}" for text in watch.problems[:20]),
@@ -286,50 +287,28 @@ def report(driver: Driver, watch: Watch, minutes: float, seed: int, model: str) 
     return "\n".join(lines)
 
 
-def _processor() -> str:
-    if Path("/proc/cpuinfo").exists():
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
 D = TypeVar("D", bound=Driver)
 
 
 def in_window(words: list[str], make: Callable[[Program, Watch], D], minutes: float) -> D:
     """Open the program's window with these arguments and drive it once the model is loaded."""
-    app = QApplication(sys.argv[:1])
-    app.setQuitOnLastWindowClosed(False)
-    watch = Watch()
-    with QEventLoop(app) as loop:
-        asyncio.set_event_loop(loop)
-        program = Program(app, parse(words), loop, [0])
-        if program._driver is not None:  # this script drives instead
-            program._driver.blockSignals(True)
-            program.context.lookahead_changed.disconnect(program._driver._ready)
-            program.context.session.run_finished.disconnect(program._driver._finished)
+
+    def work(program: Program) -> Coroutine[Any, Any, D]:
+        watch = Watch()
         program._show_crash = lambda text: watch.problems.append(f"exception: {text.strip().splitlines()[-1]}")
         program._crashes._show = program._show_crash
         driver = make(program, watch)
 
-        async def work() -> None:
-            try:
-                async with asyncio.timeout(600):
-                    while program.context.lookahead is None:
-                        await asyncio.sleep(0.05)
-                logging.getLogger().addHandler(watch)
-                watch.start()
-                await driver.drive(60 * minutes)
-            finally:
-                program._leave(0)
+        async def driven() -> D:
+            await drive.until(lambda: program.context.lookahead is not None)
+            logging.getLogger().addHandler(watch)
+            watch.start()
+            await driver.drive(60 * minutes)
+            return driver
 
-        loop.call_soon(program.start)
-        task = loop.create_task(work())
-        loop.run_forever()
-        program.end()
-        task.result()
-    return driver
+        return driven()
+
+    return drive.in_window(words, work)
 
 
 def main() -> int:

@@ -77,7 +77,7 @@ def describe_environment(model: LanguageModel) -> Environment:
         transformers=transformers.__version__,
         system=platform.platform(),
         device=str(device),
-        device_name=str(named(device)) if named is not None else _processor_name(),
+        device_name=str(named(device)) if named is not None else processor_name(),
         dtype=str(model.dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
     )
@@ -99,7 +99,8 @@ def program_version() -> str:
     return str(project["version"]) if project.get("name") == "pass-playground" else ""
 
 
-def _processor_name() -> str:
+def processor_name() -> str:
+    """The processor as the system calls it, "" where it does not say."""
     try:
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:

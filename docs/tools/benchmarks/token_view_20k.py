@@ -39,6 +39,7 @@ from pass_core.decoding.events import (
     StepEvent,
     TokenEvent,
 )
+from pass_core.records.environment import processor_name
 from pass_core.settings import DecodingSettings
 
 TOKENS = 20_000
@@ -122,7 +123,8 @@ def main() -> None:
     steps = made_up_run(TOKENS)
     tokens = sum(len(s.tokens) for s in steps)
     print(f"{tokens} tokens in {len(steps)} steps, {BATCH_STEPS} steps a batch")
-    print(f"Python {platform.python_version()}, PySide6 {version('PySide6')}, platform {app.platformName()}, {_cpu()}")
+    versions = f"Python {platform.python_version()}, PySide6 {version('PySide6')}"
+    print(f"{versions}, platform {app.platformName()}, {processor_name()}")
     print()
     print(f"{'milliseconds of the GUI thread':<44} {'median':>8} {'95 %':>8} {'worst':>8}   {'times':>6}")
 
@@ -163,12 +165,6 @@ def main() -> None:
     report("replay: one token forward", [timed(lambda i=i: viewer.replay.seek(i)) for i in middle])
     report("inspect a token far back", [timed(lambda i=i: viewer.inspect_token(i)) for i in range(0, 4000, 40)])
     viewer.close()
-
-
-def _cpu() -> str:
-    from pass_core.records.environment import _processor_name  # pyright: ignore[reportPrivateUsage]
-
-    return _processor_name()
 
 
 if __name__ == "__main__":

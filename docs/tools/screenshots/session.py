@@ -9,34 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from PySide6.QtWidgets import QApplication
-from qasync import QEventLoop
+import drive
+from drive import until
 
 from app.application import Program
 from app.compare.page import ComparePage
 from app.compare.ready import READY
 from app.history.page import HistoryPage
 from app.inspector.page import InspectPage
-from app.start.arguments import parse
 from pass_core.settings import Strategy
-
-FOLDER = Path(__file__).parents[2] / "screenshots"
-PATIENCE_SECONDS = 600.0
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():
-            await asyncio.sleep(0.05)
 
 
 class Photographer:
@@ -47,10 +35,8 @@ class Photographer:
         self.window, self.context = program.window, program.context
 
     async def shoot(self, name: str) -> None:
-        """Let everything be painted, then take the picture."""
-        await asyncio.sleep(0.4)
-        self.window.grab().save(str(FOLDER / f"{name}-{self.theme}.png"))
-        print(f"{name}-{self.theme}.png", flush=True)
+        """Take a picture."""
+        await drive.shoot(self.program, name, self.theme)
 
     async def generate(self, **changes: object) -> None:
         """A run on the Generate page with changed settings."""
@@ -75,7 +61,8 @@ class Photographer:
         return page
 
     async def take_all(self) -> None:
-        """Every picture of this theme."""
+        """Every picture of this theme, once the model is there."""
+        await until(lambda: self.context.lookahead is not None)
         titles = [title for title, _, _ in READY]
         page = await self.compare(titles.index("Plain against PASS"), 2)
         await self.shoot("compare")
@@ -125,37 +112,12 @@ class Photographer:
 
 def main(arguments: list[str]) -> None:
     """Both themes in processes of their own, or the one that was asked for."""
-    if "--theme" not in arguments:
-        for theme in ("light", "dark"):
-            subprocess.run([sys.executable, __file__, "--theme", theme, *arguments], check=True)
+    theme = drive.theme_of(__file__, arguments)
+    if not theme:
         return
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    theme = arguments[arguments.index("--theme") + 1]
     defaults = ["--size", "1280x800", "--seed", "3", "--max-new-tokens", "80", "--exit-after-run"]
-    app = QApplication(sys.argv[:1])
-    app.setQuitOnLastWindowClosed(False)
-    code = [0]
-    with QEventLoop(app) as loop:
-        asyncio.set_event_loop(loop)
-        program = Program(app, parse([*defaults, *arguments]), loop, code)
-        if program._driver is not None:  # this script drives instead
-            program._driver.blockSignals(True)
-            program.context.lookahead_changed.disconnect(program._driver._ready)
-            program.context.session.run_finished.disconnect(program._driver._finished)
-        photographer = Photographer(program, theme)
-
-        async def work() -> None:
-            try:
-                await until(lambda: program.context.lookahead is not None)
-                await photographer.take_all()
-            finally:
-                program._leave(0)
-
-        loop.call_soon(program.start)
-        task = loop.create_task(work())
-        loop.run_forever()
-        program.end()
-        task.result()
+    drive.in_window([*defaults, *arguments], lambda program: Photographer(program, theme).take_all())
 
 
 if __name__ == "__main__":
