@@ -166,12 +166,16 @@ class MemoRuntime:
     """The real runtime, asked only once for each different call: thousands of short runs of a tiny model in seconds.
 
     Each new call is computed from an empty cache: committed tokens first, then the rows.
+
+    Args:
+        columns: of the logits; impossible tokens follow the model's own. The library's kernels want so many.
     """
 
     description = "memorised"
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, columns: int) -> None:
         self._inner = TorchRuntime(model)
+        self._more = (0, columns - model.vocabulary_size)
         self._known: dict[tuple[Any, ...], torch.Tensor] = {}
         self._logits: dict[bytes, torch.Tensor] = {}
 
@@ -196,7 +200,7 @@ class MemoRuntime:
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         key = hidden.contiguous().numpy().tobytes()
         if key not in self._logits:
-            self._logits[key] = self._inner.logits(hidden)
+            self._logits[key] = torch.nn.functional.pad(self._inner.logits(hidden), self._more, value=-1e30)
         return self._logits[key]
 
     def synchronize(self) -> None:
