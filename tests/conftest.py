@@ -24,8 +24,9 @@ from pass_core.models.loading import load_model, unload
 from pass_core.models.storage import models_folder
 from tests import tiny
 
-# Small matrices gain nothing from more, and a machine that is shared loses.
-torch.set_num_threads(min(2, torch.get_num_threads()))
+# Small matrices gain nothing from more, and a machine that is shared loses: with `-n` by the workers beside this one.
+# Tests of several threads set their number.
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, torch.get_num_threads()))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,9 @@
-"""The shape of a pass, searched on the host: how many drafts to verify, and where look-ahead rows promise most."""
+"""The shape of a pass, searched on the host: how many drafts to verify, and where look-ahead rows promise most.
+
+The search stays a loop in Python. Each row goes where the rows before it left most, so nothing of it runs side by side;
+it is over a few dozen numbers that the host has, and the host lays out the next pass's rows by its answer. As tensors
+it would be a launch or more for each row.
+"""
 
 from __future__ import annotations
 
