@@ -65,7 +65,7 @@ class Node:
     parent: int
     depth: int
     reach: float
-    ids: list[int]
+    ids: np.ndarray
     log_p: np.ndarray
 
 
@@ -110,7 +110,7 @@ def grow(
                 reach = min(1.0, request.shares[level]) * weight / sum(weights) * above_reach
                 if reach < request.min_reach:
                     break
-                nodes.append(Node(int(ids[c]), above, level + 1, reach, ids.tolist(), log_p))
+                nodes.append(Node(int(ids[c]), above, level + 1, reach, ids, log_p))
                 added.append(len(nodes) - 1)
         beam = heapq.nlargest(request.width, added, key=lambda i: nodes[i].reach)
         if not beam or sum(nodes[i].reach for i in beam) < request.min_level_reach:

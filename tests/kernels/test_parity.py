@@ -131,8 +131,8 @@ def assert_same(got: GrownTree, expected: list[oracle.Node]) -> None:
     assert got.depths == [n.depth for n in expected]
     assert got.reaches == pytest.approx([n.reach for n in expected], rel=1e-12)
     for source, node in zip(got.source, expected, strict=True):
-        assert got.ids[source].tolist() == node.ids
-        assert got.log_p[source] == pytest.approx(node.log_p, abs=1e-12)
+        np.testing.assert_array_equal(got.ids[source], node.ids)
+        np.testing.assert_allclose(got.log_p[source], node.log_p, rtol=0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", NAMES)
