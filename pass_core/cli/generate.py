@@ -13,7 +13,9 @@ import typer
 from pass_core.cli.console import INTERRUPTED, note, read_standard_input, stderr_console
 from pass_core.cli.interrupt import interrupt_cancels
 from pass_core.cli.measuring import EMBEDDING_HELP, check_files, load_embeddings, load_with_progress
+from pass_core.cli.own_code import consent
 from pass_core.cli.token_text import PlainText, StyledText, without_controls
+from pass_core.models.own_code import SWITCH
 from pass_core.progress import CancelToken
 from pass_core.prompt import Prompt
 from pass_core.settings import (
@@ -102,6 +104,9 @@ def generate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 … or mps.")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the weights.")] = Dtype.auto,
     quantize: Annotated[Quantize, typer.Option(help=QUANTIZE_HELP)] = Quantize.none,
+    trust_remote_code: Annotated[
+        bool, typer.Option(SWITCH, help="Run Python code from the model's folder, after you typed its name.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the text.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, notes, legend or summary.")] = False,
 ) -> None:
@@ -130,9 +135,10 @@ def generate(
     seed %= 2**64
     if settings.strategy.uses_lookahead and settings.k:
         check_files([embeddings])
+    own_code = trust_remote_code and consent(model)
     cancel = CancelToken()
     with interrupt_cancels(cancel):
-        engine = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value)
+        engine = load_with_progress(model, device, dtype.value, cancel, quiet, quantize.value, own_code)
         if engine.model.weights_reason and not quiet:
             note(f"{engine.model.name} computes with {engine.model.weights_reason}.")
         settings = _possible(settings, strategy is not None, engine.model, quiet)

@@ -25,7 +25,13 @@ EMBEDDING_HELP = "Look-ahead file; or “best” (shipped), “plain” (shipped
 
 
 def load_with_progress(
-    model: str | None, device: str, dtype: str, cancel: CancelToken, quiet: bool = False, quantize: str = "none"
+    model: str | None,
+    device: str,
+    dtype: str,
+    cancel: CancelToken,
+    quiet: bool = False,
+    quantize: str = "none",
+    own_code: bool = False,
 ) -> Engine:
     """Load a model and make its engine ready, with progress on stderr."""
     from pass_core.engine import Engine
@@ -33,7 +39,7 @@ def load_with_progress(
     from pass_core.models.memory import freeze_heap
 
     with progress_display(quiet) as progress:
-        options: Any = {"device": device, "dtype": dtype, "quantize": quantize}
+        options: Any = {"device": device, "dtype": dtype, "quantize": quantize, "own_code": own_code}
         engine = Engine(load_model(model, progress=progress, cancel=cancel, **options))
         engine.prepare(progress=progress, cancel=cancel)
     freeze_heap()

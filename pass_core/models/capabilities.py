@@ -49,16 +49,22 @@ _RECURRENT_KINDS = ("falcon_h1", "lfm2", "zamba", "jamba", "bamba", "nemotron_h"
 _RECURRENT_SIGNS = ("mamba", "rwkv", "ssm", "recurrent", "linear_attention", "xlstm", "gated_delta", "conv")
 
 
-def examine(config: Any) -> Capabilities:
+def examine(config: Any, own_code: bool = False) -> Capabilities:
     """Capabilities of a model by its transformers config.
+
+    Args:
+        own_code: whether its classes are code of the model's folder.
 
     Raises:
         ModelUnsupported: it is no causal language model at all.
     """
     text = config.get_text_config()
     kind = str(text.model_type)
-    refuse_unusable(config)
     length = context_length(text)
+    if own_code:
+        reason = f"{kind} runs with code of its own, whose mask and cache nobody has checked."
+        return Capabilities(False, reason, length)
+    refuse_unusable(config)
     reason = _reason(text, kind)
     return Capabilities(
         not reason,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pass_core.models.errors import ModelDamaged, ModelUnsupported
-from pass_core.models.load_errors import needs_own_code
+from pass_core.models.own_code import needs_own_code, refusal
 
 MAX_LAYERS = 1000  # several times the deepest published model; building modules takes time for each layer
 _MAX_BYTES = 16 << 20
@@ -21,25 +21,26 @@ _COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
 _MOST = {**dict.fromkeys(_SIZES, 1 << 31), **dict.fromkeys(_LAYERS, MAX_LAYERS), **dict.fromkeys(_COUNTS, 1 << 14)}
 
 
-def read_config(folder: Path) -> Any:
-    """The transformers config of a folder; no code from the folder runs.
+def read_config(folder: Path, own_code: bool = False) -> Any:
+    """The transformers config of a folder; no code from the folder runs unless `own_code` allows it.
 
     Raises:
         ModelDamaged: config.json is missing, no JSON, or its sizes make no model.
         ModelUnsupported: the model needs code of its own.
     """
     raw = _read_json(folder / "config.json")
-    _check_own_code(raw, folder)
+    _check_own_code(raw, folder, own_code)
     for part in (raw, raw.get("text_config")):
         if isinstance(part, dict):
             check_sizes(cast("dict[str, Any]", part), f"{folder / 'config.json'}")
     from transformers import AutoConfig
     from transformers.utils import logging
 
+    run = own_code and needs_own_code(raw)
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # its advice is for authors of configs
     try:
-        return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=run)
     finally:
         logging.set_verbosity(level)
 
@@ -83,15 +84,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", found)
 
 
-def _check_own_code(raw: dict[str, Any], folder: Path) -> None:
+def _check_own_code(raw: dict[str, Any], folder: Path, allowed: bool) -> None:
     """Refuse a model that transformers does not know and that brings its classes along (`auto_map`)."""
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-
     kind = raw.get("model_type")
-    if raw.get("auto_map") and kind not in CONFIG_MAPPING_NAMES:
-        raise needs_own_code(folder)
     if kind is not None and not isinstance(kind, str):
         raise ModelUnsupported(f"{folder / 'config.json'} names no model type ({_shown(kind)}). Download it again.")
+    if needs_own_code(raw) and not allowed:
+        raise refusal(folder)
 
 
 def _shown(value: Any) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from pass_core.models.errors import ModelDamaged, ModelError, ModelTooLarge, ModelUnsupported
 from pass_core.models.memory import release_memory
+from pass_core.models.own_code import refusal
 from pass_core.progress import Cancelled
 
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memory", "failed to allocate")
@@ -55,7 +56,7 @@ def _explained(error: Exception, folder: Path) -> ModelError:
     if any(sign in text.lower() for sign in _NO_MEMORY):
         return _out_of_memory()
     if "trust_remote_code" in text:
-        return needs_own_code(folder)
+        return refusal(folder)
     if isinstance(error, (SafetensorError, EOFError, OSError, UnpicklingError, UnicodeError)):
         return ModelDamaged(f"The model in {folder} is incomplete or damaged ({one_line(error)}). Download it again.")
     if isinstance(error, RecursionError):
@@ -63,14 +64,6 @@ def _explained(error: Exception, folder: Path) -> ModelError:
     return ModelUnsupported(
         f"The model in {folder} cannot be loaded ({one_line(error)}). "
         "Choose a Llama, SmolLM, Mistral, Qwen, GPT-2, GPT-NeoX, Phi or Gemma model."
-    )
-
-
-def needs_own_code(folder: Path) -> ModelUnsupported:
-    """The refusal of a model that only runs with Python code from its own folder."""
-    return ModelUnsupported(
-        f"The model in {folder} runs only with Python code that its folder brings along. Such code could do anything "
-        "on this machine, so this program never runs it. Choose a model whose architecture transformers knows itself."
     )
 
 

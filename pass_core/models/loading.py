@@ -19,6 +19,7 @@ from pass_core.models.language_model import LanguageModel, fingerprint
 from pass_core.models.load_errors import one_line, plain_load_errors
 from pass_core.models.loading_progress import loading_progress
 from pass_core.models.memory import release_memory
+from pass_core.models.own_code import OwnCode, own_code_of, refusal
 from pass_core.models.quantize import QuantizeChoice, quantization_config
 from pass_core.models.storage import read_receipt
 from pass_core.models.stored import stored_fingerprint
@@ -34,6 +35,7 @@ def load_model(
     device: DeviceChoice = "auto",
     dtype: DtypeChoice = "auto",
     quantize: QuantizeChoice = "none",
+    own_code: bool = False,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> LanguageModel:
@@ -47,6 +49,8 @@ def load_model(
         dtype: "auto" is bfloat16 where a GPU computes it, else float16; on a CPU the fastest that holds the
             checkpoint's weights exactly, a GGUF file's own blocks among them (`pass_core.runtime.choice` measures it).
         quantize: weights of the layers as small integers, see `pass_core.models.quantize`.
+        own_code: whether Python code of the model's folder may run, where transformers does not know the architecture.
+            It can do anything; ask a person first (`pass_core.cli.own_code`).
 
     Raises:
         Cancelled: the token was set.
@@ -67,8 +71,8 @@ def load_model(
         )
     with plain_load_errors(folder):
         if automatic:
-            number = exact_cpu_dtype(getattr(read_config(folder), "dtype", None))
-        model = _load(source, folder, target, number, small, progress, cancel)
+            number = exact_cpu_dtype(getattr(read_config(folder, own_code), "dtype", None))
+        model = _load(source, folder, target, number, small, own_code, progress, cancel)
     model.weights = "gguf" if quantize == "gguf" else "auto" if automatic else "module"
     return model
 
@@ -95,17 +99,19 @@ def _load(
     device: torch.device,
     dtype: torch.dtype,
     small: Quantized,
+    own_code: bool,
     progress: ProgressCallback | None,
     cancel: CancelToken | None,
 ) -> LanguageModel:
     name = _display_name(source, folder)
     reporter = ProgressReporter(f"Loading {name}", None, "tensors", progress, cancel)
     reporter.update(0)
-    config = read_config(folder)
-    capabilities = examine(config)
+    config = read_config(folder, own_code)
+    code = own_code_of(folder) if own_code else OwnCode(False, False)
+    capabilities = examine(config, code.model)
     _refuse_quantized(config, name)
     _refuse_adapter(folder)
-    outline = skeleton(config)
+    outline = skeleton(config, code.model)
     check_stored(outline, folder)
     spread = placement(weight_count(outline), config, device, dtype, small, name) == "spread"
     reporter.update(0)  # a cancelled load ends before memory is taken
@@ -115,18 +121,18 @@ def _load(
         if spread or small.config is not None:
             identity = stored_fingerprint(folder, config)
             if identity is None:
-                identity = fingerprint(_from_pretrained(folder, stored, {}))
+                identity = fingerprint(_from_pretrained(folder, stored, code.model, {}))
             options: dict[str, Any] = {"quantization_config": small.config, "device_map": {"": device}}
             if spread:
                 options = {"device_map": "auto", "max_memory": memory_to_use()}
-            model: Any = _from_pretrained(folder, dtype, options)
+            model: Any = _from_pretrained(folder, dtype, code.model, options)
         else:
-            model = _from_pretrained(folder, stored, {})
+            model = _from_pretrained(folder, stored, code.model, {})
             identity = fingerprint(model)
             model.to(device=device, dtype=dtype)
     model.eval()
     model.requires_grad_(False)
-    tokenizer = _load_tokenizer(folder, name)
+    tokenizer = _load_tokenizer(folder, name, code.tokenizer or code.model)
     return LanguageModel(
         name=name,
         source=_source_of(source),
@@ -157,7 +163,7 @@ def eos_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(found)
 
 
-def _from_pretrained(folder: Path, dtype: torch.dtype, options: dict[str, Any]) -> Any:
+def _from_pretrained(folder: Path, dtype: torch.dtype, own_code: bool, options: dict[str, Any]) -> Any:
     """transformers' model with every weight from the files.
 
     Raises:
@@ -169,7 +175,7 @@ def _from_pretrained(folder: Path, dtype: torch.dtype, options: dict[str, Any]) 
     common: dict[str, Any] = {
         "dtype": dtype,
         "local_files_only": True,
-        "trust_remote_code": False,
+        "trust_remote_code": own_code,
         "output_loading_info": True,
         "ignore_mismatched_sizes": True,  # reported, and refused below
         **options,
@@ -184,12 +190,14 @@ def _from_pretrained(folder: Path, dtype: torch.dtype, options: dict[str, Any]) 
     return model
 
 
-def _load_tokenizer(folder: Path, name: str) -> Any:
+def _load_tokenizer(folder: Path, name: str, own_code: bool) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=own_code)
     except Exception as error:  # the many tokenizer backends raise anything
+        if "trust_remote_code" in str(error):
+            raise refusal(folder) from error
         raise ModelDamaged(
             f"The tokenizer of {name} cannot be loaded ({one_line(error)}). "
             f"Put the tokenizer files into {folder}, or choose another model."

@@ -19,8 +19,11 @@ _LONGEST_HEADER = 100 << 20  # safetensors' own limit
 _OLD_BUFFERS = re.compile(r"(\.(masked_bias|inv_freq|position_ids|rope\.freqs)|\.(attn|attention)\.bias)$")
 
 
-def skeleton(config: Any) -> Any:
+def skeleton(config: Any, own_code: bool = False) -> Any:
     """The model of a config without memory for its weights (on torch's meta device).
+
+    Args:
+        own_code: whether code of the model's folder may run.
 
     Raises:
         Exception: any that transformers raises for a config that makes no model.
@@ -28,7 +31,7 @@ def skeleton(config: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=own_code)
 
 
 def weight_count(model: Any) -> int:
