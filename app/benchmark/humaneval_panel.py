@@ -11,7 +11,6 @@ from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
-    QFileDialog,
     QGridLayout,
     QHeaderView,
     QMenu,
@@ -29,6 +28,7 @@ from app.state.context import AppContext
 from app.theme.icons import set_icon
 from app.widgets.basic import Card, Segmented, guard_wheel, label, pad_spin_box, row
 from app.widgets.run_bar import RunBar
+from app.widgets.save_dialog import ask_save
 from pass_core.evaluation.environment import environment_of
 from pass_core.evaluation.humaneval.plan import HumanEvalError, HumanEvalMissing, HumanEvalPlan
 from pass_core.evaluation.humaneval.report import WRITERS, HumanEvalReport, sentences
@@ -207,12 +207,7 @@ class HumanEvalPanel(QWidget):
             self._context.notify(f"Saved {path.name}.")
 
     def _ask_export(self, suffix: str) -> None:
-        dialog = QFileDialog(self, "Export", str(Path.home() / f"humaneval{suffix}"), f"*{suffix}")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setDefaultSuffix(suffix[1:])
-        dialog.fileSelected.connect(lambda file: self.export(Path(file)))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        ask_save(self, "Export", Path.home() / f"humaneval{suffix}", f"*{suffix}", self.export, suffix=suffix)
 
     def _lay_out(self) -> None:
         menu = QMenu(self.export_button)

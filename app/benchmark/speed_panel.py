@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtWidgets import QFileDialog, QFrame, QMenu, QPushButton, QScrollArea, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QMenu, QPushButton, QScrollArea, QSplitter, QVBoxLayout, QWidget
 
 from app.benchmark.bench_form import BenchForm
 from app.benchmark.bench_plots import CallCostPlot, TimePlot
@@ -20,6 +20,7 @@ from app.theme.icons import set_icon
 from app.widgets.basic import Card, ElidedLabel, row
 from app.widgets.choice import Choice
 from app.widgets.run_bar import RunBar
+from app.widgets.save_dialog import ask_save
 from pass_core.evaluation.baselines.contestant import SourceUnavailable
 from pass_core.evaluation.environment import environment_of
 from pass_core.evaluation.prompts import PromptFileError
@@ -195,12 +196,7 @@ class SpeedPanel(QWidget):
 
     def _ask_export(self, suffix: str) -> None:
         name = "figure" if suffix in (".png", ".svg") else "benchmark"
-        dialog = QFileDialog(self, "Export", str(Path.home() / f"{name}{suffix}"), f"*{suffix}")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setDefaultSuffix(suffix[1:])
-        dialog.fileSelected.connect(lambda file: self.export(Path(file)))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        ask_save(self, "Export", Path.home() / f"{name}{suffix}", f"*{suffix}", self.export, suffix=suffix)
 
     # -- layout ------------------------------------------------------------------------------------------------------
 

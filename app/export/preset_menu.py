@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QFileDialog, QInputDialog, QMenu, QWidget
 from app.export.presets import SUFFIX, Preset, PresetError, PresetFolder, load_preset, save_preset
 from app.state.context import AppContext
 from app.state.setup import setup_from
+from app.widgets.save_dialog import ask_save
 
 FILTER = f"PASS preset (*{SUFFIX} *.json)"
 
@@ -100,8 +101,4 @@ class PresetMenu(QMenu):
         dialog.open()
 
     def _ask_write(self) -> None:
-        dialog = QFileDialog(self.parentWidget(), "Write a preset", str(Path.home() / f"settings{SUFFIX}"), FILTER)
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.fileSelected.connect(lambda name: self.write_file(Path(name)))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        ask_save(self.parentWidget(), "Write a preset", Path.home() / f"settings{SUFFIX}", FILTER, self.write_file)

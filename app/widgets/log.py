@@ -8,10 +8,11 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QComboBox, QDialog, QFileDialog, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QDialog, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from app.theme.apply import mono
 from app.widgets.basic import label, row
+from app.widgets.save_dialog import ask_save
 from pass_core.files import WriteError, write_atomically
 
 KEPT_LINES = 2000
@@ -96,8 +97,4 @@ class LogDialog(QDialog):
             self.text.appendPlainText(line)
 
     def _ask_path(self) -> None:
-        dialog = QFileDialog(self, "Save the log", str(Path.home() / "pass-playground.log"), "Log (*.log *.txt)")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.fileSelected.connect(lambda name: self.save(Path(name)))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        ask_save(self, "Save the log", Path.home() / "pass-playground.log", "Log (*.log *.txt)", self.save)
