@@ -110,7 +110,7 @@ class Engine:
         """Write a few tokens, plainly and with drafts, so that it is known what steps take outside their calls."""
         if lookahead is None:
             return
-        trial = CostModel(cost.seconds, cost.buckets)
+        trial = cost.fresh()
         resources = Resources(self.model, self.runtime, self.kernels, self.token_bytes, trial, self.bigrams)
         for tokens in (4, 12):  # what is slow the first time is not counted
             trial.host.clear()

@@ -51,11 +51,13 @@ class Verification(StrEnum):
 class LookaheadPart(StrEnum):
     """What drafts may use besides the embeddings: the parts of the file, the model's own bigrams where the file has no
     sampler head (`pass_core.lookahead.bigrams`), and a bonus for tokens that the text repeats
-    (`pass_core.decoding.repetition_bonus`)."""
+    (`pass_core.decoding.repetition_bonus`). The state head drafts without look-ahead rows
+    (`pass_core.lookahead.state_head`)."""
 
     DEEP = "deep"
     ADAPTER = "adapter"
     SAMPLER = "sampler"
+    STATE = "state"
     BIGRAMS = "bigrams"
     REPEATS = "repeats"
 

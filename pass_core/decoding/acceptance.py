@@ -70,6 +70,11 @@ class AcceptanceModel:
         self._grow(depth)
         return [min(1.0, self.share[d].value()) for d in range(depth)]
 
+    def expected(self, steps: Sequence[int]) -> float:
+        """Drafts that a tree of these look-ahead steps is expected to get accepted."""
+        self._grow(max(steps, default=-1) + 1)
+        return float(np.cumprod([self.step[j].value() for j in steps]).sum())
+
     def chain(self, depth: int) -> list[float]:
         """Probability that a draft of each depth 1..depth is accepted, all above it included."""
         self._grow(depth)
@@ -101,7 +106,7 @@ class AcceptanceModel:
             self._grow(depth)
             accepted = any(tree.drafts[c].status is DraftStatus.ACCEPTED for c in children)
             self.hit[depth - 1].add(float(accepted), 1.0)
-            ours = [c for c in children if tree.drafts[c].source is DraftSource.LOOKAHEAD]
+            ours = [c for c in children if tree.drafts[c].source is not DraftSource.LOOKUP]
             if ours:
                 share = min(1.0, self.share[depth - 1].value())
                 expected = sum(tree.drafts[c].reach for c in ours) / max(above * share, 1e-9)

@@ -21,6 +21,7 @@ class DraftSource(StrEnum):
     """Where a draft came from."""
 
     LOOKAHEAD = "look-ahead"
+    STATE_HEAD = "state-head"
     LOOKUP = "prompt-lookup"
 
 

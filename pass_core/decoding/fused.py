@@ -6,12 +6,13 @@ look-ahead rows. Where the walk stops, that node's chain drafts the next tree. a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from pass_core.decoding.acceptance import AcceptanceModel
-from pass_core.decoding.budget import plan
+from pass_core.decoding.budget import FUTURE_WEIGHT, plan
 from pass_core.decoding.economy import PROBE_STEPS, Economy
 from pass_core.decoding.events import DraftSource
 from pass_core.decoding.lookahead_proposer import LookaheadProposer
@@ -49,11 +50,29 @@ class _Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class _Grown:
+    """What a step may verify.
+
+    Attributes:
+        proposals: all drafts worth considering.
+        acceptance: what is learned of drafts of this source.
+        steps: 0-based step of the drafts of depth 1, 2, .. in their head.
+        match: length of the n-gram that prompt lookup matched.
+    """
+
+    proposals: Proposals
+    acceptance: AcceptanceModel
+    steps: Sequence[int] = ()
+    match: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class _Done:
     """What is to be learned from a step: the rows of its call, what it took, tokens, whether it worked for drafts, and
     whether it grew any."""
 
     rows: int = 1
+    lookahead_rows: int = 0
     call_seconds: float = 0.0
     emitted: int = 1
     drafted: bool = False
@@ -67,7 +86,8 @@ class FusedStepper(Stepper):
     def __init__(self, cost: CostModel | None) -> None:
         self._cost = cost
         self._pending: _Pending | None = None
-        self._acceptance = AcceptanceModel()
+        self._acceptance = AcceptanceModel()  # of look-ahead rows
+        self._of_state = AcceptanceModel(lookup=self._acceptance.lookup)  # of the state head
         self._lookup = NgramProposer()
         self._economy: Economy | None = None
         self._looks = 0
@@ -80,15 +100,14 @@ class FusedStepper(Stepper):
     def step(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule) -> StepOutcome:
         cost = self._cost if settings.auto else None
         why_plain = "" if cost is None else self._plain_call(cost, state.remaining)
-        steps: list[int] = []
-        match = 0
+        grown = _Grown(Proposals.of(DraftTree()), self._acceptance)
         if why_plain:
             self._pending = None
-            proposals, shape, reason = Proposals.of(DraftTree()), CallPlan(0, (0,)), why_plain
+            shape, reason = CallPlan(0, (0,)), why_plain
         else:
-            steps = self._pending.steps if self._pending is not None else []
-            proposals, match = self._grow(state, settings, rule, min(settings.k, state.remaining - 1))
-            shape, reason = self._shape(state, settings, proposals)
+            grown = self._grow(state, settings, rule, min(settings.k, state.remaining - 1))
+            shape, reason = self._shape(state, settings, grown.proposals)
+        proposals = grown.proposals
         tree = proposals.first(shape.drafts)
 
         rows = RowsBuilder()
@@ -111,10 +130,13 @@ class FusedStepper(Stepper):
         targets = RowDistributions(logits, settings.sampling, state.kernels)
         walk = verify_tree(tree, targets, rule, state.seed, state.position)
         state.cache.commit([nodes[0], *(nodes[i + 1] for i in walk.path)])
-        self._acceptance.learn(tree, match, steps)
+        grown.acceptance.learn(tree, grown.match, grown.steps)
         self._keep(state, walk, hidden, logits if together else None, chains)
-        grown = bool(proposals.reaches)
-        self._done = _Done(len(rows), took, len(walk.emitted), grown or len(rows) > 1, grown, settings.auto)
+        drafts = bool(proposals.reaches)
+        lookahead_rows = len(rows) - len(nodes)
+        self._done = _Done(
+            len(rows), lookahead_rows, took, len(walk.emitted), drafts or len(rows) > 1, drafts, settings.auto
+        )
         return StepOutcome(walk.emitted, tree, reason)
 
     def _plain_call(self, cost: CostModel, remaining: int) -> str:
@@ -123,10 +145,11 @@ class FusedStepper(Stepper):
             self._economy = Economy(cost.plain_step, remaining)
         economy = self._economy
         if not economy.drafting:
-            loss = PROBE_STEPS * (cost(PROBE_ROWS) - cost(1) + cost.drafting)
+            loss = PROBE_STEPS * (cost.cheapest(PROBE_ROWS) - cost(1) + cost.drafting)
             if not economy.probe(loss):
                 return NOT_PAYING
             self._acceptance.doubt(DOUBT)
+            self._of_state.doubt(DOUBT)
         elif not economy.forced and cost.stale((1,)):
             self._looks = LOOKS
         if self._looks:
@@ -134,29 +157,16 @@ class FusedStepper(Stepper):
             return "plain call, to see what it costs now"
         return ""
 
-    def _grow(
-        self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule, depth: int
-    ) -> tuple[Proposals, int]:
-        """All drafts worth considering, and the length of the n-gram that prompt lookup matched."""
-        drafts: LookaheadProposer | None = None
-        pending = self._pending
-        if pending is not None and pending.length == len(state.tokens) and depth > 0:
-            drafts = LookaheadProposer.of_call(
-                state.kernels,
-                state.runtime,
-                pending.hidden,
-                pending.at[:depth],
-                pending.steps[:depth],
-                state.head,
-                pending.logits,
-                state.recent,
-            )
+    def _grow(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule, depth: int) -> _Grown:
+        """All drafts worth considering."""
+        drafts, steps, acceptance = self._proposer(state, settings, depth)
         found: list[int] = []
         match = 0
         if settings.prompt_lookup and depth > 0:
             found, match = self._lookup.propose(state.tokens, depth)
         if not rule.trees:
-            return Proposals.of(self._chain(state, settings, rule, drafts, found, depth)), match
+            chain = self._chain(state, settings, rule, drafts, found, depth, acceptance)
+            return _Grown(Proposals.of(chain), acceptance, steps, match)
         proposals = Proposals.of(DraftTree())
         if drafts is not None:
             proposals = grow_tree(
@@ -167,14 +177,45 @@ class FusedStepper(Stepper):
                 depth,
                 settings,
                 rule,
-                self._acceptance,
+                acceptance,
                 _row_limit(settings),
             )
         if found:
             tree = proposals.first(len(proposals.reaches))
             self._merge_lookup(tree, found, match)
             proposals = Proposals.of(best_first(tree))
-        return proposals, match
+        return _Grown(proposals, acceptance, steps, match)
+
+    def _proposer(
+        self, state: DecodeState, settings: DecodingSettings, depth: int
+    ) -> tuple[LookaheadProposer | None, Sequence[int], AcceptanceModel]:
+        """What drafts the next tree, the steps of its depths, and what is learned of it.
+
+        The look-ahead rows of the last forward pass do, or the state head where it is expected to get more drafts
+        accepted."""
+        pending, head = self._pending, state.state_head
+        if depth <= 0:
+            return None, (), self._acceptance
+        rows = None if pending is None or pending.length != len(state.tokens) else pending.steps[:depth]
+        root_state = state.root_state if _plans(settings) else None
+        if head is not None and root_state is not None:
+            steps = range(min(depth, head.depth))
+            if not rows or self._of_state.expected(steps) >= self._acceptance.expected(rows):
+                drafts = head.propose(root_state, state.tokens[-1], depth, state.recent)
+                return drafts, steps, self._of_state
+        if pending is None or not rows:
+            return None, (), self._acceptance
+        drafts = LookaheadProposer.of_call(
+            state.kernels,
+            state.runtime,
+            pending.hidden,
+            pending.at[:depth],
+            rows,
+            state.head,
+            pending.logits,
+            state.recent,
+        )
+        return drafts, rows, self._acceptance
 
     def _chain(
         self,
@@ -184,6 +225,7 @@ class FusedStepper(Stepper):
         drafts: LookaheadProposer | None,
         found: list[int],
         depth: int,
+        acceptance: AcceptanceModel,
     ) -> DraftTree:
         """One draft per depth. Its length may not depend on the draws, or accepted drafts would be biased."""
         tree = DraftTree()
@@ -192,7 +234,7 @@ class FusedStepper(Stepper):
                 tree.add(Draft(token, level - 2, level, Distribution.certain(token), DraftSource.LOOKUP))
         elif drafts is not None:
             tree = draft_chain(drafts, state.last_two, state.position, state.seed, settings, rule, depth)
-        for draft, reach in zip(tree.drafts, self._acceptance.chain(len(tree))):
+        for draft, reach in zip(tree.drafts, acceptance.chain(len(tree))):
             draft.reach = reach
         return tree
 
@@ -214,13 +256,15 @@ class FusedStepper(Stepper):
         steps = state.lookahead_steps(min(settings.k, state.remaining - 2))
         reaches = proposals.reaches
         full = CallPlan(len(reaches), (steps,) * (len(reaches) + 1))
-        if settings.row_budget is None and not settings.auto and full.rows <= MAX_ROWS:
+        if not _plans(settings) and full.rows <= MAX_ROWS:
             return full, ""
         cost, economy = self._cost if settings.auto else None, self._economy
         if cost is None or economy is None:
             return self._planned(state, settings, proposals, _row_limit(settings), None, steps), ""
         limit = self._affordable_rows(cost, economy, _row_limit(settings))
-        trial = None if economy.forced or not reaches else cost.stale([n for n in TRIED_SIZES if n <= limit])
+        trial = None
+        if not economy.forced and reaches:
+            trial = cost.tokens_only.stale([n for n in TRIED_SIZES if n <= limit])
         forced = economy.forced > 0
         if forced or trial is not None:
             limit = min(limit, trial or PROBE_ROWS)
@@ -237,7 +281,7 @@ class FusedStepper(Stepper):
 
     def _affordable_rows(self, cost: CostModel, economy: Economy, limit: int) -> int:
         """The most rows of a call that the text's account can bear if all drafts fail."""
-        lost = cost.table(limit) - cost(1) + cost.drafting
+        lost = cost.tokens_only.table(limit) - cost(1) + cost.drafting
         return int(max(1, (lost[1:] <= economy.affordable).sum()))
 
     def _planned(
@@ -249,11 +293,32 @@ class FusedStepper(Stepper):
         cost: CostModel | None,
         steps: int,
     ) -> CallPlan:
+        """The better of two shapes: with look-ahead rows that draft the next tree, or without, where the state head can
+        draft it."""
+        head = state.state_head
+        hits = self._acceptance.hits(steps)
+        with_rows = self._best(state, settings, proposals, limit, cost, hits)
+        if head is None:
+            return with_rows
+        promised = self._of_state.expected(range(min(head.depth, steps)))
+        tokens_only = None if cost is None else cost.tokens_only
+        without = self._best(state, settings, proposals, limit, tokens_only, ())
+        return without if without.value + FUTURE_WEIGHT * promised >= with_rows.value else with_rows
+
+    def _best(
+        self,
+        state: DecodeState,
+        settings: DecodingSettings,
+        proposals: Proposals,
+        limit: int,
+        cost: CostModel | None,
+        hits: Sequence[float],
+    ) -> CallPlan:
         plain = 0.0 if cost is None else 1.0 / cost.plain_step
         return plan(
             proposals.reaches,
             proposals.parents,
-            self._acceptance.hits(steps),
+            hits,
             min(limit, _row_limit(settings)),
             cost,
             max(self._rate, plain),
@@ -267,11 +332,15 @@ class FusedStepper(Stepper):
         cost, done = self._cost, self._done
         if cost is None:
             return
-        cost.observe(done.rows, done.call_seconds)
+        for table in (
+            (cost, cost.tokens_only) if done.rows == 1 else (cost if done.lookahead_rows else cost.tokens_only,)
+        ):
+            table.observe(done.rows, done.call_seconds)
         host = max(0.0, seconds - done.call_seconds)
         if done.grown or not done.drafted:  # look-ahead rows alone are no measure of what drafting takes
             cost.observe_host(done.drafted, host)
-        rate = done.emitted / (cost(done.rows) + cost.host.get(done.drafted, host))
+        table = cost if done.lookahead_rows else cost.tokens_only
+        rate = done.emitted / (table(done.rows) + cost.host.get(done.drafted, host))
         self._rate = rate if self._rate == 0 else 0.95 * self._rate + 0.05 * rate
         if self._economy is None or not done.auto:
             return
@@ -283,8 +352,8 @@ class FusedStepper(Stepper):
     def _keep(
         self, state: DecodeState, walk: Walk, hidden: torch.Tensor, logits: torch.Tensor | None, chains: list[list[int]]
     ) -> None:
-        """Keep the chain of the node where the walk stopped; where it is too short, the rest of its ancestors' chains:
-        LA_{d+1} of a parent guesses the same token as LA_d of its child."""
+        """Keep the state and the chain of the node where the walk stopped; where the chain is too short, the rest of
+        its ancestors' chains: LA_{d+1} of a parent guesses the same token as LA_d of its child."""
         spine = [0, *(i + 1 for i in walk.path)]
         at: list[int] = []
         steps: list[int] = []
@@ -296,6 +365,7 @@ class FusedStepper(Stepper):
                     break
             else:
                 break
+        state.predicting = (len(state.tokens) + len(walk.emitted) - 1, hidden[spine[-1]])
         self._pending = None
         if at:
             self._pending = _Pending(len(state.tokens) + len(walk.emitted), hidden, logits, at, steps)
@@ -303,6 +373,11 @@ class FusedStepper(Stepper):
 
 def _depth(tree: DraftTree, node: int) -> int:
     return 0 if node == 0 else tree.drafts[node - 1].depth
+
+
+def _plans(settings: DecodingSettings) -> bool:
+    """Whether the engine chooses which rows a call carries."""
+    return settings.auto or settings.row_budget is not None
 
 
 def _row_limit(settings: DecodingSettings) -> int:

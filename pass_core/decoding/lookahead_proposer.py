@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from pass_core.decoding.events import DraftSource
 from pass_core.kernels.interface import DraftHead, DraftRows, IntArray, Kernels
 from pass_core.runtime.base import Runtime
 
@@ -20,12 +21,14 @@ class LookaheadProposer:
         rows: the chain's rows, and their logits.
         head: scores drafts by the token before them.
         text: the tokens so far [m]; tokens that it repeats get a bonus. None for no bonus.
+        source: what its drafts are said to come from.
     """
 
     kernels: Kernels
     rows: DraftRows
     head: DraftHead | None = None
     text: IntArray | None = None
+    source: DraftSource = DraftSource.LOOKAHEAD
 
     @classmethod
     def of_call(

@@ -14,6 +14,7 @@ from pass_core.decoding.fused import FusedStepper
 from pass_core.decoding.repetition_bonus import TextMemory
 from pass_core.decoding.resources import Resources
 from pass_core.decoding.state import DecodeState, Stepper
+from pass_core.decoding.state_proposer import StateProposer
 from pass_core.decoding.step_recorder import StepCost, StepRecorder
 from pass_core.decoding.two_call import TwoCallStepper
 from pass_core.kernels.interface import DraftHead
@@ -117,6 +118,8 @@ class Generation:
         self.state.lookahead = active
         self.state.runtime.use_lookahead(active)
         self.state.head = self._head(active, disabled)
+        kernels, runtime = self.state.kernels, self.state.runtime
+        self.state.state_head = None if active.state is None else StateProposer.of(active.state, kernels, runtime)
         self.state.memory = None if LookaheadPart.REPEATS in disabled else TextMemory()
         for stepper in self.steppers.values():
             stepper.forget()
@@ -139,8 +142,9 @@ class Generation:
             if self.cancelled():
                 return False
             chunk = ids[begin : begin + PREFILL_ROWS]
-            state.runtime.forward(state.cache, chain_rows(chunk))
+            hidden = state.runtime.forward(state.cache, chain_rows(chunk))
             state.cache.commit(range(chunk.size))
+            state.predicting = (begin + chunk.size, hidden[-1].clone())
             calls += 1
         state.runtime.synchronize()
         self.recorder.prefill = PrefillInfo(len(state.tokens), time.perf_counter() - started, calls)

@@ -81,7 +81,7 @@ def grow_tree(
             min_level_reach=min_level_reach,
         )
     grown = drafts.kernels.grow_tree(drafts.first(depth), request, drafts.head, drafts.text)
-    return Proposals(grown.reaches, grown.parents, lambda n: _tree(grown, n))
+    return Proposals(grown.reaches, grown.parents, lambda n: _tree(grown, n, drafts.source))
 
 
 def draft_chain(
@@ -99,7 +99,7 @@ def draft_chain(
         return DraftTree()
     shares = [1.0] * depth
     request = chain_request(drafts, root, position, seed, settings.sampling, rule, shares, depth)
-    return _tree(drafts.kernels.grow_tree(drafts.first(depth), request, drafts.head, drafts.text), depth)
+    return _tree(drafts.kernels.grow_tree(drafts.first(depth), request, drafts.head, drafts.text), depth, drafts.source)
 
 
 def chain_request(
@@ -158,13 +158,13 @@ def _top_k(sampling: SamplingSettings, coherent: bool) -> int:
     return min(sampling.top_k or HEAD_CANDIDATES, HEAD_CANDIDATES)
 
 
-def _tree(grown: GrownTree, count: int) -> DraftTree:
+def _tree(grown: GrownTree, count: int, made_by: DraftSource) -> DraftTree:
     """The first `count` drafts as a tree."""
     source = grown.source[:count]
     distributions = {s: Distribution(grown.ids[s], grown.log_p[s]) for s in set(source)}
     return DraftTree(
         [
-            Draft(token, parent, depth, distributions[s], DraftSource.LOOKAHEAD, reach)
+            Draft(token, parent, depth, distributions[s], made_by, reach)
             for token, parent, depth, s, reach in zip(
                 grown.tokens, grown.parents, grown.depths, source, grown.reaches, strict=False
             )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from pass_core.decoding.repetition_bonus import TextMemory
+from pass_core.decoding.state_proposer import StateProposer
 from pass_core.decoding.tree import DraftTree, Emitted
 from pass_core.kernels.interface import DraftHead, Kernels
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
@@ -36,6 +37,9 @@ class DecodeState:
         remaining: how many tokens may still be emitted (length and context limits together).
         lookahead: the embeddings in force, parts switched off already left out.
         head: scores drafts by the token before them: the file's sampler head, else the model's own bigrams.
+        state_head: drafts without look-ahead rows; None where the file has no state head.
+        predicting: the state [hidden] after the final norm of the row that predicted the token at a position, and that
+            position; None where it is not known.
         memory: of the text, for the repetition bonus; None without it.
     """
 
@@ -47,6 +51,8 @@ class DecodeState:
     context_length: int
     lookahead: LookaheadEmbeddings | None = None
     head: DraftHead | None = None
+    state_head: StateProposer | None = None
+    predicting: tuple[int, torch.Tensor] | None = None
     memory: TextMemory | None = None
     remaining: int = 0
     calls: int = 0
@@ -63,12 +69,18 @@ class DecodeState:
     @property
     def recent(self) -> IntArray | None:
         """The last tokens, for drafts that repeat them."""
-        return None if self.memory is None or self.head is None else self.memory.recent(self.tokens)
+        return None if self.memory is None else self.memory.recent(self.tokens)
 
     @property
     def last_two(self) -> tuple[int, int]:
         """The token before the root (-1: none), and the root."""
         return self.tokens[-2] if len(self.tokens) > 1 else -1, self.tokens[-1]
+
+    @property
+    def root_state(self) -> torch.Tensor | None:
+        """The state [hidden] that predicted the root; None where it is not known."""
+        known = self.predicting
+        return known[1] if known is not None and known[0] == len(self.tokens) - 1 else None
 
     def begin_step(self) -> None:
         self.calls, self.rows, self.lookahead_rows, self.forward_seconds = 0, [], 0, 0.0

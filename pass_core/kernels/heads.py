@@ -9,7 +9,7 @@ from typing import Protocol
 
 import torch
 
-from pass_core.lookahead import sampler
+from pass_core.lookahead import sampler, state_head
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import SamplerWeights
 from pass_core.models.language_model import LanguageModel
@@ -58,6 +58,13 @@ class TorchSamplerHead:
         wide = state.to(self._table.device).float().expand(tokens.shape[0], -1)
         fitted = sampler.corrected(wide, prepared, tokens, self._w_in, self._w_out, self._operands)
         return self._logits(fitted.to(self._operands).float(), candidates, self._operands)
+
+    def guess(self, state: torch.Tensor, token: int, depth: int) -> torch.Tensor:
+        """States [depth, hidden] of a state head's first layer, on the states' device; see `state_head.guess`."""
+        embedding = self._table[token].to(self._operands)
+        here = state.to(self._table.device).float()
+        out = state_head.guess(here, embedding, depth, self._w_in, self._step, self._w_out, self._operands)
+        return out.to(state)
 
 
 class TorchBigramHead:

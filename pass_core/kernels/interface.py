@@ -114,7 +114,8 @@ class DraftRows:
 
     Attributes:
         hidden: [n, hidden] states after the final norm.
-        logits: [n, vocabulary] float32, plain look-ahead logits of the same rows.
+        logits: [n, vocabulary] float32, plain look-ahead logits of the same rows; of the lowest token ids alone where
+            drafts shall be among these.
         at: which of these rows draft depth 1, 2, ..
         steps: 0-based look-ahead step of each of them.
     """
@@ -182,10 +183,12 @@ class CallPlan:
     Attributes:
         drafts: how many of the best drafts are verified.
         chains: look-ahead rows below the root and below each of these drafts (length drafts + 1).
+        value: what the shape is worth, in tokens (see `PlanRequest`).
     """
 
     drafts: int
     chains: tuple[int, ...]
+    value: float = 0.0
 
     @property
     def rows(self) -> int:
@@ -248,12 +251,25 @@ class Kernels(Protocol):
         """
         ...
 
+    def guess(self, head: DraftHead, state: torch.Tensor, token: int, depth: int) -> torch.Tensor:
+        """States [depth, hidden] that drafts 1..depth are read from (`pass_core.lookahead.state_head`).
+
+        Args:
+            head: of `guess_head`.
+            state: [hidden], after the final norm, of the row that predicted `token`.
+        """
+        ...
+
     def plan_call(self, request: PlanRequest) -> CallPlan:
         """The shape with the best expected gain: how many drafts are verified, where look-ahead rows stand."""
         ...
 
     def sampler_head(self, weights: SamplerWeights) -> DraftHead:
         """The sampler head of a look-ahead file (`pass_core.lookahead.sampler`)."""
+        ...
+
+    def guess_head(self, weights: SamplerWeights) -> DraftHead:
+        """The first layer of a state head, for `guess`."""
         ...
 
     def bigram_head(self, bigrams: Bigrams) -> DraftHead:

@@ -68,6 +68,9 @@ class NativeKernels:
         made = sampler_in_library(self._library, weights) if self._reads_embeddings() else None
         return NativeHead(self._library, made, self._in_torch(made).sampler_head(weights))
 
+    def guess_head(self, weights: SamplerWeights) -> DraftHead:
+        return self.sampler_head(weights)
+
     def bigram_head(self, bigrams: Bigrams) -> DraftHead:
         made = bigrams_in_library(self._library, bigrams) if self._reads_embeddings() else None
         return NativeHead(self._library, made, self._in_torch(made).bigram_head(bigrams), bigrams)
@@ -169,6 +172,7 @@ class NativeKernels:
             stride=logits.stride(0),
             text_length=0 if text is None else text.size,
             depth=len(rows.at),
+            vocabulary=logits.shape[1],
             states=hidden.data_ptr(),
             logits=logits.data_ptr(),
             at=at.ctypes.data,
@@ -194,8 +198,19 @@ class NativeKernels:
         numbers: list[Any] = [a[:count].tolist() for a in (tokens, parents, depths, reaches, source)]
         return GrownTree(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], ids, log_p)
 
+    def guess(self, head: DraftHead, state: torch.Tensor, token: int, depth: int) -> torch.Tensor:
+        ours = cast(NativeHead, head)
+        if self._handle is None or not ours.handle or state.dtype is not torch.float32:
+            return self._reference.guess(ours.in_torch, state, token, depth)
+        state = state.contiguous()
+        out = torch.empty(depth, state.shape[0])
+        table = _address(self._table)
+        if self._library.pass_guess(self._handle, ours.handle, table, state.data_ptr(), token, depth, out.data_ptr()):
+            raise MemoryError("There is not enough memory to draft. Close other programs.")
+        return out
+
     def plan_call(self, request: PlanRequest) -> CallPlan:
-        chains = np.empty(len(request.reaches) + 1, dtype=np.int32)
+        chains, value = np.empty(len(request.reaches) + 1, dtype=np.int32), np.empty(1)
         reaches, hits, seconds = (
             np.ascontiguousarray(a, dtype=np.float64) for a in (request.reaches, request.hits, request.seconds)
         )
@@ -210,9 +225,10 @@ class NativeKernels:
             seconds=seconds.ctypes.data,
             counts=counts.ctypes.data,
             chains=chains.ctypes.data,
+            value=value.ctypes.data,
         )
         drafts: int = self._library.pass_plan(image(PlanBlock, request), arrays)
-        return CallPlan(drafts, tuple(chains[: drafts + 1].tolist()))
+        return CallPlan(drafts, tuple(chains[: drafts + 1].tolist()), float(value[0]))
 
     def _selects(self, logits: torch.Tensor, count: int) -> bool:
         """Whether the library can select the `count` largest of rows of these logits: it reads whole blocks."""

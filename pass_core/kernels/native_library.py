@@ -48,6 +48,7 @@ GrowArrays = block(
         ("stride", "int64_t"),
         ("text_length", "int64_t"),
         ("depth", "int64_t"),
+        ("vocabulary", "int64_t"),
         ("states", "const float*"),
         ("logits", "const float*"),
         ("at", "const int32_t*"),
@@ -79,6 +80,7 @@ PlanArrays = block(
         ("seconds", "const double*"),
         ("counts", "const int32_t*"),
         ("chains", "int32_t*"),
+        ("value", "double*"),
     ),
 )
 BLOCKS = (TopRequest, TopArrays, WalkBlock, WalkArrays, GrowBlock, GrowArrays, PlanBlock, PlanArrays)
@@ -102,6 +104,8 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "pass_sampler_new": (_ADDRESS, (_INT, _INT, _INT, ctypes.c_float, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS)),
     "pass_bigrams_new": (_ADDRESS, (_INT, _LONG, _ADDRESS)),  # hidden, known, shifts
     "pass_head_free": (None, (_ADDRESS,)),
+    # model, head, table, state, token, depth, out
+    "pass_guess": (_INT, (_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _LONG, _INT, _ADDRESS)),
 }
 
 

@@ -55,6 +55,13 @@ class ReferenceKernels:
     def sampler_head(self, weights: SamplerWeights) -> DraftHead:
         return TorchSamplerHead(weights, self._with_heads, self._operands)
 
+    def guess_head(self, weights: SamplerWeights) -> DraftHead:
+        return self.sampler_head(weights)
+
+    @torch.inference_mode()
+    def guess(self, head: DraftHead, state: torch.Tensor, token: int, depth: int) -> torch.Tensor:
+        return cast(TorchSamplerHead, head).guess(state, token, depth)
+
     def bigram_head(self, bigrams: Bigrams) -> DraftHead:
         return TorchBigramHead(bigrams, self._with_heads, self._operands)
 

@@ -32,7 +32,7 @@ def search(request: PlanRequest) -> CallPlan:
         if falling == request.patience:
             break
         if value > best_value:
-            best, best_value = CallPlan(drafts, shape), value
+            best, best_value = CallPlan(drafts, shape, value), value
     return best
 
 

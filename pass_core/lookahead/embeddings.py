@@ -73,6 +73,19 @@ class SamplerWeights:
 
 
 @dataclass(frozen=True, slots=True)
+class StateHeadWeights:
+    """The state head (`pass_core.lookahead.state_head`): its guess and its fit, [D, inner] steps each."""
+
+    guess: SamplerWeights
+    fit: SamplerWeights
+
+    @property
+    def depth(self) -> int:
+        """D, how deep it drafts."""
+        return int(self.guess.step.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
 class PartInfo:
     """Size of one part, for display."""
 
@@ -90,6 +103,7 @@ class LookaheadEmbeddings:
         deep: [layers, L, hidden] or None.
         adapters: linear module name -> low-rank update (empty when the file has none).
         sampler: the sampler head, or None.
+        state: the state head, or None.
         base_model, base_fingerprint: the model it was trained for; "" when unknown.
         training: the trainer's summary, None for bare tensors and untrained fallbacks.
         origin: the file's path, or a label such as "mean embedding (untrained)".
@@ -99,6 +113,7 @@ class LookaheadEmbeddings:
     deep: torch.Tensor | None = None
     adapters: Mapping[str, AdapterWeights] = field(default_factory=dict[str, AdapterWeights])
     sampler: SamplerWeights | None = None
+    state: StateHeadWeights | None = None
     base_model: str = ""
     base_fingerprint: str = ""
     training: TrainingSummary | None = None
@@ -138,10 +153,12 @@ class LookaheadEmbeddings:
         for name, adapter in self.adapters.items():
             out[f"adapter.{name}.down"] = adapter.down
             out[f"adapter.{name}.up"] = adapter.up
-        if self.sampler is not None:
-            out["sampler.in.weight"] = self.sampler.w_in
-            out["sampler.step"] = self.sampler.step
-            out["sampler.out.weight"] = self.sampler.w_out
+        heads = {"sampler": self.sampler}
+        if self.state is not None:
+            heads |= {"state.guess": self.state.guess, "state.fit": self.state.fit}
+        for name, head in heads.items():
+            if head is not None:
+                out |= {f"{name}.in.weight": head.w_in, f"{name}.step": head.step, f"{name}.out.weight": head.w_out}
         return out
 
     def without(self, disabled: frozenset[LookaheadPart]) -> LookaheadEmbeddings:
@@ -153,6 +170,7 @@ class LookaheadEmbeddings:
             deep=None if LookaheadPart.DEEP in disabled else self.deep,
             adapters={} if LookaheadPart.ADAPTER in disabled else self.adapters,
             sampler=None if LookaheadPart.SAMPLER in disabled else self.sampler,
+            state=None if LookaheadPart.STATE in disabled else self.state,
         )
 
     def save(self, path: str | Path, dtype: torch.dtype | None = torch.bfloat16) -> None:

@@ -11,6 +11,9 @@ The file is a safetensors file. Tensors (any floating dtype, bfloat16 when shipp
   optional sampler head: z = silu(W_in [rms(h) ; rms(e)] + step_j), h' = h + W_out z, where h is LA_j's hidden
   state after the final norm, e the input embedding of the token right before the drafted one, and
   rms(x) = x / sqrt(mean(x²) + 1e-6). The lm_head reads h'.
+- `state.guess.in.weight` [inner, 2·hidden], `state.guess.step` [D, inner], `state.guess.out.weight` [hidden, inner],
+  and the same three of `state.fit` with an inner size of its own: optional state head of D depths
+  (`pass_core.lookahead.state_head`).
 
 Metadata (str -> str): `format` "pass-lookahead", `format_version`, `base_model`, `base_fingerprint`, `hidden_size`,
 `lookahead`, `training` (a JSON object; see `TrainingSummary`), `parts` (comma separated).
@@ -32,6 +35,7 @@ from pass_core.lookahead.embeddings import (
     AdapterWeights,
     LookaheadEmbeddings,
     SamplerWeights,
+    StateHeadWeights,
     TrainingSummary,
 )
 from pass_core.lookahead.errors import (
@@ -53,7 +57,7 @@ MOST_HIDDEN = 131_072
 MOST_TENSORS = 10_000
 _CHUNK = 1 << 22
 
-_SAMPLER = ("sampler.in.weight", "sampler.step", "sampler.out.weight")
+_HEADS = ("sampler", "state.guess", "state.fit")
 
 
 def load_lookahead(path: str | Path) -> LookaheadEmbeddings:
@@ -100,16 +104,22 @@ def _from_format(path: Path, content: Content) -> LookaheadEmbeddings:
     _check_header(path, headers)
     _check_deep(path, headers.get("deep"), count, hidden)
     adapters = _adapter_names(path, headers)
-    _check_sampler(path, headers, count, hidden)
+    heads = {name: _head_steps(path, headers, name, hidden) for name in _HEADS}
+    if heads["sampler"] not in (None, count):
+        raise PartMismatch(f"{path.name}: the sampler head has {heads['sampler']} steps, but L = {count}.")
+    if heads["state.guess"] != heads["state.fit"]:
+        raise PartMismatch(f"{path.name}: the state head is incomplete, or its two layers have different depths.")
     training = metadata.get("training")
     summary = _summary(path, training) if training else None
 
     values = {name: _values(path, name, header) for name, header in headers.items()}
+    guess, fit = _head(values, "state.guess"), _head(values, "state.fit")
     return LookaheadEmbeddings(
         embeddings=values["lookahead"],
         deep=values.get("deep"),
         adapters={n: AdapterWeights(values[f"adapter.{n}.down"], values[f"adapter.{n}.up"]) for n in adapters},
-        sampler=SamplerWeights(*(values[n] for n in _SAMPLER)) if _SAMPLER[0] in values else None,
+        sampler=_head(values, "sampler"),
+        state=None if guess is None or fit is None else StateHeadWeights(guess, fit),
         base_model=metadata.get("base_model", ""),
         base_fingerprint=metadata.get("base_fingerprint", ""),
         training=summary,
@@ -118,7 +128,17 @@ def _from_format(path: Path, content: Content) -> LookaheadEmbeddings:
 
 
 def _is_ours(name: str) -> bool:
-    return name in ("lookahead", "deep", *_SAMPLER) or name.startswith("adapter.")
+    return name in ("lookahead", "deep") or name.startswith("adapter.") or any(name in _tensors(h) for h in _HEADS)
+
+
+def _tensors(head: str) -> tuple[str, str, str]:
+    """The names of a head's tensors."""
+    return f"{head}.in.weight", f"{head}.step", f"{head}.out.weight"
+
+
+def _head(values: Mapping[str, torch.Tensor], name: str) -> SamplerWeights | None:
+    names = _tensors(name)
+    return SamplerWeights(*(values[n] for n in names)) if names[0] in values else None
 
 
 # --- from the header
@@ -198,16 +218,21 @@ def _adapter_names(path: Path, headers: Mapping[str, Stored]) -> list[str]:
     return list(names)
 
 
-def _check_sampler(path: Path, headers: Mapping[str, Stored], count: int, hidden: int) -> None:
-    missing = [n for n in _SAMPLER if n not in headers]
-    if len(missing) == len(_SAMPLER):
-        return
+def _head_steps(path: Path, headers: Mapping[str, Stored], name: str, hidden: int) -> int | None:
+    """How many steps a head has; None where the file has no such head."""
+    names = _tensors(name)
+    missing = [n for n in names if n not in headers]
+    if len(missing) == len(names):
+        return None
+    title = "sampler head" if name == "sampler" else "state head"
     if missing:
-        raise PartMismatch(f"{path.name}: the sampler head lacks {', '.join(missing)}.")
-    w_in, step, w_out = (headers[n].shape for n in _SAMPLER)
-    inner = w_in[0] if w_in else 0
-    if (w_in, step, w_out) != ((inner, 2 * hidden), (count, inner), (hidden, inner)) or inner == 0:
-        raise PartMismatch(f"{path.name}: the sampler head's shapes do not fit L = {count} and hidden size {hidden}.")
+        raise PartMismatch(f"{path.name}: the {title} lacks {', '.join(missing)}.")
+    w_in, step, w_out = (headers[n].shape for n in names)
+    inner, steps = (w_in[0] if w_in else 0), (step[0] if step else 0)
+    fits = (w_in, step, w_out) == ((inner, 2 * hidden), (steps, inner), (hidden, inner))
+    if not fits or inner == 0 or not 0 < steps <= MOST_STEPS:
+        raise PartMismatch(f"{path.name}: the {title}'s shapes do not fit hidden size {hidden}.")
+    return steps
 
 
 def _summary(path: Path, text: str) -> TrainingSummary:

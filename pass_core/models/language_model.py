@@ -101,7 +101,11 @@ class LanguageModel:
         return cast(nn.Linear, self.model.get_output_embeddings())
 
     def logits(
-        self, hidden: torch.Tensor, ids: torch.Tensor | None = None, operands: torch.dtype | None = None
+        self,
+        hidden: torch.Tensor,
+        ids: torch.Tensor | None = None,
+        operands: torch.dtype | None = None,
+        first: int | None = None,
     ) -> torch.Tensor:
         """Logits as the whole model computes them, lm_head, logit scale and soft cap included.
 
@@ -110,13 +114,19 @@ class LanguageModel:
         Args:
             hidden: states after the final norm [rows, hidden].
             ids: the tokens to score [n]; all of the vocabulary by default.
+            first: score the `first` lowest token ids alone.
             operands: with `ids`, what their weights are rounded to first; sums keep the dtype of `hidden`.
 
         Returns:
-            float32 [rows, vocabulary], or [rows, n].
+            float32 [rows, vocabulary], [rows, n], or [rows, first].
         """
-        if ids is None:
-            raw = self.lm_head(hidden.to(execution_device(self.lm_head))).float()
+        if first is not None and first < self.vocabulary_size and type(self.lm_head) is nn.Linear:
+            weight, bias = (stored_parameter(self.lm_head, name) for name in ("weight", "bias"))
+            assert weight is not None
+            part = None if bias is None else bias[:first]
+            raw = nn.functional.linear(hidden.to(weight.device, weight.dtype), weight[:first], part).float()
+        elif ids is None:
+            raw = self.lm_head(hidden.to(execution_device(self.lm_head))).float()[:, :first]
         else:
             weight, bias = (stored_parameter(self.lm_head, name) for name in ("weight", "bias"))
             assert weight is not None

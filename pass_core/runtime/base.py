@@ -63,8 +63,9 @@ class Runtime(Protocol):
         """Hidden states after the final norm, [n, hidden], of all rows; their keys and values wait in the cache."""
         ...
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Vocabulary logits, float32 [m, vocabulary], of [m, hidden] hidden states."""
+    def logits(self, hidden: torch.Tensor, first: int | None = None) -> torch.Tensor:
+        """Vocabulary logits, float32 [m, vocabulary], of [m, hidden] hidden states; of the `first` lowest token ids
+        alone, if given."""
         ...
 
     def synchronize(self) -> None:

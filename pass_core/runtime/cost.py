@@ -24,7 +24,7 @@ _STALE = 10.0  # seconds
 _STALE_CALLS = 100  # or so many plain calls, where they take longer
 _MISSES = 6  # doublings at most of the time between two trials of a size that was not chosen
 ONE_HEAD_PASS = 24  # rows up to which lm_head reads all rows of a PASS call at once
-FORMAT = 5  # of kept tables
+FORMAT = 6  # of kept tables
 _USUAL = 48  # rows that a table has at least
 _MOVED = 0.01  # smaller relative changes leave the table as it is
 _DISTURBED = 1.5  # no pass counts as slower than this, relative to the expected time
@@ -41,12 +41,14 @@ class CostModel:
         buckets: the numbers of rows that passes are padded to; () where each has the rows that it asks for.
         host: seconds of a step outside its forward pass, of plain (False) and of drafting steps (True), where known;
             followed while texts are written.
+        tokens: of passes without look-ahead rows, where drafts may do without them; their host times are the same.
         clock: seconds from any beginning, for all who time forward passes with this table.
     """
 
     seconds: Mapping[int, float]
     buckets: tuple[int, ...] = ()
     host: dict[bool, float] = field(default_factory=dict[bool, float], compare=False)
+    tokens: CostModel | None = None
     clock: Callable[[], float] = field(default=time.perf_counter, repr=False, compare=False)
     _misses: dict[int, int] = field(default_factory=dict[int, int], repr=False, compare=False)
     _now: dict[int, float] = field(default_factory=dict[int, float], repr=False, compare=False)
@@ -60,6 +62,21 @@ class CostModel:
         """Seconds that a step which drafts takes on the host beyond what a plain one takes, as far as known."""
         known = self.host.get(True, 0.0)
         return max(0.0, known - self.host.get(False, known))
+
+    @property
+    def tokens_only(self) -> CostModel:
+        """What passes without look-ahead rows cost, as far as they were measured apart."""
+        return self if self.tokens is None else self.tokens
+
+    def fresh(self) -> CostModel:
+        """The same figures, without host times and whatever was observed."""
+        host: dict[bool, float] = {}
+        tokens = self.tokens and CostModel(self.tokens.seconds, self.tokens.buckets, host)
+        return CostModel(self.seconds, self.buckets, host, tokens)
+
+    def cheapest(self, rows: int) -> float:
+        """Seconds of a pass of so many rows of either kind."""
+        return min(self(rows), self.tokens_only(rows))
 
     @property
     def plain_step(self) -> float:
@@ -167,6 +184,7 @@ def measure(
     repeats: int = 30,
     vocabulary: int = 256,
     lookahead: LookaheadEmbeddings | None = None,
+    every_logit: bool = False,
 ) -> CostModel:
     """Time forward passes of each size over a cache of `context` tokens, in turns, and keep the fastest of each.
 
@@ -180,7 +198,9 @@ def measure(
             `ROWS`.
         lookahead: embeddings whose rows, with all their parts, half of the rows of a PASS call are; without any, all
             rows are tokens.
+        every_logit: the lm_head reads all rows, as where all of them are drafts.
     """
+    every_logit = every_logit or lookahead is not None
     if lookahead is not None:
         runtime.use_lookahead(lookahead)
     buckets = runtime.row_buckets if rows is None else ()
@@ -197,7 +217,7 @@ def measure(
             runtime.synchronize()
             started = time.perf_counter()
             hidden = runtime.forward(cache, shape)
-            runtime.logits(hidden if lookahead is not None and n <= ONE_HEAD_PASS else hidden[: (n + 1) // 2])
+            runtime.logits(hidden if every_logit and n <= ONE_HEAD_PASS else hidden[: (n + 1) // 2])
             runtime.synchronize()
             seconds = time.perf_counter() - started
             improved |= seconds < 0.97 * best[n]
@@ -250,6 +270,11 @@ def kept_or_measured(
     if cost is None:
         vocabulary = min(256, model.vocabulary_size)
         cost = measure(runtime, vocabulary=vocabulary, context=_context(model), lookahead=lookahead)
+        if lookahead is not None and lookahead.state is not None:
+            tokens = measure(runtime, vocabulary=vocabulary, context=_context(model), every_logit=True)
+            cost = CostModel(
+                cost.seconds, cost.buckets, cost.host, CostModel(tokens.seconds, tokens.buckets, cost.host)
+            )
         if rehearse is not None:
             rehearse(cost)
         # Under the runtime's description of now: captured calls may have turned out to be impossible.
@@ -279,6 +304,7 @@ def _device(device: torch.device) -> str:
 def _as_bytes(cost: CostModel) -> bytes:
     kept = {
         "seconds": {str(rows): seconds for rows, seconds in cost.seconds.items()},
+        "tokens": None if cost.tokens is None else {str(rows): s for rows, s in cost.tokens.seconds.items()},
         "buckets": cost.buckets,
         "host": [cost.host.get(False, 0.0), cost.host.get(True, 0.0)],
     }
@@ -292,6 +318,9 @@ def _read(path: Path) -> CostModel | None:
         seconds = {int(rows): float(s) for rows, s in raw["seconds"].items()}
         host = {bool(drafts): float(s) for drafts, s in enumerate(raw["host"]) if s > 0}
         buckets = tuple(int(size) for size in raw["buckets"])
+        tokens = None if raw["tokens"] is None else {int(rows): float(s) for rows, s in raw["tokens"].items()}
     except (OSError, ValueError, AttributeError, TypeError, KeyError):
         return None
-    return CostModel(seconds, buckets, host) if seconds and min(seconds.values()) > 0 else None
+    if not seconds or min(seconds.values()) <= 0 or (tokens is not None and not min(tokens.values(), default=0.0) > 0):
+        return None
+    return CostModel(seconds, buckets, host, None if tokens is None else CostModel(tokens, buckets, host))

@@ -137,8 +137,8 @@ class PlainRuntime:
         growing.pending = rows.count
         return logits
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden.float()
+    def logits(self, hidden: torch.Tensor, first: int | None = None) -> torch.Tensor:
+        return hidden.float()[:, :first]
 
     def synchronize(self) -> None:
         if self._device.type == "cuda":

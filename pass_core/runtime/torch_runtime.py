@@ -110,9 +110,9 @@ class TorchRuntime:
         distance = (depths + committed)[:, None] - keys
         return layer_masks(self.model, seen.to(self._device)[None, None], distance.to(self._device)[None, None])
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+    def logits(self, hidden: torch.Tensor, first: int | None = None) -> torch.Tensor:
         with torch.inference_mode():
-            return self.model.logits(hidden)
+            return self.model.logits(hidden, first=first)
 
     def synchronize(self) -> None:
         if self._device.type == "cuda":

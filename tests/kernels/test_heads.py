@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pass_core.kernels.heads import TorchBigramHead, TorchSamplerHead
+from pass_core.kernels.reference import ReferenceKernels
 from pass_core.models.language_model import LanguageModel
 from pass_core.settings import LookaheadPart
 from tests import tiny
@@ -40,6 +41,23 @@ def test_the_sampler_head_scores_candidates_by_the_documented_formula(model: Lan
             z = weights.w_in @ torch.cat((rms(rows[row]), rms(e))) + weights.step[step]
             corrected = rows[row] + weights.w_out @ torch.nn.functional.silu(z)
             assert torch.allclose(scores, model.logits(corrected[None])[0, CANDIDATES], atol=1e-3)
+
+
+@torch.inference_mode()
+def test_the_state_head_guesses_by_the_documented_formula(model: LanguageModel) -> None:
+    state_head = random_lookahead(model, 4, frozenset({LookaheadPart.STATE})).state
+    assert state_head is not None
+    weights, state = state_head.guess, states(model)[0]
+    kernels = ReferenceKernels(model)
+    got = kernels.guess(kernels.guess_head(weights), state, 7, 3)
+
+    def rms(x: torch.Tensor) -> torch.Tensor:
+        return x / (x.square().mean() + 1e-6).sqrt()
+
+    assert got.shape == (3, model.hidden_size)
+    for depth in range(3):
+        z = weights.w_in @ torch.cat((rms(state), rms(model.input_embedding.weight[7]))) + weights.step[depth]
+        assert torch.allclose(got[depth], state + weights.w_out @ torch.nn.functional.silu(z), atol=1e-3)
 
 
 @torch.inference_mode()

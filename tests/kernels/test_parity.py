@@ -198,6 +198,46 @@ def test_trees_of_a_sampler_are_the_same_in_both(
             assert ours.log_p[a] == pytest.approx(theirs.log_p[b], abs=1e-4)
 
 
+@compiled
+def test_guesses_and_their_trees_are_the_same_in_both(model: LanguageModel, runtime: NativeRuntime) -> None:
+    """A state head, with drafts among the lowest token ids alone."""
+    state = torch.randn(model.hidden_size, generator=torch.Generator().manual_seed(4))
+    weights = sampler_weights(model)
+    guesses: list[torch.Tensor] = []
+    trees: list[GrownTree] = []
+    for name in NAMES:
+        kernels = kernels_named(name, model, runtime)
+        head = kernels.guess_head(weights)
+        guesses.append(kernels.guess(head, state, 77, 4))
+        assert torch.equal(kernels.guess(head, state, 77, 2), guesses[-1][:2])
+        rows = DraftRows(guesses[0], runtime.logits(guesses[0])[:, :VOCABULARY], range(4), range(4))
+        trees.append(kernels.grow_tree(rows, request_for("auto", 1, head=True), kernels.sampler_head(weights)))
+    assert torch.allclose(*guesses, atol=1e-4)
+    assert (trees[0].tokens, trees[0].parents) == (trees[1].tokens, trees[1].parents)
+
+
+@compiled
+def test_logits_of_the_lowest_ids_are_the_same_numbers(model: LanguageModel, runtime: NativeRuntime) -> None:
+    hidden = torch.randn(3, model.hidden_size, generator=torch.Generator().manual_seed(4))
+    for first in (1, 100, 256, VOCABULARY, 10 * VOCABULARY):
+        assert torch.equal(runtime.logits(hidden, first), runtime.logits(hidden)[:, :first])
+
+
+@compiled
+def test_trees_of_the_lowest_ids_hold_no_other(runtime: NativeRuntime) -> None:
+    wide = bfloat16_model(vocab_size=2 * VOCABULARY)
+    both = NativeRuntime(wide, threads=2)
+    hidden = torch.randn(4, wide.hidden_size, generator=torch.Generator().manual_seed(4))
+    logits = both.logits(hidden)
+    cut = logits.clone()
+    cut[:, VOCABULARY:] = -1e9
+    request = request_for("budget", 2, head=False)
+    compiled_kernels = kernels_named("compiled", wide, both)
+    ours = compiled_kernels.grow_tree(DraftRows(hidden, both.logits(hidden, VOCABULARY), range(4), range(4)), request)
+    assert ours.tokens == compiled_kernels.grow_tree(DraftRows(hidden, cut, range(4), range(4)), request).tokens
+    assert max(ours.tokens) < VOCABULARY
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_numbers_that_do_not_compare_still_give_a_tree(name: str, model: LanguageModel, runtime: NativeRuntime) -> None:
     rows, _ = whole_numbers(VOCABULARY, 5)

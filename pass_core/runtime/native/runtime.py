@@ -146,7 +146,6 @@ class NativeRuntime:
         self._head_dim = _head_dim(config)
         self._hidden = int(config.hidden_size)
         self._vocabulary = model.vocabulary_size
-        self._padded = (self._vocabulary + 15) // 16 * 16
         rotary: Any = model.base.rotary_emb
         self._frequencies = rotary.inv_freq.float().cpu().numpy()
         self._rope_scale = float(getattr(rotary, "attention_scaling", 1.0))
@@ -305,18 +304,21 @@ class NativeRuntime:
             raise MemoryError("There is not enough memory for this call. Choose a smaller row budget.")
         return hidden
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+    def logits(self, hidden: torch.Tensor, first: int | None = None) -> torch.Tensor:
         hidden = hidden.contiguous()
-        out = torch.empty(hidden.shape[0], self._padded, dtype=torch.float32)
+        wanted = min(first or self._vocabulary, self._vocabulary)
+        panels = (wanted + 15) // 16
+        out = torch.empty(hidden.shape[0], panels * 16, dtype=torch.float32)
         failed = self.lib.pass_head(
             ctypes.c_void_p(self.handle),
             ctypes.c_void_p(hidden.data_ptr()),
             hidden.shape[0],
+            panels,
             ctypes.c_void_p(out.data_ptr()),
         )
         if failed:
             raise MemoryError("There is not enough memory for this call. Choose a smaller row budget.")
-        return out[:, : self._vocabulary]
+        return out[:, :wanted]
 
     def read(self, buffer: torch.Tensor) -> float:
         """Read a float32 buffer (a multiple of 512 bytes) once, as weights are read, and return its sum: to measure the

@@ -13,7 +13,7 @@ from pass_core.decoding.events import StepEvent, StopReason
 from pass_core.decoding.summary import Summary, summarize
 from pass_core.evaluation.baselines.transformers_generate import TransformersDecoder
 from pass_core.lookahead.bigrams import Bigrams
-from pass_core.lookahead.embeddings import AdapterWeights, LookaheadEmbeddings, SamplerWeights
+from pass_core.lookahead.embeddings import AdapterWeights, LookaheadEmbeddings, SamplerWeights, StateHeadWeights
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.rows import Rows, chain_rows
 from pass_core.runtime.torch_runtime import TorchRuntime
@@ -30,6 +30,7 @@ from pass_core.settings import (
 from tests.engines import engine_of
 
 ALL_PARTS = frozenset({LookaheadPart.DEEP, LookaheadPart.ADAPTER, LookaheadPart.SAMPLER})
+EVERY_PART = ALL_PARTS | {LookaheadPart.STATE}
 """What a look-ahead file can hold besides its embeddings."""
 
 
@@ -97,7 +98,7 @@ def run(
 def random_lookahead(
     model: LanguageModel, count: int = 4, parts: frozenset[LookaheadPart] = frozenset(), seed: int = 0
 ) -> LookaheadEmbeddings:
-    """Look-ahead embeddings of random weights, with random deep vectors, adapters and sampler head where asked."""
+    """Look-ahead embeddings of random weights, with random deep vectors, adapters and heads where asked."""
     generator = torch.Generator().manual_seed(seed)
     hidden = model.hidden_size
 
@@ -112,11 +113,19 @@ def random_lookahead(
     sampler = None
     if LookaheadPart.SAMPLER in parts:
         sampler = SamplerWeights(normal(12, 2 * hidden) * hidden**-0.5, normal(count, 12), normal(hidden, 12))
+    state = None
+    if LookaheadPart.STATE in parts:
+        guess, fit = (
+            SamplerWeights(normal(inner, 2 * hidden) * hidden**-0.5, normal(count, inner), normal(hidden, inner))
+            for inner in (16, 32)
+        )
+        state = StateHeadWeights(guess, fit)
     return LookaheadEmbeddings(
         embeddings=normal(count, hidden),
         deep=normal(len(model.layers), count, hidden) if LookaheadPart.DEEP in parts else None,
         adapters=adapters,
         sampler=sampler,
+        state=state,
     )
 
 
@@ -197,10 +206,10 @@ class MemoRuntime:
             hidden = self._known[key] = self._inner.forward(real, rows)
         return hidden
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        key = hidden.contiguous().numpy().tobytes()
+    def logits(self, hidden: torch.Tensor, first: int | None = None) -> torch.Tensor:
+        key = hidden.contiguous().numpy().tobytes() + str(first).encode()
         if key not in self._logits:
-            self._logits[key] = torch.nn.functional.pad(self._inner.logits(hidden), self._more, value=-1e30)
+            self._logits[key] = torch.nn.functional.pad(self._inner.logits(hidden), self._more, value=-1e30)[:, :first]
         return self._logits[key]
 
     def synchronize(self) -> None:
@@ -245,8 +254,8 @@ class TableRuntime:
             self.positions.append(cache.length + int(rows.depths[i]))
         return torch.from_numpy(out)
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden
+    def logits(self, hidden: torch.Tensor, first: int | None = None) -> torch.Tensor:
+        return hidden[:, :first]
 
     def synchronize(self) -> None:
         return None

@@ -38,7 +38,7 @@ from pass_core.lookahead.format import load_lookahead
 from pass_core.models.language_model import LanguageModel
 from pass_core.settings import LookaheadPart, Strategy
 from tests import tiny
-from tests.core.decoding.engine import ALL_PARTS, random_lookahead, run
+from tests.core.decoding.engine import EVERY_PART, random_lookahead, run
 
 L, HIDDEN = 3, 8
 
@@ -58,12 +58,13 @@ def model() -> LanguageModel:
 @pytest.fixture
 def whole(model: LanguageModel) -> LookaheadEmbeddings:
     """All parts, and everything known about them."""
-    made = random_lookahead(model, L, ALL_PARTS)
+    made = random_lookahead(model, L, EVERY_PART)
     return LookaheadEmbeddings(
         made.embeddings,
         made.deep,
         made.adapters,
         made.sampler,
+        made.state,
         base_model="tiny-llama",
         base_fingerprint=model.fingerprint,
         training=TrainingSummary(10, 2000, "prose and code", "pass-core train", (0.5, 0.25, 0.125), 0.75, 0.9, 20),
@@ -98,7 +99,7 @@ def test_everything_comes_back(whole: LookaheadEmbeddings, tmp_path: Path) -> No
     assert (back.base_model, back.base_fingerprint) == (whole.base_model, whole.base_fingerprint)
     assert back.trained
     assert (back.count, back.hidden_size) == (L, 32)
-    assert [p.name for p in back.parts()] == ["embeddings", "deep", "adapter", "sampler"]
+    assert [p.name for p in back.parts()] == ["embeddings", "deep", "adapter", "sampler", "state"]
     assert sum(p.parameters for p in back.parts()) == sum(t.numel() for t in whole.tensors().values())
 
 
@@ -145,6 +146,7 @@ def test_parts_can_be_switched_off(whole: LookaheadEmbeddings) -> None:
         (LookaheadPart.DEEP, "deep"),
         (LookaheadPart.ADAPTER, "adapter"),
         (LookaheadPart.SAMPLER, "sampler"),
+        (LookaheadPart.STATE, "state"),
     ):
         left = whole.without(frozenset({part}))
         assert {p.name for p in whole.parts()} - {p.name for p in left.parts()} == {name}
@@ -353,6 +355,19 @@ BROKEN_PARTS: dict[str, dict[str, torch.Tensor]] = {
         "sampler.step": torch.zeros(L + 1, 4),
         "sampler.out.weight": torch.zeros(HIDDEN, 4),
     },
+    "half a state head": {
+        "state.guess.in.weight": torch.zeros(4, 2 * HIDDEN),
+        "state.guess.step": torch.zeros(L, 4),
+        "state.guess.out.weight": torch.zeros(HIDDEN, 4),
+    },
+    "a state head of two depths": {
+        "state.guess.in.weight": torch.zeros(4, 2 * HIDDEN),
+        "state.guess.step": torch.zeros(L, 4),
+        "state.guess.out.weight": torch.zeros(HIDDEN, 4),
+        "state.fit.in.weight": torch.zeros(4, 2 * HIDDEN),
+        "state.fit.step": torch.zeros(L - 1, 4),
+        "state.fit.out.weight": torch.zeros(HIDDEN, 4),
+    },
     "a sampler for another hidden size": {
         "sampler.in.weight": torch.zeros(4, HIDDEN),
         "sampler.step": torch.zeros(L, 4),
@@ -420,7 +435,7 @@ def test_adapters_fit_every_family() -> None:
     """GPT-2 keeps its linear weights the other way round."""
     for make in tiny.FAMILIES.values():
         model = make(vocabulary=12)
-        lookahead = random_lookahead(model, L, ALL_PARTS)
+        lookahead = random_lookahead(model, L, EVERY_PART)
         lookahead.check(model)
 
 

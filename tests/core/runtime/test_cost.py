@@ -177,7 +177,7 @@ def test_the_table_of_another_device_or_of_other_parts_is_not_taken(
         for parts in (frozenset[LookaheadPart](), ALL_PARTS):
             key(name, parts)
     assert len(set(names)) == 4
-    assert all(n.startswith("5-") for n in names)
+    assert all(n.startswith("6-") for n in names)
 
 
 def test_passes_are_measured_with_look_ahead_rows_and_their_parts() -> None:
@@ -221,3 +221,30 @@ def test_a_device_whose_real_calls_are_dearer_than_measured_ones_settles_at_what
     assert cost(64) >= cost(16)
     assert np.isfinite(cost.table(64)).all()
     assert (np.diff(cost.table(64)) >= 0).all()
+
+
+def test_passes_without_look_ahead_rows_are_measured_apart_where_drafts_do_without_them(tmp_path: Path) -> None:
+    model = tiny.tiny_llama()
+    rowless = random_lookahead(model, 4, frozenset({LookaheadPart.STATE}))
+    measured = cost.kept_or_measured(model, TorchRuntime(model), tmp_path, rowless)
+    assert measured.tokens is not None
+    assert measured.tokens_only is measured.tokens
+    assert measured.tokens.host is measured.host
+    again = cost.kept_or_measured(model, TorchRuntime(model), tmp_path, rowless)
+    assert again == measured
+    assert again.tokens is not None
+    assert again.tokens.seconds == measured.tokens.seconds
+    other = cost.kept_or_measured(model, TorchRuntime(model), tmp_path, random_lookahead(model, 4))
+    assert other.tokens is None
+    assert other.tokens_only is other
+
+
+def test_a_fresh_table_keeps_the_figures_alone() -> None:
+    table = CostModel({1: 1.0, 8: 2.0}, host={True: 0.5}, tokens=CostModel({1: 1.0, 8: 1.5}))
+    assert table.tokens is not None
+    for _ in range(50):
+        table.tokens.observe(8, 3.0)
+    fresh = table.fresh()
+    assert fresh.tokens is not None
+    assert (fresh(8), fresh.tokens(8), fresh.cheapest(8), fresh.host) == (2.0, 1.5, 1.5, {})
+    assert table.tokens(8) > 2.0

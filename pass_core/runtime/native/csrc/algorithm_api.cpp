@@ -72,7 +72,7 @@ void* pass_bigrams_new(int hidden, int64_t known, const uint16_t* shifts) {
 void pass_head_free(void* head) { delete (Head*)head; }
 
 // Grow a tree of drafts, level by level, from the look-ahead rows at[0..depth-1] of one forward pass: `states` float32
-// [rows, hidden], `logits` [rows, stride], `steps` their look-ahead steps. The best `limit` drafts come out by falling
+// [rows, hidden], `logits` [rows, stride] of the lowest `vocabulary` token ids, `steps` their look-ahead steps. The best `limit` drafts come out by falling
 // reach, parents (-1: the root) first; source[i] is the distribution, of `top_k` ids and log probabilities each, that draft i
 // was drawn from. table, head: bfloat16 [vocabulary, hidden] input and output embeddings. draft_head and text may be
 // null. Returns the number of drafts, -1 without memory, -2 for logits that do not compare.
@@ -113,7 +113,7 @@ int pass_grow(void* model, void* draft_head, const GrowRequest* request, const G
     work->rows = 1;
     embed(*s, a.table, g.root, s->in_rows.as<uint16_t>());
   }
-  int vocabulary = m.vocabulary, inner_panels = s ? s->inner_panels() : 0, outer_panels = s ? s->outer_panels() : 0;
+  int vocabulary = (int)a.vocabulary, inner_panels = s ? s->inner_panels() : 0, outer_panels = s ? s->outer_panels() : 0;
   team.run(2 + 4 * depth, [=, &team](Job& job, int t) {
     job.phase(0, t, depth, 1, [&](int d, int) {
       TopScratch scratch;
@@ -182,8 +182,46 @@ int pass_grow(void* model, void* draft_head, const GrowRequest* request, const G
   return count;
 }
 
+// The states that drafts 1..depth are read from, made of the state h [hidden] that predicted `token` and of that token
+// (`pass_core.lookahead.state_head`): out[d] = h + W_out silu(W_in [rms(h); rms(e)] + step_d). table: bfloat16 [vocabulary,
+// hidden] input embeddings. Returns -1 without memory.
+int pass_guess(void* model, void* head, const uint16_t* table, const float* state, int64_t token, int depth, float* out) {
+  Head& s = *(Head*)head;
+  Team& team = ((Model*)model)->team;
+  int h = s.hidden, n = s.inner;
+  if (!s.in_rows.reserve((size_t)h * 2) || !s.inner_rows.reserve((size_t)depth * n * 2) ||
+      !s.prepared.reserve((size_t)n * 4 + (size_t)h * 2) || !s.wide.reserve((size_t)n * 4))
+    return -1;
+  float *prepared = s.prepared.as<float>(), *wide = s.wide.as<float>();
+  uint16_t *x = (uint16_t*)(prepared + n), *e = s.in_rows.as<uint16_t>(), *z = s.inner_rows.as<uint16_t>();
+  rms_rows(state, 1, h, s.epsilon, x);
+  embed(s, table, token, e);
+  Head* shared = &s;
+  team.run(2, [=, &team](Job& job, int t) {
+    const Head& s = *shared;
+    job.phase(0, t, s.inner_panels(), team.grain(s.inner_panels()), [&](int from, int to) {
+      const Packed &a = s.from_hidden, &b = s.from_token;
+      product_rows(a.panel(from), (size_t)a.pairs * 32, to - from, (const uint32_t*)x, h / 2, 1, a.pairs,
+                   prepared + from * 16, n);
+      product_rows(b.panel(from), (size_t)b.pairs * 32, to - from, (const uint32_t*)e, h / 2, 1, b.pairs,
+                   wide + from * 16, n);
+      for (int d = 0; d < depth; d++)
+        for (int i = from * 16; i < to * 16; i += 16)
+          store_bf16(z + (size_t)d * n + i,
+                     silu16(load_f32(prepared + i) + load_f32(&s.step[(size_t)d * n + i]) + load_f32(wide + i)));
+    });
+    job.phase(1, t, s.outer_panels(), team.grain(s.outer_panels()), [&](int from, int to) {
+      product_rows(s.out.panel(from), (size_t)s.out.pairs * 32, to - from, (const uint32_t*)z, n / 2, depth, s.out.pairs,
+                   out + from * 16, h);
+      for (int d = 0; d < depth; d++)
+        for (int i = from * 16; i < to * 16; i++) out[(size_t)d * h + i] += state[i];
+    });
+  });
+  return 0;
+}
+
 // The best shape of a forward pass, as pass_core/kernels/interface.py has it: how many of the drafts are verified, and how many
-// look-ahead rows the root and each of them carry (chains: [drafts + 1]). seconds: [rows_limit + 1], in tokens.
+// look-ahead rows the root and each of them carry (chains: [drafts + 1]), and what that is worth (value: [1]). seconds: [rows_limit + 1], in tokens.
 int pass_plan(const PlanRequest* q, const PlanArrays* a) {
   double best = -INFINITY;
   int chosen = 0, falling = 0;
@@ -210,6 +248,7 @@ int pass_plan(const PlanRequest* q, const PlanArrays* a) {
       std::copy(shape.begin(), shape.end(), a->chains);
     }
   }
+  *a->value = best;
   return chosen;
 }
 }

@@ -169,8 +169,8 @@ int pass_forward(void* model, void* cache, int length, int rows, int tokens, con
   return 0;
 }
 
-// hidden: float32 [rows, hidden]; logits: float32 [rows, vocabulary rounded up to 16].
-int pass_head(void* model, const float* hidden, int rows, float* logits) {
+// hidden: float32 [rows, hidden]; logits: float32 [rows, 16 * panels], of the lowest token ids.
+int pass_head(void* model, const float* hidden, int rows, int panels, float* logits) {
   Model& m = *(Model*)model;
   Form form = m.form(m.lm_head);
   size_t ld = word_stride(rows);
@@ -178,9 +178,9 @@ int pass_head(void* model, const float* hidden, int rows, float* logits) {
   Activations x;
   x.place(m.logits_in.data, m.hidden, ld, bit(form));
   for (int r = 0; r < rows; r++) x.put(r, 0, hidden + (size_t)r * m.hidden, m.hidden);
-  size_t width = (size_t)m.lm_head.panels * 16;
-  m.team.run(1, [&m, x, form, rows, logits, width](Job& job, int t) {
-    job.phase(0, t, m.lm_head.panels, 96, [&](int first, int last) {
+  size_t width = (size_t)panels * 16;
+  m.team.run(1, [&m, x, form, rows, panels, logits, width](Job& job, int t) {
+    job.phase(0, t, panels, 96, [&](int first, int last) {
       pass::product(m.lm_head.format, form, pass::ONCE, m.lm_head.run(first, last - first), x.of[form], x.ld, rows,
                     logits + (size_t)first * 16, width);
     });

@@ -1,0 +1,50 @@
+"""The state proposer: drafts from the state that predicted the last token, without look-ahead rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from pass_core.decoding.events import DraftSource
+from pass_core.decoding.lookahead_proposer import LookaheadProposer
+from pass_core.kernels.interface import DraftHead, DraftRows, IntArray, Kernels
+from pass_core.lookahead.embeddings import StateHeadWeights
+from pass_core.lookahead.state_head import DRAFT_VOCABULARY
+from pass_core.runtime.base import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class StateProposer:
+    """A file's state head (`pass_core.lookahead.state_head`) on a model.
+
+    Attributes:
+        guess, fit: its two layers, as the kernels have them.
+        depth: how deep it drafts.
+    """
+
+    kernels: Kernels
+    runtime: Runtime
+    guess: DraftHead
+    fit: DraftHead
+    depth: int
+
+    @classmethod
+    def of(cls, weights: StateHeadWeights, kernels: Kernels, runtime: Runtime) -> StateProposer:
+        """The proposer of a file's weights."""
+        return cls(
+            kernels, runtime, kernels.guess_head(weights.guess), kernels.sampler_head(weights.fit), weights.depth
+        )
+
+    def propose(self, state: torch.Tensor, token: int, depth: int, text: IntArray | None) -> LookaheadProposer:
+        """Drafts of depths 1..depth after `token`.
+
+        Args:
+            state: [hidden], after the final norm, of the row that predicted the token.
+            text: the tokens so far [m]; tokens that it repeats get a bonus. None for no bonus.
+        """
+        depth = min(depth, self.depth)
+        hidden = self.kernels.guess(self.guess, state, token, depth)
+        logits = self.runtime.logits(hidden, DRAFT_VOCABULARY)
+        rows = DraftRows(hidden, logits, range(depth), range(depth))
+        return LookaheadProposer(self.kernels, rows, self.fit, text, DraftSource.STATE_HEAD)
