@@ -46,5 +46,5 @@ class StateProposer:
         depth = min(depth, self.depth)
         hidden = self.kernels.guess(self.guess, state, token, depth)
         logits = self.runtime.logits(hidden, DRAFT_VOCABULARY)
-        rows = DraftRows(hidden, logits, range(depth), range(depth))
+        rows = DraftRows(hidden, logits, range(depth), range(depth), plain=1)
         return LookaheadProposer(self.kernels, rows, self.fit, text, DraftSource.STATE_HEAD)

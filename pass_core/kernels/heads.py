@@ -5,7 +5,8 @@ Operands of products are rounded to the model's dtype, or to another one; sums a
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
 import torch
 
@@ -13,6 +14,26 @@ from pass_core.lookahead import sampler, state_head
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import SamplerWeights
 from pass_core.models.language_model import LanguageModel
+
+_Head = TypeVar("_Head")
+
+
+class KeptHeads(Generic[_Head]):
+    """Heads made of weights, the last few of them: a text need not pack again what the text before packed."""
+
+    MOST = 4
+
+    def __init__(self) -> None:
+        self._made: list[tuple[object, _Head]] = []
+
+    def get(self, weights: object, make: Callable[[], _Head]) -> _Head:
+        """The head of these very weights, made now unless it is kept."""
+        for known, head in self._made:
+            if known is weights:
+                return head
+        head = make()
+        self._made = [*self._made[-self.MOST + 1 :], (weights, head)]
+        return head
 
 
 class TorchHead(Protocol):

@@ -118,12 +118,14 @@ class DraftRows:
             drafts shall be among these.
         at: which of these rows draft depth 1, 2, ..
         steps: 0-based look-ahead step of each of them.
+        plain: how many of the first depths a draft head leaves as their logits have them.
     """
 
     hidden: torch.Tensor
     logits: torch.Tensor
     at: Sequence[int]
     steps: Sequence[int]
+    plain: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pass_core.kernels.heads import KeptHeads
 from pass_core.kernels.interface import (
     CallPlan,
     DraftHead,
@@ -59,12 +60,16 @@ class NativeKernels:
         self._table: torch.Tensor | None = None
         self._output: torch.Tensor | None = None
         self._model = model
+        self._heads = KeptHeads[NativeHead]()
 
     @property
     def description(self) -> str:
         return "compiled kernels"
 
     def sampler_head(self, weights: SamplerWeights) -> DraftHead:
+        return self._heads.get(weights, lambda: self._sampler_head(weights))
+
+    def _sampler_head(self, weights: SamplerWeights) -> NativeHead:
         made = sampler_in_library(self._library, weights) if self._reads_embeddings() else None
         return NativeHead(self._library, made, self._in_torch(made).sampler_head(weights))
 
@@ -173,6 +178,7 @@ class NativeKernels:
             text_length=0 if text is None else text.size,
             depth=len(rows.at),
             vocabulary=logits.shape[1],
+            plain=rows.plain,
             states=hidden.data_ptr(),
             logits=logits.data_ptr(),
             at=at.ctypes.data,

@@ -49,6 +49,7 @@ GrowArrays = block(
         ("text_length", "int64_t"),
         ("depth", "int64_t"),
         ("vocabulary", "int64_t"),
+        ("plain", "int64_t"),
         ("states", "const float*"),
         ("logits", "const float*"),
         ("at", "const int32_t*"),

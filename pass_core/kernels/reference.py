@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pass_core.kernels.heads import TorchBigramHead, TorchHead, TorchSamplerHead
+from pass_core.kernels.heads import KeptHeads, TorchBigramHead, TorchHead, TorchSamplerHead
 from pass_core.kernels.interface import (
     ROOT,
     CallPlan,
@@ -47,13 +47,14 @@ class ReferenceKernels:
 
     def __init__(self, model: LanguageModel | None = None, operands: torch.dtype | None = None) -> None:
         self._model, self._operands = model, operands
+        self._heads = KeptHeads[TorchSamplerHead]()
 
     @property
     def description(self) -> str:
         return "torch kernels"
 
     def sampler_head(self, weights: SamplerWeights) -> DraftHead:
-        return TorchSamplerHead(weights, self._with_heads, self._operands)
+        return self._heads.get(weights, lambda: TorchSamplerHead(weights, self._with_heads, self._operands))
 
     def guess_head(self, weights: SamplerWeights) -> DraftHead:
         return self.sampler_head(weights)
@@ -223,7 +224,9 @@ class _Growth:
             self.top_k = min(self.top_k, self.ids.shape[1])
         self.branches = min(request.branches, self.top_k)
         if head is not None:
-            self.ids = self.ids.sort(dim=1).values  # candidates that a head scores alike go by id
+            self.ids, order = self.ids.sort(dim=1)  # candidates that a head scores alike go by id
+            self.values = self.values.gather(1, order)
+            self.plain = rows.plain
             self.states = rows.hidden.index_select(0, at.to(rows.hidden.device))
             steps = torch.tensor(list(rows.steps), dtype=torch.int64, device=self.device)
             self.prepared = head.prepare(self.states, steps)
@@ -287,7 +290,10 @@ class _Growth:
         request, ids, scores = self.request, self.ids[level : level + 1], self.values[level : level + 1]
         noise = None if self.noise is None else self.noise[level : level + 1]
         if self.head is not None:
-            scores = self.head.scores(self.states[level], self.prepared[level], self.last, ids[0]).to(self.device)
+            if level < self.plain:
+                scores = scores.expand(self.last.shape[0], -1)
+            else:
+                scores = self.head.scores(self.states[level], self.prepared[level], self.last, ids[0]).to(self.device)
             if self.repeats is not None:
                 scores = scores + self.repeats.gain(level, self.last, self.second)
             scores, order = scores.sort(dim=1, descending=True, stable=True)

@@ -4,8 +4,9 @@ h is the state after the final norm that predicted the last token t, e the input
 d (Medusa, arXiv 2401.10774, given t: Hydra, arXiv 2402.05109):
 g_d = h + G_out silu(G_in [rms(h); rms(e)] + guess_d). The lm_head reads candidates for depth d from g_d, of the
 `DRAFT_VOCABULARY` lowest token ids alone: usual tokenizers give low ids to frequent tokens, and reading the whole
-lm_head once more costs a fifth of a plain step. A second layer then fits each draft to the token right before it, as
-the sampler head does (`pass_core.lookahead.sampler`). Both have the sampler head's form.
+lm_head once more costs a fifth of a plain step. Drafts of depth 1 are read from g_1, which knows t. Deeper ones are
+fitted to the token right before them by a second layer, as the sampler head does (`pass_core.lookahead.sampler`).
+Both layers have the sampler head's form.
 """
 
 from __future__ import annotations

@@ -39,6 +39,12 @@ def among_best(p: torch.Tensor, q: torch.Tensor, siblings: int) -> torch.Tensor:
     """
     if not 1 <= siblings <= MOST_SIBLINGS:
         raise ValueError(f"siblings must be 1 to {MOST_SIBLINGS}, not {siblings}")
+    if siblings > 1:  # differences of nearly equal sums: float32 loses what is left where one draft is nearly certain
+        return _among_best(p.double(), q.double(), siblings).to(q.dtype)
+    return _among_best(p, q, siblings)
+
+
+def _among_best(p: torch.Tensor, q: torch.Tensor, siblings: int) -> torch.Tensor:
     elsewhere = (1 - p.sum(-1, keepdim=True)).clamp_min(0)
     # Everything times p_y q_y, so that no ratio is formed: [..., y, v].
     of_p, of_q = p[..., None, :] * q[..., :, None], q[..., None, :] * p[..., :, None]

@@ -82,13 +82,44 @@ def _other_bias(model: LanguageModel) -> bool:
     return any(getattr(m, "bias", None) is not None and not n.endswith(allowed) for n, m in model.linears().items())
 
 
+class _Spare:
+    """The memory of the last cache that was given up, for the next one: fresh memory takes 20 ms."""
+
+    def __init__(self, lib: ctypes.CDLL) -> None:
+        self.lib = lib
+        self.handle: int | None = None
+        self.capacity = 0
+
+    def take(self, model: int, capacity: int) -> tuple[int | None, int]:
+        """(handle, capacity) of a cache with room for `capacity` entries; the handle is None without memory."""
+        handle, room = self.handle, self.capacity
+        self.handle = None
+        if handle and room >= capacity:
+            return handle, room
+        if handle:
+            self.lib.pass_cache_free(ctypes.c_void_p(handle))
+        self.lib.pass_cache_new.restype = ctypes.c_void_p
+        return self.lib.pass_cache_new(ctypes.c_void_p(model), capacity), capacity
+
+    def keep(self, handle: int, capacity: int) -> None:
+        """A cache that is no longer used."""
+        if self.handle:
+            self.lib.pass_cache_free(ctypes.c_void_p(handle))
+            return
+        self.handle, self.capacity = handle, capacity
+
+    def __del__(self) -> None:
+        if self.handle:
+            self.lib.pass_cache_free(ctypes.c_void_p(self.handle))
+            self.handle = None
+
+
 class NativeCache:
     """KV cache in the library's packed layout."""
 
-    def __init__(self, lib: ctypes.CDLL, model: int, capacity: int) -> None:
-        self.lib = lib
-        lib.pass_cache_new.restype = ctypes.c_void_p
-        self.handle: int | None = lib.pass_cache_new(ctypes.c_void_p(model), capacity)
+    def __init__(self, spare: _Spare, model: int, capacity: int) -> None:
+        self.lib, self._spare = spare.lib, spare
+        self.handle, self._room = spare.take(model, capacity)
         if not self.handle:
             raise MemoryError(f"There is not enough memory for a context of {capacity} tokens. Ask for fewer tokens.")
         self.capacity = capacity
@@ -109,7 +140,7 @@ class NativeCache:
 
     def __del__(self) -> None:
         if self.handle:
-            self.lib.pass_cache_free(ctypes.c_void_p(self.handle))
+            self._spare.keep(self.handle, self._room)
             self.handle = None
 
 
@@ -151,6 +182,7 @@ class NativeRuntime:
         self._rope_scale = float(getattr(rotary, "attention_scaling", 1.0))
         self.weights: Weights = weights or _OWN_WEIGHTS[model.dtype]
         self.bits = bits
+        self._spare = _Spare(lib)
         wide = self.weights == "float32" if wide_cache is None else wide_cache
         self._cache_format = Format.F32 if wide else Format.BF16
         self._lookahead: LookaheadEmbeddings | None = None
@@ -236,7 +268,7 @@ class NativeRuntime:
             raise MemoryError(_NO_MEMORY)
 
     def new_cache(self, capacity: int) -> NativeCache:
-        return NativeCache(self.lib, self.handle, capacity)
+        return NativeCache(self._spare, self.handle, capacity)
 
     def use_lookahead(self, lookahead: LookaheadEmbeddings | None) -> None:
         if lookahead is self._lookahead:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -68,3 +70,17 @@ def test_more_than_three_siblings_are_refused() -> None:
     p, q = _case(0)
     with pytest.raises(ValueError, match="1 to 3"):
         among_best(on_drafts(P_IDS, p, Q_IDS), q, 4)
+
+
+def test_two_and_three_siblings_of_a_draft_that_is_nearly_certain_stay_probabilities() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 40 * torch.randn(2000, 10, generator=generator)
+    q = torch.softmax(logits, -1).requires_grad_()
+    p = torch.softmax(torch.randn(2000, 10, generator=generator), -1)
+    chances = [among_best(p, q, n) for n in (1, 2, 3)]
+    for fewer, more in itertools.pairwise(chances):
+        assert float((fewer - more).max()) <= 1e-6
+    assert 0 <= float(torch.stack(chances).min()) <= float(torch.stack(chances).max()) <= 1 + 1e-6
+    torch.stack(chances).sum().backward()
+    assert q.grad is not None
+    assert torch.isfinite(q.grad).all()

@@ -75,7 +75,7 @@ void pass_head_free(void* head) { delete (Head*)head; }
 // [rows, hidden], `logits` [rows, stride] of the lowest `vocabulary` token ids, `steps` their look-ahead steps. The best `limit` drafts come out by falling
 // reach, parents (-1: the root) first; source[i] is the distribution, of `top_k` ids and log probabilities each, that draft i
 // was drawn from. table, head: bfloat16 [vocabulary, hidden] input and output embeddings. draft_head and text may be
-// null. Returns the number of drafts, -1 without memory, -2 for logits that do not compare.
+// null. The first `plain` depths are drafted from `logits` alone. Returns the number of drafts, -1 without memory, -2 for logits that do not compare.
 int pass_grow(void* model, void* draft_head, const GrowRequest* request, const GrowArrays* arrays) {
   const GrowRequest g = *request;
   const GrowArrays a = *arrays;
@@ -133,7 +133,8 @@ int pass_grow(void* model, void* draft_head, const GrowRequest* request, const G
     for (int d = 0; d < depth; d++) {
       // What one chunk wrote is seen by all once the phase is over; a level that is not grown has no chunks.
       bool grows = d < growth->ended && !growth->failed;
-      int inner = grows ? inner_panels : 0, outer = grows ? outer_panels : 0, scored = grows && s ? g.candidates : 0;
+      bool heads = grows && d >= a.plain;
+      int inner = heads ? inner_panels : 0, outer = heads ? outer_panels : 0, scored = heads && s ? g.candidates : 0;
       int phase = 2 + 4 * d;
       job.phase(phase, t, inner, team.grain(std::max(1, inner_panels)), [&](int from, int to) {
         Scoring level = *work;
@@ -151,7 +152,7 @@ int pass_grow(void* model, void* draft_head, const GrowRequest* request, const G
         level.score(from, to);
       });
       job.phase(phase + 3, t, grows ? 1 : 0, 1, [&](int, int) {
-        growth->level(d, s != nullptr);
+        growth->level(d, s != nullptr, s && d >= a.plain);
         if (!s) return;
         work->rows = (int)growth->beam.size();
         for (int b = 0; b < work->rows; b++)

@@ -154,14 +154,18 @@ struct Growth {
   }
 
   // The best `branches` candidates below each node of the beam, then the next beam.
-  void level(int d, bool coherent) {
+  void level(int d, bool headed, bool scored) {
     std::vector<std::pair<float, int32_t>> order(g.candidates);
     std::vector<std::pair<double, int>> drawn(g.top_k);
     size_t first = nodes.size();
     const int64_t* plain = ids.data() + (size_t)d * g.candidates;
     for (size_t b = 0; b < beam.size(); b++) {
-      if (coherent && text_length) repeat(beam[b], plain, rescored.data() + b * g.candidates);
-      const float* scores = coherent ? rescored.data() + b * g.candidates : values.data() + (size_t)d * g.candidates;
+      float* scores = (scored ? rescored.data() + b * g.candidates : values.data() + (size_t)d * g.candidates);
+      if (headed && !scored) {  // each node adds to the same logits
+        std::copy_n(scores, g.candidates, rescored.data() + b * g.candidates);
+        scores = rescored.data() + b * g.candidates;
+      }
+      if (headed && text_length) repeat(beam[b], plain, scores);
       for (int c = 0; c < g.candidates; c++) order[c] = {scores[c], (int32_t)plain[c]};
       std::partial_sort(order.begin(), order.begin() + g.top_k, order.end(), before);
       double total = 0.0;

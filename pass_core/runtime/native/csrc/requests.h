@@ -61,6 +61,7 @@
   X(int64_t, text_length)     \
   X(int64_t, depth)           \
   X(int64_t, vocabulary)      \
+  X(int64_t, plain)           \
   X(const float*, states)     \
   X(const float*, logits)     \
   X(const int32_t*, at)       \
@@ -109,6 +110,6 @@ PASS_BLOCK(TopArrays, PASS_TOP_ARRAYS, 32)
 PASS_BLOCK(WalkRequest, PASS_WALK_REQUEST, 32)
 PASS_BLOCK(WalkArrays, PASS_WALK_ARRAYS, 72)
 PASS_BLOCK(GrowRequest, PASS_GROW_REQUEST, 104)
-PASS_BLOCK(GrowArrays, PASS_GROW_ARRAYS, 152)
+PASS_BLOCK(GrowArrays, PASS_GROW_ARRAYS, 160)
 PASS_BLOCK(PlanRequest, PASS_PLAN_REQUEST, 16)
 PASS_BLOCK(PlanArrays, PASS_PLAN_ARRAYS, 72)
