@@ -10,7 +10,7 @@ import numpy as np
 from pass_core.decoding.events import DraftSource, DraftStatus
 from pass_core.decoding.tree import ROOT, DraftTree
 
-_PRIOR = (0.5, 0.35, 0.3, 0.25, 0.2)
+PRIOR = (0.5, 0.35, 0.3, 0.25, 0.2)
 _LOOKUP_PRIOR = {0: 0.0, 1: 0.2, 2: 0.45, 3: 0.7}
 _MEMORY = 0.97
 _PRIOR_WEIGHT = 8.0
@@ -38,10 +38,11 @@ class AcceptanceModel:
     """Estimates used to shape trees; they never influence what is accepted.
 
     `share[d]` is the probability that the true token of depth d is among the draft's best candidates; within them
-    a softmax of the perturbed scores tells them apart. `hit[d]` is the probability that some draft of depth d is
+    a softmax of the perturbed scores tells them apart. `prior` is what to expect of `hit` before a text. `hit[d]` is the probability that some draft of depth d is
     accepted once the walk gets there, and `step[j]` the same for drafts of any depth that look-ahead row LA_{j+1} made.
     """
 
+    prior: tuple[float, ...] = PRIOR
     share: list[_Ratio] = field(default_factory=list[_Ratio])
     hit: list[_Ratio] = field(default_factory=list[_Ratio])
     step: list[_Ratio] = field(default_factory=list[_Ratio])
@@ -53,7 +54,7 @@ class AcceptanceModel:
 
     def _grow(self, depth: int) -> None:
         while len(self.hit) < depth:
-            prior = _PRIOR[min(len(self.hit), len(_PRIOR) - 1)]
+            prior = self.prior[min(len(self.hit), len(self.prior) - 1)]
             self.hit.append(_Ratio(prior * _PRIOR_WEIGHT, _PRIOR_WEIGHT))
             self.step.append(_Ratio(prior * _PRIOR_WEIGHT, _PRIOR_WEIGHT))
             self.share.append(_Ratio(min(1.0, 1.5 * prior) * _PRIOR_WEIGHT, _PRIOR_WEIGHT))

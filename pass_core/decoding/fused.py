@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pass_core.decoding.acceptance import AcceptanceModel
+from pass_core.decoding.acceptance import PRIOR, AcceptanceModel
 from pass_core.decoding.budget import FUTURE_WEIGHT, plan
 from pass_core.decoding.economy import PROBE_STEPS, Economy
 from pass_core.decoding.events import DraftSource
@@ -22,6 +22,7 @@ from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
 from pass_core.decoding.targets import RowDistributions
 from pass_core.decoding.tree import ROOT, Draft, DraftTree, Walk, verify_tree
 from pass_core.kernels.interface import CallPlan
+from pass_core.lookahead.embeddings import TrainingSummary
 from pass_core.runtime.cost import ONE_HEAD_PASS, CostModel
 from pass_core.runtime.rows import RowsBuilder
 from pass_core.sampling.distribution import Distribution
@@ -83,11 +84,12 @@ class _Done:
 class FusedStepper(Stepper):
     """One forward pass for each step."""
 
-    def __init__(self, cost: CostModel | None) -> None:
+    def __init__(self, cost: CostModel | None, training: TrainingSummary | None = None) -> None:
         self._cost = cost
         self._pending: _Pending | None = None
-        self._acceptance = AcceptanceModel()  # of look-ahead rows
-        self._of_state = AcceptanceModel(lookup=self._acceptance.lookup)  # of the state head
+        known = training or TrainingSummary()
+        self._acceptance = AcceptanceModel(known.acceptance or PRIOR)  # of look-ahead rows
+        self._of_state = AcceptanceModel(known.state_acceptance or PRIOR, lookup=self._acceptance.lookup)
         self._lookup = NgramProposer()
         self._economy: Economy | None = None
         self._looks = 0
@@ -295,15 +297,19 @@ class FusedStepper(Stepper):
     ) -> CallPlan:
         """The better of two shapes: with look-ahead rows that draft the next tree, or without, where the state head can
         draft it."""
-        head = state.state_head
-        hits = self._acceptance.hits(steps)
-        with_rows = self._best(state, settings, proposals, limit, cost, hits)
+        head, hits = state.state_head, self._acceptance.hits(steps)
         if head is None:
-            return with_rows
-        promised = self._of_state.expected(range(min(head.depth, steps)))
+            return self._best(state, settings, proposals, limit, cost, hits)
         tokens_only = None if cost is None else cost.tokens_only
         without = self._best(state, settings, proposals, limit, tokens_only, ())
-        return without if without.value + FUTURE_WEIGHT * promised >= with_rows.value else with_rows
+        saved = FUTURE_WEIGHT * self._of_state.expected(range(min(head.depth, steps)))
+        most = FUTURE_WEIGHT * self._acceptance.expected(range(steps)) - saved
+        if cost is not None:
+            most -= cost.least_lookahead() * max(self._rate, 1.0 / cost.plain_step)
+        if most <= 0:
+            return without
+        with_rows = self._best(state, settings, proposals, limit, cost, hits)
+        return without if without.value + saved >= with_rows.value else with_rows
 
     def _best(
         self,

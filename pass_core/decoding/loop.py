@@ -54,7 +54,7 @@ class Generation:
         self.steppers: dict[Strategy, Stepper] = {
             Strategy.AUTOREGRESSIVE: AutoregressiveStepper(),
             Strategy.TWO_CALL: TwoCallStepper(self.recorder.ends_text, cancelled),
-            Strategy.FUSED: FusedStepper(resources.cost),
+            Strategy.FUSED: FusedStepper(resources.cost, None if lookahead is None else lookahead.training),
         }
         self._disabled: frozenset[LookaheadPart] | None = None
         if resources.cost is not None:

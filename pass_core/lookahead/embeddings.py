@@ -41,7 +41,8 @@ class TrainingSummary:
 
     `acceptance` is the held-out acceptance by draft position (one chain, coupled rule), `accepted_per_iteration`
     the mean number of drafts accepted in a chain of `acceptance`'s length; `command` reproduces the file. `bigrams`
-    says whether the model's own bigrams helped the drafts of these figures.
+    says whether the model's own bigrams helped the drafts of these figures. `state_acceptance` is the state head's, by
+    position.
     """
 
     steps: int = 0
@@ -53,6 +54,7 @@ class TrainingSummary:
     temperature: float = 0.8
     top_k: int = 10
     bigrams: bool = False
+    state_acceptance: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

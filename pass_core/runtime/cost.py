@@ -78,6 +78,10 @@ class CostModel:
         """Seconds of a pass of so many rows of either kind."""
         return min(self(rows), self.tokens_only(rows))
 
+    def least_lookahead(self) -> float:
+        """Seconds that a pass takes at least for having look-ahead rows, as far as it is known."""
+        return float((self.table(_USUAL)[2:] - self.tokens_only.table(_USUAL)[1:-1]).min())
+
     @property
     def plain_step(self) -> float:
         """Seconds of a plain step."""

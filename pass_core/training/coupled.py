@@ -39,30 +39,25 @@ def among_best(p: torch.Tensor, q: torch.Tensor, siblings: int) -> torch.Tensor:
     """
     if not 1 <= siblings <= MOST_SIBLINGS:
         raise ValueError(f"siblings must be 1 to {MOST_SIBLINGS}, not {siblings}")
-    if siblings > 1:  # differences of nearly equal sums: float32 loses what is left where one draft is nearly certain
-        return _among_best(p.double(), q.double(), siblings).to(q.dtype)
-    return _among_best(p, q, siblings)
-
-
-def _among_best(p: torch.Tensor, q: torch.Tensor, siblings: int) -> torch.Tensor:
     elsewhere = (1 - p.sum(-1, keepdim=True)).clamp_min(0)
     # Everything times p_y q_y, so that no ratio is formed: [..., y, v].
     of_p, of_q = p[..., None, :] * q[..., :, None], q[..., None, :] * p[..., :, None]
-    both = p * q
-    total = torch.maximum(of_p, of_q).sum(-1) + elsewhere * q
-    tiny = 16 * torch.finfo(p.dtype).tiny ** 0.5  # whose square, in the backward pass, is still a number
-    first = both / total.clamp_min(tiny)
-    chance = first
+    larger = torch.maximum(of_p, of_q)
+    both, rest = p * q, elsewhere * q
+    least = both.clamp_min(16 * torch.finfo(p.dtype).tiny ** 0.5)  # whose square, in the backward pass, is a number
+    first = both / torch.maximum(larger.sum(-1) + rest, least)
     if siblings == 1:
-        return chance.sum(-1)
-    ahead = (of_q - of_p).clamp_min(0)
-    without = both[..., None] / (total[..., None] - ahead).clamp_min(tiny)
-    second = without - first[..., None]
-    chance = chance + second.sum(-1)
-    if siblings == 2:
-        return chance.sum(-1)
-    pairs = both[..., None, None] / (total[..., None, None] - ahead[..., None] - ahead[..., None, :]).clamp_min(tiny)
-    third = pairs - without[..., None] - without[..., None, :] + first[..., None, None]
+        return first.sum(-1)
+    # S_y - d_v as a sum of its own: where q_v is nearly 1, subtracting leaves nothing but rounding.
     k = p.shape[-1]
     apart = ~torch.eye(k, dtype=torch.bool, device=p.device)
+    one = larger @ apart.to(p.dtype) + of_p + rest[..., None]
+    without = both[..., None] / torch.maximum(one, least[..., None])
+    chance = first + (without - first[..., None]).sum(-1)
+    if siblings == 2:
+        return chance.sum(-1)
+    neither = (apart[:, :, None] & apart[:, None, :]).to(p.dtype).view(k, k * k)
+    two = (larger @ neither).unflatten(-1, (k, k)) + of_p[..., :, None] + of_p[..., None, :] + rest[..., None, None]
+    pairs = both[..., None, None] / torch.maximum(two, least[..., None, None])
+    third = pairs - without[..., None] - without[..., None, :] + first[..., None, None]
     return (chance + 0.5 * (third * apart).sum((-1, -2))).sum(-1)

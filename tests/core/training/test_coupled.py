@@ -79,8 +79,8 @@ def test_two_and_three_siblings_of_a_draft_that_is_nearly_certain_stay_probabili
     p = torch.softmax(torch.randn(2000, 10, generator=generator), -1)
     chances = [among_best(p, q, n) for n in (1, 2, 3)]
     for fewer, more in itertools.pairwise(chances):
-        assert float((fewer - more).max()) <= 1e-6
-    assert 0 <= float(torch.stack(chances).min()) <= float(torch.stack(chances).max()) <= 1 + 1e-6
+        assert float((fewer - more).max()) <= 1e-5
+    assert 0 <= float(torch.stack(chances).min()) <= float(torch.stack(chances).max()) <= 1 + 1e-5
     torch.stack(chances).sum().backward()
     assert q.grad is not None
     assert torch.isfinite(q.grad).all()
