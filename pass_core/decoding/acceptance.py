@@ -33,13 +33,20 @@ class _Ratio:
         self.trials = self.trials * _MEMORY + trial
 
 
+def of_siblings(matches: Sequence[float]) -> tuple[float, ...]:
+    """What to expect of a tree's drafts by depth, two or three beside each other, where the best one alone matches so
+    often; the default where nothing is known."""
+    return tuple(1.0 - (1.0 - match) ** 2 for match in matches) or PRIOR
+
+
 @dataclass(slots=True)
 class AcceptanceModel:
     """Estimates used to shape trees; they never influence what is accepted.
 
     `share[d]` is the probability that the true token of depth d is among the draft's best candidates; within them
-    a softmax of the perturbed scores tells them apart. `prior` is what to expect of `hit` before a text. `hit[d]` is the probability that some draft of depth d is
+    a softmax of the perturbed scores tells them apart. `hit[d]` is the probability that some draft of depth d is
     accepted once the walk gets there, and `step[j]` the same for drafts of any depth that look-ahead row LA_{j+1} made.
+    `prior` is what to expect of `hit` and `step` before a text.
     """
 
     prior: tuple[float, ...] = PRIOR

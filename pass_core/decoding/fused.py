@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pass_core.decoding.acceptance import PRIOR, AcceptanceModel
+from pass_core.decoding.acceptance import AcceptanceModel, of_siblings
 from pass_core.decoding.budget import FUTURE_WEIGHT, plan
 from pass_core.decoding.economy import PROBE_STEPS, Economy
 from pass_core.decoding.events import DraftSource
@@ -22,6 +22,7 @@ from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
 from pass_core.decoding.targets import RowDistributions
 from pass_core.decoding.tree import ROOT, Draft, DraftTree, Walk, verify_tree
 from pass_core.kernels.interface import CallPlan
+from pass_core.kernels.reference_plan import stop_probabilities
 from pass_core.lookahead.embeddings import TrainingSummary
 from pass_core.runtime.cost import ONE_HEAD_PASS, CostModel
 from pass_core.runtime.rows import RowsBuilder
@@ -88,8 +89,8 @@ class FusedStepper(Stepper):
         self._cost = cost
         self._pending: _Pending | None = None
         known = training or TrainingSummary()
-        self._acceptance = AcceptanceModel(known.acceptance or PRIOR)  # of look-ahead rows
-        self._of_state = AcceptanceModel(known.state_acceptance or PRIOR, lookup=self._acceptance.lookup)
+        self._acceptance = AcceptanceModel(of_siblings(known.acceptance))  # of look-ahead rows
+        self._of_state = AcceptanceModel(of_siblings(known.state_acceptance), lookup=self._acceptance.lookup)
         self._lookup = NgramProposer()
         self._economy: Economy | None = None
         self._looks = 0
@@ -309,7 +310,10 @@ class FusedStepper(Stepper):
         if most <= 0:
             return without
         with_rows = self._best(state, settings, proposals, limit, cost, hits)
-        return without if without.value + saved >= with_rows.value else with_rows
+        # Where the walk stops at a node without look-ahead rows, the state head drafts all the same.
+        stops = stop_probabilities(proposals.reaches[: with_rows.drafts], proposals.parents[: with_rows.drafts])
+        bare = sum(stop for stop, chain in zip(stops, with_rows.chains) if not chain)
+        return without if without.value + saved >= with_rows.value + bare * saved else with_rows
 
     def _best(
         self,
