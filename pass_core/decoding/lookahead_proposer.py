@@ -9,6 +9,7 @@ import torch
 
 from pass_core.decoding.events import DraftSource
 from pass_core.kernels.interface import DraftHead, DraftRows, IntArray, Kernels
+from pass_core.lookahead.sampler import HEAD_CANDIDATES
 from pass_core.runtime.base import Runtime
 
 
@@ -22,6 +23,7 @@ class LookaheadProposer:
         head: scores drafts by the token before them.
         text: the tokens so far [m]; tokens that it repeats get a bonus. None for no bonus.
         source: what its drafts are said to come from.
+        candidates: likeliest tokens of a row that the head re-scores.
     """
 
     kernels: Kernels
@@ -29,6 +31,7 @@ class LookaheadProposer:
     head: DraftHead | None = None
     text: IntArray | None = None
     source: DraftSource = DraftSource.LOOKAHEAD
+    candidates: int = HEAD_CANDIDATES
 
     @classmethod
     def of_call(

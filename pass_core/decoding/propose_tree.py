@@ -11,7 +11,6 @@ from pass_core.decoding.lookahead_proposer import LookaheadProposer
 from pass_core.decoding.repetition_bonus import AFTER_ONE, AFTER_TWO, RECENT, SEEN
 from pass_core.decoding.tree import Draft, DraftTree
 from pass_core.kernels.interface import ROOT, GrownTree, GrowRequest
-from pass_core.lookahead.sampler import HEAD_CANDIDATES
 from pass_core.sampling.distribution import COLDEST, Distribution
 from pass_core.sampling.noise import stream_hash
 from pass_core.sampling.rules import VerificationRule
@@ -113,7 +112,7 @@ def chain_request(
     limit: int,
 ) -> GrowRequest:
     """The request for one chain of the best drafts, with no draft left out as too unlikely."""
-    top_k = _top_k(sampling, drafts.head is not None)
+    top_k = _top_k(sampling, drafts)
     return GrowRequest(
         noise=stream_hash(seed, rule.draft_stream),
         position=position,
@@ -128,7 +127,7 @@ def chain_request(
         after_two=AFTER_TWO,
         recent=RECENT,
         top_k=top_k,
-        candidates=top_k if drafts.head is None else HEAD_CANDIDATES,
+        candidates=top_k if drafts.head is None else drafts.candidates,
         branches=1,
         width=1,
         limit=limit,
@@ -149,13 +148,13 @@ def best_first(tree: DraftTree) -> DraftTree:
     return out
 
 
-def _top_k(sampling: SamplingSettings, coherent: bool) -> int:
+def _top_k(sampling: SamplingSettings, drafts: LookaheadProposer) -> int:
     """How many tokens of a draft distribution have a probability; 0 for the whole vocabulary."""
     if sampling.temperature == 0.0:
         return 1
-    if not coherent:
+    if drafts.head is None:
         return sampling.top_k
-    return min(sampling.top_k or HEAD_CANDIDATES, HEAD_CANDIDATES)
+    return min(sampling.top_k or drafts.candidates, drafts.candidates)
 
 
 def _tree(grown: GrownTree, count: int, made_by: DraftSource) -> DraftTree:

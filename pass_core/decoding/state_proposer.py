@@ -10,7 +10,7 @@ from pass_core.decoding.events import DraftSource
 from pass_core.decoding.lookahead_proposer import LookaheadProposer
 from pass_core.kernels.interface import DraftHead, DraftRows, IntArray, Kernels
 from pass_core.lookahead.embeddings import StateHeadWeights
-from pass_core.lookahead.state_head import DRAFT_VOCABULARY
+from pass_core.lookahead.state_head import DRAFT_VOCABULARY, STATE_CANDIDATES
 from pass_core.runtime.base import Runtime
 
 
@@ -47,4 +47,4 @@ class StateProposer:
         hidden = self.kernels.guess(self.guess, state, token, depth)
         logits = self.runtime.logits(hidden, DRAFT_VOCABULARY)
         rows = DraftRows(hidden, logits, range(depth), range(depth), plain=1)
-        return LookaheadProposer(self.kernels, rows, self.fit, text, DraftSource.STATE_HEAD)
+        return LookaheadProposer(self.kernels, rows, self.fit, text, DraftSource.STATE_HEAD, STATE_CANDIDATES)

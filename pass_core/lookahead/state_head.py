@@ -15,7 +15,8 @@ import torch
 
 from pass_core.lookahead.sampler import corrected, from_state
 
-DRAFT_VOCABULARY = 16_384
+DRAFT_VOCABULARY = 8_192
+STATE_CANDIDATES = 64  # likeliest tokens of a guess that drafts are chosen from
 
 
 def guess(
