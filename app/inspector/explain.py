@@ -62,6 +62,12 @@ class Contest:
     arithmetic: tuple[str, ...]
 
 
+_SOURCES = {
+    DraftSource.LOOKUP: " (copied from earlier text)",
+    DraftSource.STATE_HEAD: " (from the last token's state, without look-ahead rows)",
+}
+
+
 def path_of(step: StepEvent) -> list[int]:
     """Indices of the accepted drafts, from the root down."""
     return [d.index for d in sorted(step.drafts, key=lambda d: d.depth) if d.status is DraftStatus.ACCEPTED]
@@ -191,7 +197,7 @@ def _explain(
         return _explain_rejection(token, drafts, name, accepted)
     where = f"draft position {token.draft_position}"
     if accepted:
-        source = " (copied from earlier text)" if token.source is DraftSource.LOOKUP else ""
+        source = _SOURCES.get(token.source, "") if token.source else ""
         verdict = f"{name} was drafted{source} and is the target's own choice: accepted at {where}."
         return "Accepted", verdict, lines
     names = ", ".join(f"“{token_text(d)}”" for d in drafts[:3]) + ("…" if len(drafts) > 3 else "")

@@ -190,7 +190,7 @@ class CallPlan:
 
     drafts: int
     chains: tuple[int, ...]
-    value: float = 0.0
+    value: float = field(default=0.0, compare=False)
 
     @property
     def rows(self) -> int:

@@ -293,6 +293,7 @@ def test_the_shape_is_worth_what_the_search_by_hand_finds(name: str, request: Pl
 def test_both_implementations_choose_the_same_shape(request: PlanRequest) -> None:
     ours, theirs = (kernels_named(name).plan_call(request) for name in NAMES)
     assert ours == theirs
+    assert ours.value == pytest.approx(theirs.value, abs=1e-9)
 
 
 def test_names_are_those_of_the_table() -> None:
