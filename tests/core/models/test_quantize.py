@@ -51,9 +51,9 @@ def test_transformers_is_asked_for_it(tmp_path: Path, monkeypatch: pytest.Monkey
     asked: list[dict[str, Any]] = []
     genuine = loading._from_pretrained
 
-    def plain(folder: Path, dtype: torch.dtype, options: dict[str, Any]) -> Any:
+    def plain(folder: Path, dtype: torch.dtype, own_code: bool, options: dict[str, Any]) -> Any:
         asked.append({"dtype": dtype, **options})
-        return genuine(folder, dtype, {})
+        return genuine(folder, dtype, own_code, {})
 
     monkeypatch.setattr(loading, "quantization_config", lambda *_: "a configuration")
     monkeypatch.setattr(loading, "_from_pretrained", plain)

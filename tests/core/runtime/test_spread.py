@@ -59,11 +59,11 @@ def load_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
         placed |= {n: "cpu" for n in names if "rotary" in n or "embed" in n or ".wpe" in n or "drop" in n}
         genuine = loading._from_pretrained
 
-        def place(folder: Path, dtype: torch.dtype, options: dict[str, Any]) -> Any:
+        def place(folder: Path, dtype: torch.dtype, own_code: bool, options: dict[str, Any]) -> Any:
             if options:
                 assert options["device_map"] == "auto"
                 options = {"device_map": placed, "offload_folder": str(tmp_path / "offload")}
-            return genuine(folder, dtype, options)
+            return genuine(folder, dtype, own_code, options)
 
         monkeypatch.setattr(loading, "placement", lambda *_: "spread")
         monkeypatch.setattr(loading, "_from_pretrained", place)
