@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def register_pages(window: MainWindow, generate: GeneratePage, context: AppContext) -> None:
     """Add every page but Generate (which the window owns), in the order of the rail."""
+    from app.chat.page import ChatPage
     from app.compare.page import ComparePage
     from app.export.preset_menu import PresetMenu
     from app.export.presets import PresetFolder
@@ -38,12 +39,15 @@ def register_pages(window: MainWindow, generate: GeneratePage, context: AppConte
     history.noticed.connect(context.notify)
     window.closed.connect(history.close)
     inspect = InspectPage(context, history)
+    chat = ChatPage(context)
     compare = ComparePage(context)
     past = HistoryPage(context, history)
     train = TrainPage(context)
     train.compare_requested.connect(compare.compare_lookahead)
+    chat.inspect_requested.connect(inspect.open_run)
     compare.inspect_requested.connect(inspect.open_run)
     past.open_requested.connect(inspect.open_record)
+    window.add_page("chat", "Chat", "ph.chats", chat)
     window.add_page("compare", "Compare", "ph.columns", compare)
     window.add_page("inspect", "Inspect", "ph.magnifying-glass", inspect)
     window.add_page("history", "History", "ph.clock-counter-clockwise", past)

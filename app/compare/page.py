@@ -26,6 +26,7 @@ from app.engine.measurement import Measurement, MeasurementState
 from app.engine.session import RunRefused
 from app.state.context import AppContext
 from app.state.setup import GenerationSetup
+from app.theme.scale import scaled, sized
 from app.widgets.actions import make_action
 from app.widgets.page import Page
 from pass_core.decoding.events import StepEvent, TokenEvent
@@ -151,7 +152,7 @@ class ComparePage(Page):
         self._preparation = None
         self._setup = setup = context.setup.value  # what is shown now; a slider may have moved while files were read
         try:
-            prompt = context.render_prompt(setup.prompt_text, chat=setup.chat)
+            prompt = context.render_prompt(setup.prompt)
         except ChatTemplateError as error:
             self._not_prepared(error)
             return
@@ -266,12 +267,12 @@ class ComparePage(Page):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        self.overlay.setVisible(self.height() >= PLOTS_FROM_HEIGHT)  # the texts go before the plots
+        self.overlay.setVisible(self.height() >= scaled(PLOTS_FROM_HEIGHT))  # the texts go before the plots
         self._align_texts()
 
     def _align_texts(self) -> None:
         """Both legends take the same number of lines, so that the texts below them begin at the same height."""
-        height = max(p.legend.heightForWidth(p.legend.width()) for p in self.panes)
+        height = max(p.legend.room(p.legend.width()) for p in self.panes)
         for pane in self.panes:
             pane.legend.setFixedHeight(height)
 
@@ -351,7 +352,7 @@ class ComparePage(Page):
         panes.setChildrenCollapsible(False)
         panes.setHandleWidth(8)
         for pane in self.panes:
-            pane.setMinimumWidth(360)
+            sized(pane, min_width=360)
             panes.addWidget(pane)
         below = QWidget()
         column = QVBoxLayout(below)

@@ -12,6 +12,7 @@ from PySide6.QtCore import QObject, Signal
 
 from pass_core.decoding.events import StepEvent
 from pass_core.decoding.summary import Summary, SummaryBuilder
+from pass_core.prompt import Message, Prompt
 from pass_core.settings import DecodingSettings, RunSettings, StopConditions
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class RunRequest:
         prompt: exactly what the model reads (chat template already applied).
         prompt_text: what the user typed.
         chat: whether the model's chat template was applied to `prompt_text`.
+        messages: the whole chat, where there is more of it than `prompt_text`.
         seed: of every random draw of the run.
         settings: the settings at the start; `EngineSession.set_settings` replaces our engine's while it runs.
         stop: its stop conditions.
@@ -47,6 +49,14 @@ class RunRequest:
     live: Callable[[], DecodingSettings] | None = None
     label: str = ""
     group: str = ""
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def source(self) -> Prompt:
+        """What the engine starts from."""
+        if self.messages:
+            return Prompt.of_messages(self.messages)
+        return Prompt(self.prompt_text, chat=True) if self.chat else Prompt(self.prompt)
 
 
 class Run(QObject):

@@ -14,7 +14,6 @@ from app.engine.run import Run, RunRequest
 from app.engine.thread import EngineThread
 from app.engine.worker import DecodeRequest, Ended, Message, carry_out
 from pass_core.decoding.events import StepEvent
-from pass_core.prompt import Prompt
 from pass_core.settings import BaselineSettings, DecodingSettings
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ class EngineSession(QObject):
         decode = DecodeRequest(
             run_id=run.id,
             engine=engine,
-            prompt=Prompt(request.prompt_text, chat=True) if request.chat else Prompt(request.prompt),
+            prompt=request.source,
             settings=settings,
             stop=request.stop,
             seed=request.seed,

@@ -69,6 +69,11 @@ def _choices(setup: GenerationSetup, drafts: tuple[str, bool] | None) -> Iterato
         yield from ("--stop", text)
     if stop.ignore_eos:
         yield "--ignore-eos"
+    if setup.messages:
+        from pass_core.cli.chat import as_json
+
+        yield from ("--messages", as_json(setup.messages))
+        return
     if setup.chat:
         yield "--chat"
     yield from ("--prompt", setup.prompt_text)

@@ -60,6 +60,9 @@ class ProofBadge(QWidget):
         self.prove.setProperty("role", "quiet")
         self.setLayout(row(self.hash, self.prove, spacing=4))
         self.prove.clicked.connect(self._start)
+        policy = self.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)  # the text above must not move when it shows
+        self.setSizePolicy(policy)
         context.busy_changed.connect(self._refresh)
         context.model_changed.connect(self._refresh)
         self.hide()
@@ -76,7 +79,7 @@ class ProofBadge(QWidget):
         engine, request = self._context.engine, run.request
         if engine is None or run.error is not None or not run.totals.new_tokens:
             return
-        prompt = Prompt(request.prompt_text, chat=True) if request.chat else Prompt(request.prompt)
+        prompt = request.source
         try:
             ids = engine.encode(prompt)
         except PromptError:

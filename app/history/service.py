@@ -168,6 +168,7 @@ def _record(
         title=request.label,
         prompt=request.prompt,
         typed=request.prompt_text if request.chat else None,
+        messages=request.messages,
         seed=request.seed,
         settings=request.settings,
         stop=request.stop,

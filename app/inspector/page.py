@@ -204,7 +204,7 @@ class InspectPage(Page):
             self._context.run_again(setup_of(self.record))
         elif self._run is not None:
             r = self._run.request
-            self._context.run_again(setup_from(r.prompt_text, r.chat, r.seed, r.settings, r.stop))
+            self._context.run_again(setup_from(r.prompt_text, r.chat, r.seed, r.settings, r.stop, r.messages))
 
     def _lay_out(self) -> None:
         head = row(self.title, self.facts, self.again, self.export, spacing=12)

@@ -82,6 +82,7 @@ class AppContext(QObject):
         model_changed(LanguageModel | None), lookahead_changed(LookaheadEmbeddings | None): after the fact.
         pane_requested(BaselineSettings): somebody wants a pane of Compare to decode with them.
         run_requested(): the Generate page shall run the present choices.
+        chat_requested(GenerationSetup, bool): the Chat page shall take this chat, and answer it where True.
         busy_changed(str): what holds the model now, "" when it is free.
         error_raised(ErrorReport), notice_raised(str): for the banner.
         page_requested(str): show the page of this key.
@@ -92,6 +93,7 @@ class AppContext(QObject):
     lookahead_changed = Signal(object)
     pane_requested = Signal(object)
     run_requested = Signal()
+    chat_requested = Signal(object, bool)
     busy_changed = Signal(str)
     error_raised = Signal(object)
     notice_raised = Signal(str)
@@ -140,7 +142,10 @@ class AppContext(QObject):
 
     def apply_setup(self, setup: GenerationSetup, *, show: bool = True) -> None:
         """Take these choices, and show the Generate page; where a baseline wrote the run, a pane of Compare takes it,
-        and only the sampling of `settings` is taken."""
+        and only the sampling of `settings` is taken; a chat goes on on its own page."""
+        if setup.messages:
+            self._apply_chat(setup, run=False, show=show)
+            return
         baseline = setup.baseline
         if baseline is not None:
             setup = replace(setup, settings=replace(self.setup.value.settings, sampling=setup.settings.sampling))
@@ -152,9 +157,20 @@ class AppContext(QObject):
 
     def run_again(self, setup: GenerationSetup) -> None:
         """Take these choices and run them; a baseline waits for Compare to be pressed."""
+        if setup.messages:
+            self._apply_chat(setup, run=True, show=True)
+            return
         self.apply_setup(setup)
         if setup.baseline is None and self.model is not None:
             self.run_requested.emit()
+
+    def _apply_chat(self, setup: GenerationSetup, *, run: bool, show: bool) -> None:
+        """The prompt of the Generate page stays as it is."""
+        own = self.setup.value
+        self.setup.set(replace(setup, prompt_text=own.prompt_text, chat=own.chat, messages=()))
+        if show:
+            self.page_requested.emit("chat")
+        self.chat_requested.emit(setup, run)
 
     def request(self, setup: GenerationSetup | None = None, *, label: str = "") -> RunRequest:
         """A RunRequest of `setup` (default: the present choices) on the loaded model and look-ahead embeddings.
@@ -164,9 +180,10 @@ class AppContext(QObject):
         """
         setup = setup or self.setup.value
         return RunRequest(
-            prompt=self.render_prompt(setup.prompt_text, chat=setup.chat),
+            prompt=self.render_prompt(setup.prompt),
             prompt_text=setup.prompt_text,
             chat=setup.chat,
+            messages=setup.messages,
             seed=setup.seed,
             settings=setup.settings,
             stop=setup.stop,
@@ -174,19 +191,19 @@ class AppContext(QObject):
             label=label,
         )
 
-    def render_prompt(self, text: str, *, chat: bool) -> str:
-        """What the model reads for `text`.
+    def render_prompt(self, prompt: Prompt) -> str:
+        """What the model reads for `prompt`.
 
         Raises:
             ChatTemplateError: see `request`.
         """
         from pass_core.models.prompts import rendered
 
-        if not chat:
-            return text
+        if not prompt.chat:
+            return prompt.text
         if self.model is None:
             raise ChatTemplateError("No model is loaded, so there is no chat template. Load one, or switch chat off.")
-        return rendered(self.model, Prompt(text, chat=True))
+        return rendered(self.model, prompt)
 
     def report_error(self, sentence: str, error: BaseException | None = None, way_out: WayOut | None = None) -> None:
         """Show a plain sentence in the banner, with the traceback as details to copy."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
+from pass_core.prompt import Message, Prompt
 from pass_core.settings import BaselineSettings, DecodingSettings, RunSettings, StopConditions
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class GenerationSetup:
     Attributes:
         prompt_text: what is in the prompt editor.
         chat: whether the model's chat template is applied to it.
+        messages: the whole chat that the run answers (see `Prompt.messages`), where there is more than `prompt_text`.
         seed: of the next run.
         settings, stop: see pass_core.settings.
         baseline: what a baseline decodes with, where one wrote the run that these choices repeat; `settings` then has
@@ -39,22 +41,41 @@ class GenerationSetup:
     settings: DecodingSettings = field(default_factory=DecodingSettings)
     stop: StopConditions = field(default_factory=StopConditions)
     baseline: BaselineSettings | None = None
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def prompt(self) -> Prompt:
+        """What the run starts from.
+
+        Raises:
+            PromptError: `messages` are no chat that can be answered.
+        """
+        if self.messages:
+            return Prompt.of_messages(self.messages)
+        return Prompt(self.prompt_text, chat=self.chat)
 
 
-def setup_from(prompt_text: str, chat: bool, seed: int, settings: RunSettings, stop: StopConditions) -> GenerationSetup:
+def setup_from(
+    prompt_text: str,
+    chat: bool,
+    seed: int,
+    settings: RunSettings,
+    stop: StopConditions,
+    messages: tuple[Message, ...] = (),
+) -> GenerationSetup:
     """The choices that ask for these settings."""
     if isinstance(settings, BaselineSettings):
         return GenerationSetup(
             prompt_text, chat, seed, DecodingSettings(sampling=settings.sampling), stop, baseline=settings
         )
-    return GenerationSetup(prompt_text, chat, seed, settings, stop)
+    return GenerationSetup(prompt_text, chat, seed, settings, stop, messages=messages)
 
 
 def setup_of(record: RunRecord) -> GenerationSetup:
     """The choices that repeat a run."""
     typed = record.typed
     prompt = record.prompt if typed is None else typed
-    return setup_from(prompt, typed is not None, record.seed, record.settings, record.stop)
+    return setup_from(prompt, typed is not None, record.seed, record.settings, record.stop, record.messages)
 
 
 class SetupModel(QObject):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pass_core.cli.chat import MESSAGES_HELP, chat_of
 from pass_core.cli.console import INTERRUPTED, note, read_standard_input, stderr_console
 from pass_core.cli.interrupt import interrupt_cancels
 from pass_core.cli.measuring import EMBEDDING_HELP, check_files, load_embeddings, load_with_progress
@@ -91,6 +92,8 @@ def generate(
     stop: Annotated[list[str] | None, typer.Option(help="End right before this text (may be repeated).")] = None,
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Continue past the end-of-sequence token.")] = False,
     chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
+    system: Annotated[str, typer.Option(help="The system message of a chat; chooses --chat.")] = "",
+    messages: Annotated[str | None, typer.Option(help=MESSAGES_HELP)] = None,
     prompt_lookup: Annotated[
         bool, typer.Option("--prompt-lookup", help="Also draft from matches in the text so far (pass only).")
     ] = False,
@@ -131,7 +134,11 @@ def generate(
             disabled_parts=frozenset(disable_part or ()),
         )
     conditions = StopConditions(max_new_tokens, tuple(well_formed(s) for s in stop or ()), ignore_eos)
-    typed = _prompt_text(prompt)
+    source = chat_of(messages) if messages is not None else None
+    if source is None:
+        source = Prompt(_prompt_text(prompt), chat=chat or bool(system), system=well_formed(system))
+    elif prompt is not None or system:
+        raise SettingsError("--messages holds the whole chat. Leave out --prompt and --system.")
     seed %= 2**64
     if settings.strategy.uses_lookahead and settings.k:
         check_files([embeddings])
@@ -143,7 +150,7 @@ def generate(
             note(f"{engine.model.name} computes with {engine.model.weights_reason}.")
         settings = _possible(settings, strategy is not None, engine.model, quiet)
         lookahead = _lookahead(embeddings, engine, settings, quiet, cancel)
-        _Run(engine, lookahead, settings, conditions, seed, Prompt(typed, chat=chat)).show(cancel, as_json, quiet)
+        _Run(engine, lookahead, settings, conditions, seed, source).show(cancel, as_json, quiet)
     if cancel.cancelled:
         raise typer.Exit(INTERRUPTED)
 
@@ -165,6 +172,7 @@ class _Run:
         self.engine, self.model, self.lookahead, self.settings = engine, engine.model, lookahead, settings
         self.conditions, self.seed, self.prompt = conditions, seed, prompt
         self.typed = prompt.text if prompt.chat else None
+        self.messages = prompt.messages if prompt.chat and len(prompt.messages) > 1 else ()
         self.text = rendered(engine.model, prompt)
 
     def events(self, cancel: CancelToken) -> Iterator[StepEvent]:
@@ -215,6 +223,7 @@ class _Run:
             stop=self.conditions,
             lookahead=self.lookahead,
             typed=self.typed,
+            messages=self.messages,
             steps=steps,
         )
         tokens = [t for s in steps for t in s.tokens]

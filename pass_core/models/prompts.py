@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pass_core.models.language_model import LanguageModel
-from pass_core.prompt import ChatTemplateError, Prompt, PromptError
+from pass_core.prompt import ChatTemplateError, Message, Prompt, PromptError
 
 
 def encode(model: LanguageModel, prompt: Prompt | str | Sequence[int]) -> list[int]:
@@ -25,7 +25,7 @@ def encode(model: LanguageModel, prompt: Prompt | str | Sequence[int]) -> list[i
     if not isinstance(prompt, Prompt):
         ids = [int(i) for i in prompt]
     elif prompt.chat:
-        ids = _tokenized(model, chat_text(model, prompt.text, system=prompt.system), special=False)
+        ids = _tokenized(model, rendered(model, prompt), special=False)
     else:
         ids = _tokenized(model, prompt.text, special=True) if prompt.text else []
     if not ids:
@@ -45,7 +45,9 @@ def rendered(model: LanguageModel, prompt: Prompt) -> str:
     Raises:
         ChatTemplateError: see `chat_text`.
     """
-    return chat_text(model, prompt.text, system=prompt.system) if prompt.chat else prompt.text
+    if not prompt.chat:
+        return prompt.text
+    return chat_text(model, prompt.text, system=prompt.system, before=prompt.before) + prompt.answer
 
 
 def has_chat_template(model: LanguageModel) -> bool:
@@ -53,8 +55,8 @@ def has_chat_template(model: LanguageModel) -> bool:
     return bool(getattr(model.tokenizer, "chat_template", None))
 
 
-def chat_text(model: LanguageModel, message: str, *, system: str = "") -> str:
-    """A user's message as the model expects it, up to where its answer begins.
+def chat_text(model: LanguageModel, message: str, *, system: str = "", before: Sequence[Message] = ()) -> str:
+    """A user's message as the model expects it after the turns `before`, up to where its answer begins.
 
     Some templates take `content` as a list of parts instead of a text; both forms are tried.
 
@@ -64,7 +66,8 @@ def chat_text(model: LanguageModel, message: str, *, system: str = "") -> str:
     """
     if not has_chat_template(model):
         raise ChatTemplateError(f"{model.name} has no chat template. Switch chat off, or choose an instruct model.")
-    roles = ([("system", system)] if system else []) + [("user", message)]
+    turns = [(m.role.value, m.text) for m in before]
+    roles = ([("system", system)] if system else []) + turns + [("user", message)]
     failure: Exception | None = None
     for as_content in (str, _parts):
         messages = [{"role": role, "content": as_content(text)} for role, text in roles]
@@ -76,15 +79,27 @@ def chat_text(model: LanguageModel, message: str, *, system: str = "") -> str:
         if all(_contains(text, given) for _, given in roles):
             return text
     if failure is not None:
-        about = "these messages" if system else "this message"
+        about = "these messages" if len(roles) > 1 else "this message"
         raise ChatTemplateError(
             f"The chat template of {model.name} refuses {about} ({_first_line(failure)}). "
             "Switch chat off to send the text as it is."
         ) from failure
-    lost = "the system message" if system else "the message"
+    lost = "the system message" if system else "an earlier message" if before else "the message"
     raise ChatTemplateError(
         f"The chat template of {model.name} leaves {lost} out. Switch chat off to send the text as it is."
     )
+
+
+def default_system(model: LanguageModel) -> str:
+    """The system message that the model's template puts in where a chat has none; "" where it puts none, or cannot."""
+    given, message = "\u2060system\u2060", "\u2060message\u2060"
+    try:
+        with_it, without = chat_text(model, message, system=given), chat_text(model, message)
+    except ChatTemplateError:
+        return ""
+    head, _, tail = with_it.partition(given)
+    fits = without.startswith(head) and without.endswith(tail) and len(without) >= len(head) + len(tail)
+    return without[len(head) : len(without) - len(tail)] if fits else ""
 
 
 def _parts(text: str) -> list[dict[str, str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pass_core.decoding.events import StepEvent
+from pass_core.prompt import Message
 from pass_core.records.types import Environment, LookaheadInfo, ModelInfo, RunRecord, RunStatus
 from pass_core.settings import RunSettings, StopConditions
 
@@ -29,6 +30,7 @@ def new_record(
     stop: StopConditions | None = None,
     lookahead: LookaheadEmbeddings | None = None,
     typed: str | None = None,
+    messages: tuple[Message, ...] = (),
     title: str = "",
     group: str = "",
     steps: Iterable[StepEvent] = (),
@@ -41,6 +43,7 @@ def new_record(
         title=title,
         prompt=prompt,
         typed=typed,
+        messages=messages,
         seed=seed,
         settings=settings,
         stop=stop or StopConditions(),

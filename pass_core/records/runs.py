@@ -59,7 +59,7 @@ _CODEC = Codec(
     },
     inline=frozenset({(DecodingSettings, "sampling"), (BaselineSettings, "sampling")}),
     unions={RunSettings: lambda raw: BaselineSettings if raw.get("strategy") in list(Baseline) else DecodingSettings},
-    optional=frozenset({(StepEvent, "stop_overlap")}),
+    optional=frozenset({(StepEvent, "stop_overlap"), (RunRecord, "messages")}),
 )
 
 

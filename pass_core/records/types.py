@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from pass_core.decoding.events import StepEvent
 from pass_core.decoding.summary import Summary, summarize
+from pass_core.prompt import Message, Prompt
 from pass_core.settings import RunSettings, StopConditions
 
 
@@ -63,6 +64,7 @@ class RunRecord:
         title: what a person calls it; "" until named.
         prompt: the text given to the model, chat template included.
         typed: what the user typed where a chat template made the prompt of it, else None.
+        messages: the whole chat where it has more than `typed` (see `Prompt.messages`), else empty.
         seed, settings, stop: as given at the start (each step carries the settings then in force).
         model, lookahead, environment: what made it; lookahead is None where no drafts were asked for.
         steps: every step event, in order.
@@ -78,12 +80,20 @@ class RunRecord:
     stop: StopConditions = field(default_factory=StopConditions)
     title: str = ""
     typed: str | None = None
+    messages: tuple[Message, ...] = ()
     model: ModelInfo = ModelInfo()
     lookahead: LookaheadInfo | None = None
     environment: Environment = Environment()
     steps: tuple[StepEvent, ...] = field(default=(), repr=False)
     status: RunStatus = RunStatus.FINISHED
     group: str = ""
+
+    @property
+    def source(self) -> Prompt:
+        """What the run started from."""
+        if self.messages:
+            return Prompt.of_messages(self.messages)
+        return Prompt(self.prompt) if self.typed is None else Prompt(self.typed, chat=True)
 
     @property
     def text(self) -> str:

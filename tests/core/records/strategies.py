@@ -17,6 +17,7 @@ from pass_core.decoding.events import (
     StopReason,
     TokenEvent,
 )
+from pass_core.prompt import Message, Role
 from pass_core.records.runs import Environment, LookaheadInfo, ModelInfo, RunRecord, RunStatus, header_to_dict
 from pass_core.settings import (
     Baseline,
@@ -113,6 +114,7 @@ records = st.builds(
     stop=stops,
     title=texts,
     typed=st.none() | texts,
+    messages=st.lists(st.builds(Message, st.sampled_from(Role), texts), max_size=3).map(tuple),
     model=st.builds(ModelInfo, name=texts, source=texts, fingerprint=texts),
     lookahead=st.none() | st.builds(LookaheadInfo, origin=texts, hash=texts, count=counts, trained=st.booleans()),
     environment=st.builds(
