@@ -111,6 +111,7 @@ class Program:
         if mode not in set(ThemeMode):
             mode = ThemeMode.SYSTEM.value
         theme = ThemeManager(app, ThemeMode(mode))
+        theme.set_zoom(self._preferences.get("view/zoom", 1.0))
         self.context = AppContext(self._preferences, theme)
         self.loader = Loader(self.context)
         self._diary = Diary(self.context, self.loader)

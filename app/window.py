@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QMainWindow,
     QMenu,
-    QStackedWidget,
+    QScrollArea,
     QStatusBar,
     QToolButton,
     QVBoxLayout,
@@ -27,11 +27,13 @@ from app.state.loader import Loader
 from app.state.preferences import Preferences
 from app.theme.apply import ThemeMode
 from app.theme.icons import set_icon
+from app.theme.scale import sized
 from app.widgets.banner import Banner
 from app.widgets.embedding_card import SUFFIXES
 from app.widgets.help import HelpDialog
 from app.widgets.log import LogDialog, LogKeeper
 from app.widgets.page import Page
+from app.widgets.page_room import PageRoom
 from app.widgets.status import StatusLine
 from app.widgets.token_view import TokenView
 
@@ -40,7 +42,8 @@ if TYPE_CHECKING:
 
 TITLE = "PASS Playground"
 DEFAULT_SIZE = QSize(1280, 800)
-MINIMUM_SIZE = QSize(920, 560)
+MINIMUM_SIZE = QSize(640, 420)
+RAIL_WIDTH = 81
 CLOSE_PATIENCE_MS = 3000  # then the work is left behind; with the history and the settings all is over in 5 s
 
 
@@ -69,7 +72,6 @@ class MainWindow(QMainWindow):
         self.setMinimumSize(MINIMUM_SIZE)
         self.resize(DEFAULT_SIZE)
         self.setAcceptDrops(True)
-        self.banner = Banner(context.theme)
         self.status = StatusLine(context)
         self.generate = GeneratePage(context, loader)
         self._lay_out()
@@ -91,10 +93,10 @@ class MainWindow(QMainWindow):
         button = QToolButton()
         button.setText(title)
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
-        button.setIconSize(QSize(22, 22))
+        sized(button, icon=22)
         button.setCheckable(True)
         button.setProperty("role", "rail")
-        button.setFixedSize(72, 56)
+        sized(button, width=72, height=56)
         set_icon(button, icon, self._context.theme)
         button.clicked.connect(lambda: self.show_page(key))
         number = len(self._pages) + 1
@@ -104,7 +106,7 @@ class MainWindow(QMainWindow):
         self._rail_group.addButton(button)
         self._rail_layout.insertWidget(len(self._pages), button)
         self._pages[key], self._buttons[key] = page, button
-        self._stack.addWidget(page)
+        self._stack.add(page)
         if actions := page.actions_for_menu():
             menu = QMenu(title, self)
             menu.addActions(actions)
@@ -123,7 +125,7 @@ class MainWindow(QMainWindow):
             return
         if previous is not None:
             previous.page_hidden()
-        self._stack.setCurrentWidget(page)
+        self._stack.show_page(page)
         self._current = page
         page.page_shown()
         self.status.show_figures()
@@ -135,13 +137,13 @@ class MainWindow(QMainWindow):
         self.raise_()
         self.activateWindow()
 
-    def zoom_texts(self, steps: int) -> None:
-        """Larger or smaller text on every page; 0 goes back to the usual size."""
-        for view in self.findChildren(TokenView):
-            if steps:
-                view.zoom(steps)
-            else:
+    def zoom(self, steps: int) -> None:
+        """Everything larger or smaller; 0 goes back to the usual size, also of texts that the wheel has changed."""
+        if not steps:
+            for view in self.findChildren(TokenView):
                 view.reset_zoom()
+        self._context.theme.zoom_by(steps)
+        self._context.preferences.set("view/zoom", self._context.theme.zoom)
 
     def page(self, key: str) -> Page:
         """A page by its key."""
@@ -175,24 +177,27 @@ class MainWindow(QMainWindow):
         self._rail_group = QButtonGroup(self)
         self._theme_button = QToolButton()
         self._theme_button.setProperty("role", "rail")
-        self._theme_button.setFixedSize(72, 40)
-        self._theme_button.setIconSize(QSize(20, 20))
+        sized(self._theme_button, width=72, height=40)
+        sized(self._theme_button, icon=20)
         self._theme_button.setToolTip("Light or dark")
         self._theme_button.setAccessibleName("Light or dark")
         self._theme_button.clicked.connect(self._toggle_theme)
         self._rail_layout.addWidget(self._theme_button)
-        self._stack = QStackedWidget()
-        right = QVBoxLayout()
-        right.setContentsMargins(0, 0, 0, 0)
-        right.setSpacing(0)
-        right.addWidget(self.banner)
-        right.addWidget(self._stack, 1)
+        self._stack = PageRoom()
+        self.banner = Banner(self._context.theme, self._stack)
         body = QWidget()
         layout = QHBoxLayout(body)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        layout.addWidget(rail)
-        layout.addLayout(right, 1)
+        scroll = QScrollArea()  # many pages, or a large zoom
+        scroll.setWidget(rail)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        sized(scroll, width=RAIL_WIDTH)
+        layout.addWidget(scroll)
+        layout.addWidget(self._stack, 1)
         self.setCentralWidget(body)
         bar = QStatusBar()
         bar.setSizeGripEnabled(False)
@@ -225,9 +230,10 @@ class MainWindow(QMainWindow):
             action.triggered.connect(lambda _=False, m=mode: self.set_theme(m))
             self._theme_group.addAction(action)
             themes.addAction(action)
-        self._view_menu.addAction("Larger text", QKeySequence.StandardKey.ZoomIn, lambda: self.zoom_texts(1))
-        self._view_menu.addAction("Smaller text", QKeySequence.StandardKey.ZoomOut, lambda: self.zoom_texts(-1))
-        self._view_menu.addAction("Usual text size", QKeySequence("Ctrl+0"), lambda: self.zoom_texts(0))
+        larger = self._view_menu.addAction("Larger", lambda: self.zoom(1))
+        larger.setShortcuts([*QKeySequence.keyBindings(QKeySequence.StandardKey.ZoomIn), QKeySequence("Ctrl+=")])
+        self._view_menu.addAction("Smaller", QKeySequence.StandardKey.ZoomOut, lambda: self.zoom(-1))
+        self._view_menu.addAction("Usual size", QKeySequence("Ctrl+0"), lambda: self.zoom(0))
         help_menu = bar.addMenu("Help")
         help_menu.addAction("Help…", QKeySequence.StandardKey.HelpContents, self.show_help)
         help_menu.addAction("Keyboard shortcuts…", QKeySequence("Ctrl+/"), self.show_help)

@@ -28,6 +28,7 @@ from pass_core.runtime.base import Runtime
 from pass_core.runtime.bigram_reader import kept_bigrams, read_bigrams
 from pass_core.runtime.cost import CostModel, kept_or_measured
 from pass_core.runtime.factory import make_runtime
+from pass_core.runtime.forward_weights import ForwardWeights, forward_weights
 from pass_core.sampling.rules import VerificationRule
 from pass_core.settings import DecodingSettings, LookaheadPart, StopConditions, Strategy
 
@@ -128,6 +129,11 @@ class Engine:
         if self._bigrams is None and self.model.capabilities.supports_pass:
             self._bigrams = kept_bigrams(self.model, self._cache)
         return self._bigrams
+
+    @property
+    def forward_weights(self) -> ForwardWeights | None:
+        """What forward passes compute with; None before the runtime is made."""
+        return None if self._runtime is None else forward_weights(self.model, self._runtime)
 
     @property
     def token_bytes(self) -> TokenBytes:

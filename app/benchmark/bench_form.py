@@ -11,6 +11,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QLineEdit, QPushButton, QSpinBox, QWidget
 
 from app.theme.apply import ThemeManager
+from app.theme.scale import sized
 from app.widgets.basic import Card, Segmented, guard_wheel, label, pad_spin_box, row
 from app.widgets.text_format import seconds_text
 from pass_core.evaluation.baselines.llamacpp import llama_cpp_installed
@@ -162,7 +163,7 @@ class BenchForm(QWidget):
         )
         for index, (title, field) in enumerate(fields):
             grid.addWidget(label(title), index, 0)
-            field.setMaximumWidth(130)
+            sized(field, max_width=130)
             grid.addWidget(field, index, 1)
         grid.setColumnStretch(0, 1)
         card.body.addLayout(grid)

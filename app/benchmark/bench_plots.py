@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from app.theme.apply import ThemeManager
 from app.theme.roles import Theme
+from app.theme.scale import sized
 from app.widgets.plots import ThemedPlot
 from pass_core.evaluation.speed.figure import FigureData
 from pass_core.evaluation.speed.roofline import Roofline
@@ -44,7 +45,7 @@ class _Figure(QWidget):
         self._theme = theme
         self.plot = ThemedPlot(theme, x_label=x_label, y_label=y_label)
         self.plot.setAccessibleName(name)
-        self.plot.setMinimumHeight(150)
+        sized(self.plot, min_height=150)
         self.legend = QLabel()
         self.legend.setTextFormat(Qt.TextFormat.RichText)
         self.legend.setProperty("role", "hint")

@@ -26,6 +26,7 @@ from app.engine.jobs import JobControl
 from app.engine.measurement import MeasurementJob
 from app.state.context import AppContext
 from app.theme.icons import set_icon
+from app.theme.scale import sized
 from app.widgets.basic import Card, Segmented, guard_wheel, label, pad_spin_box, row
 from app.widgets.run_bar import RunBar
 from app.widgets.save_dialog import ask_save
@@ -236,7 +237,7 @@ class HumanEvalPanel(QWidget):
         )
         for index, (title, field) in enumerate(fields):
             grid.addWidget(label(title), index, 0)
-            field.setMaximumWidth(110)
+            sized(field, max_width=110)
             grid.addWidget(field, index, 1)
         grid.setColumnStretch(0, 1)
         card.body.addLayout(grid)
@@ -244,7 +245,7 @@ class HumanEvalPanel(QWidget):
         card.body.addWidget(self.consent)
         card.body.addWidget(self.protections)
         card.body.addWidget(self.bar)
-        card.setFixedWidth(350)
+        sized(card, width=350)
         left = QVBoxLayout()
         left.addWidget(card)
         left.addStretch(1)

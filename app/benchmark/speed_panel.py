@@ -17,6 +17,7 @@ from app.engine.measurement import MeasurementJob, relay
 from app.export.pictures import PictureError, save_plot
 from app.state.context import AppContext
 from app.theme.icons import set_icon
+from app.theme.scale import sized
 from app.widgets.basic import Card, ElidedLabel, row
 from app.widgets.choice import Choice
 from app.widgets.run_bar import RunBar
@@ -64,7 +65,7 @@ class SpeedPanel(QWidget):
         self.bar = RunBar(context, self.job, "Measure")
         self.summary = ElidedLabel("", "hint")
         self.which = Choice(theme)
-        self.which.setMinimumWidth(210)
+        sized(self.which, min_width=210)
         self.time_plot = TimePlot(theme)
         self.cost_plot = CallCostPlot(theme)
         self.table = ResultTable()
@@ -221,12 +222,13 @@ class SpeedPanel(QWidget):
         left.addWidget(self.summary)
         left.addStretch(1)
         scroll = QScrollArea()
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what is in it takes the keys
         scroll.setWidget(inside)
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setMinimumWidth(340)
-        scroll.setMaximumWidth(390)
+        sized(scroll, min_width=340)
+        sized(scroll, max_width=390)
         figure = Card("Time per token")
         figure.body.addWidget(self.time_plot, 1)
         cost = Card("Cost of a call")

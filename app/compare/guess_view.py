@@ -12,8 +12,9 @@ from PySide6.QtWidgets import QDialog, QDialogButtonBox, QPushButton, QTextEdit,
 from app.compare.guesses import Guessed, GuessedToken, common_tokens, how
 from app.compare.race import RaceBar
 from app.compare.runner import ComparisonRunner
-from app.theme.apply import ThemeManager, mono
+from app.theme.apply import ThemeManager
 from app.theme.roles import Theme, Underline
+from app.theme.scale import sized
 from app.widgets.basic import label, row
 from app.widgets.text_format import visible
 from pass_core.decoding.events import StepEvent
@@ -72,7 +73,7 @@ class GuessDialog(QDialog):
         self.text = QTextEdit()
         self.text.setReadOnly(True)
         self.text.setAccessibleName("The common text")
-        self.text.setFont(mono(11))
+        sized(self.text, mono=11)
         self._theme = theme
         whole = max(sum(len(s.tokens) for s in side) for side in (a, b))
         more = "" if len(self.tokens) == whole else f" The texts part after {len(self.tokens)} tokens."
@@ -86,7 +87,7 @@ class GuessDialog(QDialog):
         self.legend = QTextEdit()
         self.legend.setReadOnly(True)
         self.legend.setAccessibleName("Legend")
-        self.legend.setFixedHeight(36)
+        sized(self.legend, height=36)
         self.legend.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         layout.addWidget(self.legend)
         layout.addWidget(self.text, 1)

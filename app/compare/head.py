@@ -10,6 +10,7 @@ from app.compare.runner import RoundOrder
 from app.engine.measurement import Measurement
 from app.state.context import AppContext
 from app.theme.icons import set_icon
+from app.theme.scale import sized
 from app.widgets.basic import ElidedLabel, guard_wheel, label, row
 from app.widgets.choice import Choice
 from app.widgets.run_bar import RunBar
@@ -44,7 +45,7 @@ class CompareHead(QWidget):
         self.rounds.valueChanged.connect(lambda n: self.rounds.setSuffix(" round" if n == 1 else " rounds"))
         self.rounds.setValue(USUAL_ROUNDS)
         self.rounds.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self.rounds.setFixedWidth(88)
+        sized(self.rounds, width=88)
         self.rounds.setToolTip("How often both panes run; figures are medians over the rounds")
         guard_wheel(self.rounds)
         self.bar = RunBar(context, measurement, "Compare", strip=False, tip="Ctrl+Shift+Enter")

@@ -13,8 +13,9 @@ from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from app.theme.apply import ThemeManager
 from app.theme.roles import Theme
+from app.theme.scale import scaled, sized
 from app.widgets.basic import Card, label, row
-from app.widgets.plots import ThemedPlot
+from app.widgets.plots import ThemedPlot, round_up
 from app.widgets.series import RunSeries
 from pass_core.decoding.events import StepEvent
 
@@ -27,12 +28,12 @@ class LineSample(QWidget):
     def __init__(self, theme: ThemeManager, series: int) -> None:
         super().__init__()
         self._theme, self._series = theme, series
-        self.setFixedSize(18, 12)
+        sized(self, width=18, height=12)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         colors = self._theme.current.series
-        painter.fillRect(0, 5, 18, 3, QColor(colors[self._series % len(colors)]))
+        painter.fillRect(0, scaled(5), scaled(18), scaled(3), QColor(colors[self._series % len(colors)]))
 
 
 @dataclass
@@ -60,6 +61,7 @@ class OverlayPlot(ThemedPlot):
         self._curves: list[pg.PlotDataItem] = []
         self._stepped = stepped
         super().__init__(theme)
+        self.show_curves(())
 
     def restyle(self, theme: Theme) -> None:
         super().restyle(theme)
@@ -82,7 +84,7 @@ class OverlayPlot(ThemedPlot):
                 right = max(right, float(x[-1]))
                 top = max(top, float(np.nanmax(y)) if np.isfinite(y).any() else 0.0)
         self.setXRange(0, right or 1.0, padding=0)
-        self.setYRange(0, top * 1.1 or 1.0, padding=0)
+        self.set_top(round_up(top * 1.05))
 
 
 class OverlayPlots(QWidget):
@@ -112,7 +114,7 @@ class OverlayPlots(QWidget):
             card.body.addLayout(row(heading, 1, label(hint, "faint")))
             plot.setObjectName(name)
             plot.setAccessibleName(title)
-            plot.setMinimumHeight(64)
+            sized(plot, min_height=64)
             plot.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
             card.body.addWidget(plot, 1)
             plots.addWidget(card, 1)

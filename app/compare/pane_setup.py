@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QMenu, QSpinBox
 
 from app.state.setup import usual_k
 from app.theme.apply import ThemeManager
+from app.theme.scale import sized
 from app.widgets.basic import guard_wheel, label, row
 from app.widgets.choice import Choice
 from pass_core.settings import (
@@ -69,7 +70,7 @@ class PaneSetup(QWidget):
         self.k = QSpinBox()
         self.k.setRange(0, MAX_K)
         self.k.setPrefix("k ")
-        self.k.setFixedWidth(60)
+        sized(self.k, width=60)
         self.k.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.k.setAccessibleName(f"Draft length of pane {name}")
         self.strategy.setItemData(

@@ -11,6 +11,7 @@ from app.replay.player import Player, SpeedChoice
 from app.replay.timeline import Timeline
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
+from app.theme.scale import sized
 from app.widgets.basic import label, row, tool_button
 from pass_core.decoding.events import StepEvent
 
@@ -76,7 +77,7 @@ class RaceBar(QWidget):
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setAccessibleName("Time of the race")
         self.time = label("", "hint")
-        self.time.setMinimumWidth(110)
+        sized(self.time, min_width=110)
         self.speed = SpeedChoice(race, theme)
         layout = row(self.play, label("Race", "hint"), self.slider, self.time, self.speed, spacing=6)
         layout.setStretch(2, 1)

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QScrollArea, QSplitter, QVBoxLayout, QWidget
 
+from app.theme.scale import scaled, sized
 from app.widgets.basic import Card, ElidedLabel, row
 from app.widgets.figures import Figures
 from app.widgets.plots import LivePlots
 from app.widgets.token_view import TokenView
 
-PLOTS_FROM_WIDTH = 1000
+PLOTS_FROM_WIDTH = 1128
 
 
 class GenerateColumns(QSplitter):
@@ -36,10 +37,12 @@ class GenerateColumns(QSplitter):
             column.addWidget(card)
         column.addStretch(1)
         scroll = QScrollArea()
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what is in it takes the keys
         scroll.setWidget(stack)
         scroll.setWidgetResizable(True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
+        sized(scroll, min_height=200)
         left = QWidget()
         left_column = QVBoxLayout(left)
         left_column.setContentsMargins(8, 8, 0, 8)
@@ -50,8 +53,8 @@ class GenerateColumns(QSplitter):
         below.setStretch(1, 1)
         below.setContentsMargins(0, 0, 8, 0)
         left_column.addLayout(below)
-        left.setMinimumWidth(352)
-        left.setMaximumWidth(480)
+        sized(left, min_width=352)
+        sized(left, max_width=480)
         self.addWidget(left)
 
     def set_text(
@@ -69,8 +72,10 @@ class GenerateColumns(QSplitter):
         line.setProperty("role", "line")
         card.body.addWidget(line)
         card.body.addWidget(text, 1)
-        foot = row(reason, *tools, spacing=4)
-        foot.setStretch(0, 1)
+        why = row(reason)
+        why.setContentsMargins(16, 0, 16, 0)
+        card.body.addLayout(why)
+        foot = row(tools[0], 1, *tools[1:], spacing=4)
         foot.setContentsMargins(16, 0, 8, 4)
         card.body.addLayout(foot)
         centre = QWidget()
@@ -79,7 +84,7 @@ class GenerateColumns(QSplitter):
         self._centre_column.setSpacing(8)
         self._centre_column.addWidget(figures)
         self._centre_column.addWidget(card, 1)
-        centre.setMinimumWidth(360)
+        sized(centre, min_width=520)
         self.addWidget(centre)
 
     def set_plots(self, plots: LivePlots) -> None:
@@ -87,7 +92,7 @@ class GenerateColumns(QSplitter):
         column = QVBoxLayout(self._right)
         column.setContentsMargins(0, 8, 8, 8)
         column.addWidget(plots)
-        self._right.setMinimumWidth(232)
+        sized(self._right, min_width=232)
         self.addWidget(self._right)
         for number, stretch in enumerate((0, 3, 2)):
             self.setStretchFactor(number, stretch)
@@ -95,6 +100,6 @@ class GenerateColumns(QSplitter):
 
     def fit(self, width: int, *, wanted: bool) -> None:
         """Below the width that all three columns need, the text goes before the plots."""
-        shown = wanted and width >= PLOTS_FROM_WIDTH
+        shown = wanted and width >= scaled(PLOTS_FROM_WIDTH)
         self._right.setVisible(shown)
         self._centre_column.setContentsMargins(0, 8, 0 if shown else 8, 8)

@@ -266,13 +266,17 @@ class GeneratePage(Page):
     # -- model -----------------------------------------------------------------------------------------------------
 
     def _model_changed(self, model: LanguageModel | None) -> None:
-        self.model_card.show_model(model)
+        self._show_model()
         if model is not None:
             self.controls.set_pass_supported(model.capabilities.supports_pass)
             self.prompt.set_chat_available(bool(getattr(model.tokenizer, "chat_template", None)))
         self._count_tokens()
         self._show_run_button()
         self._show_empty_state()
+
+    def _show_model(self) -> None:
+        engine = self._context.engine
+        self.model_card.show_model(self._context.model, engine.forward_weights if engine is not None else None)
 
     def _lookahead_changed(self, lookahead: LookaheadEmbeddings | None) -> None:
         engine = self._context.engine
@@ -296,7 +300,7 @@ class GeneratePage(Page):
     def _load_failed(self, sentence: str) -> None:
         self._pending_run = False
         self.model_card.set_choice(self._loader.choice)
-        self.model_card.show_model(self._context.model)
+        self._show_model()
         self._show_run_button()
         self._show_empty_state()
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize
 from PySide6.QtWidgets import QPushButton
 
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
-
-HEIGHT = 36
+from app.theme.scale import sized
 
 
 class RunButtons:
@@ -17,12 +15,12 @@ class RunButtons:
     def __init__(self, theme: ThemeManager) -> None:
         self.run = QPushButton("Run")
         self.run.setProperty("role", "primary")
-        self.run.setIconSize(QSize(16, 16))
-        self.run.setMinimumHeight(HEIGHT)
+        sized(self.run, icon=16)
+        self.run.setObjectName("tall")
         set_icon(self.run, "ph.play-fill", theme, "on_accent", "on_accent")
         self.stop = QPushButton("Stop")
         self.stop.setToolTip("Esc")
-        self.stop.setMinimumHeight(HEIGHT)
+        self.stop.setObjectName("tall")
         set_icon(self.stop, "ph.stop-fill", theme, "danger", "danger")
 
     def show(self, *, running: bool, stopping: bool, waiting: bool, can_run: bool, can_stop: bool, busy: str) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QPushButton, QWidget
 
 from app.engine.run import Run
 from app.generate.story import BEFORE, Circumstances, story
+from app.theme.scale import scaled
 from app.widgets.basic import label, row
 
-LINES = 2
+LINES, LINES_OF_NARROW, NARROW = 2, 3, 400
 
 
 class RunSentence(QWidget):
-    """Keeps room for two lines, so that the text below never moves.
+    """Keeps room for two lines (three where it is narrow), so that the text below never moves while a run goes on.
 
     Signals:
         explain_clicked(): how PASS works is wanted.
@@ -37,7 +39,22 @@ class RunSentence(QWidget):
         self.setLayout(layout)
         self.ensurePolished()
         self.sentence.ensurePolished()
-        self.sentence.setFixedHeight(LINES * self.sentence.fontMetrics().lineSpacing() + 4)
+        self._keep_room()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Another size of the font."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._keep_room()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._keep_room()
+
+    def _keep_room(self) -> None:
+        if (sentence := getattr(self, "sentence", None)) is not None:
+            lines = LINES if sentence.width() >= scaled(NARROW) else LINES_OF_NARROW
+            sentence.setFixedHeight(lines * sentence.fontMetrics().lineSpacing() + 4)
 
     def follow(self, run: Run) -> None:
         """A run began."""

@@ -32,6 +32,7 @@ from app.history.store import HistoryStore, RunEntry
 from app.state.context import AppContext
 from app.state.setup import setup_of
 from app.theme.icons import set_icon
+from app.theme.scale import scaled, sized
 from app.widgets.basic import Card, guard_wheel, label, row
 from app.widgets.page import Page
 from app.widgets.text_format import bytes_text
@@ -70,7 +71,7 @@ class HistoryPage(Page):
         self.limit.setRange(10, 100_000)
         self.limit.setSuffix(" MB")
         self.limit.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self.limit.setFixedWidth(96)
+        sized(self.limit, width=96)
         self.limit.setValue(history.limit_mb)
         self.limit.setToolTip("The history keeps within this size: the oldest runs that are not pinned go first")
         guard_wheel(self.limit)
@@ -281,7 +282,7 @@ class HistoryPage(Page):
         """Where the titles would be cut to a word, what the inspector tells as well goes."""
         super().resizeEvent(event)
         for column in (MODEL, SIZE):
-            self.table.setColumnHidden(column, self.width() < ALL_COLUMNS_FROM_WIDTH)
+            self.table.setColumnHidden(column, self.width() < scaled(ALL_COLUMNS_FROM_WIDTH))
 
     # -- parts ---------------------------------------------------------------------------------------------------------
 
@@ -316,6 +317,11 @@ class HistoryPage(Page):
         self.import_action = QAction("Import a run…", self)
         self.import_action.triggered.connect(self._ask_import)
 
+    def _size_columns(self, *_: object) -> None:
+        self.table.verticalHeader().setDefaultSectionSize(scaled(34))
+        for column, width in WIDTHS.items():
+            self.table.setColumnWidth(column, scaled(width))
+
     def _set_up_table(self) -> None:
         t = self.table
         t.setModel(self.model)
@@ -326,12 +332,12 @@ class HistoryPage(Page):
         t.setWordWrap(False)
         t.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         t.verticalHeader().hide()
-        t.verticalHeader().setDefaultSectionSize(34)
         head = t.horizontalHeader()
         head.setHighlightSections(False)
-        for column, width in WIDTHS.items():
+        for column in WIDTHS:
             head.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
-            t.setColumnWidth(column, width)
+        self._size_columns()
+        self._context.theme.changed.connect(self._size_columns)
         head.setSectionResizeMode(TITLE, QHeaderView.ResizeMode.Stretch)
         for keys, work in (
             ("Return", self._open),

@@ -11,6 +11,7 @@ from app.inspector.tree_layout import EMITTED
 from app.inspector.tree_view import NODE, TreeView
 from app.theme.apply import ThemeManager
 from app.theme.roles import TokenRole
+from app.theme.scale import scaled
 from app.widgets.basic import Card, label, row
 from app.widgets.legend import Swatch
 from pass_core.decoding.events import DraftNode, DraftStatus, Provenance, StepEvent, TokenEvent
@@ -117,10 +118,12 @@ class InspectorPanel(QWidget):
         self.tree.select(key)
         if key is not None:
             rect = self.tree.rect_of(key)
-            self._tree_scroll.ensureVisible(round(rect.center().x()), round(rect.center().y()), NODE.width(), 60)
+            self._tree_scroll.ensureVisible(
+                round(rect.center().x()), round(rect.center().y()), scaled(NODE.width()), scaled(60)
+            )
 
     def _size_tree(self) -> None:
-        self._tree_scroll.setMinimumHeight(min(self.tree.sizeHint().height() + 14, 132))
+        self._tree_scroll.setMinimumHeight(min(self.tree.sizeHint().height() + 14, scaled(132)))
 
     def _lay_out(self) -> None:
         self._step_card = Card()

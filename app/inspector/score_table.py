@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 from app.inspector.explain import Contest, ScoreRow
 from app.theme.apply import ThemeManager, mono, sans
 from app.theme.roles import Theme, TokenRole
+from app.theme.scale import factor, paint_scaled, scaled, sized
 from app.widgets.text_format import probability_text, visible
 
 ROW, HEAD = 26, 22
@@ -32,12 +33,13 @@ class ScoreTable(QWidget):
     def show_contest(self, contest: Contest | None) -> None:
         """Show a position's candidates."""
         self._contest = contest
-        self.setFixedHeight(self.sizeHint().height())
+        sized(self, height=HEAD + len(contest.rows) * ROW if contest is not None else HEAD)
         self.update()
 
     def sizeHint(self) -> QSize:
         rows = len(self._contest.rows) if self._contest is not None else 0
-        return QSize(round(TOKEN_WIDTH + MINIMUM_BAR + 2 * NUMBER_WIDTH + 3 * SCORE_WIDTH), HEAD + rows * ROW)
+        width = TOKEN_WIDTH + MINIMUM_BAR + 2 * NUMBER_WIDTH + 3 * SCORE_WIDTH
+        return QSize(scaled(width), scaled(HEAD + rows * ROW))
 
     def _restyle(self, *_: object) -> None:
         self.update()
@@ -48,6 +50,7 @@ class ScoreTable(QWidget):
         theme = self._theme.current
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        width = paint_scaled(painter, self)
         rows = self._contest.rows
         drafted = any(r.q is not None for r in rows)
         noisy = any(r.noise is not None for r in rows)
@@ -60,13 +63,13 @@ class ScoreTable(QWidget):
             if drafted:
                 columns.append(("log q + g", SCORE_WIDTH, theme.text_faint))
         numbers = sum(w for _, w, _ in columns)
-        bar = max(24.0, self.width() - TOKEN_WIDTH - 12 - numbers)
+        bar = max(24.0, width - TOKEN_WIDTH - 12 - numbers)
         self._heads(painter, theme, columns, TOKEN_WIDTH + 12 + bar)
         for i, r in enumerate(rows):
             self._row(painter, theme, r, HEAD + i * ROW, bar, drafted, noisy)
 
     def _heads(self, painter: QPainter, theme: Theme, columns: list[tuple[str, float, str]], x: float) -> None:
-        painter.setFont(sans(8))
+        painter.setFont(sans(8, zoomed=False))
         painter.setPen(QColor(theme.text_faint))
         painter.drawText(QRectF(4, 0, TOKEN_WIDTH, HEAD), Qt.AlignmentFlag.AlignVCenter, "candidate")
         for title, width, color in columns:
@@ -81,8 +84,8 @@ class ScoreTable(QWidget):
         if r.emitted:
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(QColor(theme.accent_soft))
-            painter.drawRoundedRect(QRectF(0, top + 1, self.width(), ROW - 2), 4, 4)
-        font = mono(9.5)
+            painter.drawRoundedRect(QRectF(0, top + 1, self.width() / factor(), ROW - 2), 4, 4)
+        font = mono(9.5, zoomed=False)
         font.setBold(r.emitted)
         painter.setFont(font)
         painter.setPen(QColor(theme.text if r.emitted or r.drafted else theme.text_muted))
@@ -91,7 +94,7 @@ class ScoreTable(QWidget):
         if r.drafted:
             lost = not r.emitted
             style = theme.tokens[TokenRole.GHOST if lost else TokenRole.ACCEPTED]
-            painter.setFont(sans(7.5))
+            painter.setFont(sans(7.5, zoomed=False))
             painter.setPen(QColor(style.color))
             flags = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight
             painter.drawText(QRectF(4, top, TOKEN_WIDTH, ROW), flags, "✗" if lost else "✓")
@@ -112,7 +115,7 @@ class ScoreTable(QWidget):
     def _number(
         self, painter: QPainter, color: str, x: float, top: float, width: float, text: str, strong: bool
     ) -> float:
-        font = sans(9)
+        font = sans(9, zoomed=False)
         font.setBold(strong)
         painter.setFont(font)
         painter.setPen(QColor(color))

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 from app.inspector.tree_layout import EMITTED, ROOT, PlacedNode, place
 from app.theme.apply import ThemeManager, mono, sans
 from app.theme.roles import ROLE_TITLES, Theme, TokenRole, TokenStyle
+from app.theme.scale import factor, paint_scaled, scaled
 from app.widgets.text_format import probability_text, token_text, visible
 from pass_core.decoding.events import DraftSource, DraftStatus, StepEvent
 
@@ -50,7 +51,8 @@ class TreeView(QWidget):
 
     def rect_of(self, key: int) -> QRectF:
         """Where a node stands; empty when there is none."""
-        return next((self._rect(n) for n in self._nodes if n.key == key), QRectF())
+        rect = next((self._rect(n) for n in self._nodes if n.key == key), QRectF())
+        return QRectF(rect.topLeft() * factor(), rect.size() * factor())
 
     def keys(self) -> list[int]:
         """Keys of all nodes drawn."""
@@ -58,18 +60,19 @@ class TreeView(QWidget):
 
     def sizeHint(self) -> QSize:
         if not self._nodes:
-            return QSize(NODE.width(), NODE.height() + 2 * MARGIN)
+            return QSize(scaled(NODE.width()), scaled(NODE.height() + 2 * MARGIN))
         columns = max(n.column for n in self._nodes) + 1
         rows = max(n.row for n in self._nodes) + 1
         return QSize(
-            2 * MARGIN + columns * NODE.width() + (columns - 1) * GAP.width(),
-            round(2 * MARGIN + rows * NODE.height() + (rows - 1) * GAP.height()),
+            scaled(2 * MARGIN + columns * NODE.width() + (columns - 1) * GAP.width()),
+            scaled(2 * MARGIN + rows * NODE.height() + (rows - 1) * GAP.height()),
         )
 
     def paintEvent(self, event: QPaintEvent) -> None:
         theme = self._theme.current
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        paint_scaled(painter, self)
         by_key = {n.key: n for n in self._nodes}
         for lit in (False, True):  # the path on top
             for node in self._nodes:
@@ -80,17 +83,21 @@ class TreeView(QWidget):
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         for node in self._nodes:
-            if self._rect(node).contains(event.position()) and (item := node.token or node.draft) is not None:
+            if (
+                self._rect(node).contains(event.position() / factor())
+                and (item := node.token or node.draft) is not None
+            ):
                 self.node_clicked.emit(item)
                 return
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        node = next((n for n in self._nodes if self._rect(n).contains(event.position())), None)
+        node = next((n for n in self._nodes if self._rect(n).contains(event.position() / factor())), None)
         clickable = node is not None and node.key != ROOT
         self.setCursor(Qt.CursorShape.PointingHandCursor if clickable else Qt.CursorShape.ArrowCursor)
         self.setToolTip(_tip(node) if node is not None else "")
 
     def _restyle(self, *_: object) -> None:
+        self.setFixedSize(self.sizeHint())
         self.update()
 
     def _rect(self, node: PlacedNode) -> QRectF:
@@ -131,7 +138,7 @@ class TreeView(QWidget):
         painter.setBrush(fill)
         painter.drawRoundedRect(rect, 6, 6)
 
-        font = mono(9.5)
+        font = mono(9.5, zoomed=False)
         font.setBold(node.lit and node.key != ROOT)
         font.setStrikeOut(node.draft is not None and node.draft.status is DraftStatus.REJECTED)
         painter.setFont(font)
@@ -139,7 +146,7 @@ class TreeView(QWidget):
         inner = rect.adjusted(8, 3, -8, -3)
         text = QFontMetricsF(font).elidedText(self._text(node), Qt.TextElideMode.ElideMiddle, inner.width())
         painter.drawText(inner, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop), text)
-        painter.setFont(sans(7.5))
+        painter.setFont(sans(7.5, zoomed=False))
         painter.setPen(QColor(theme.text_faint if unreached else theme.text_muted))
         painter.drawText(inner, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignBottom), _figures(node))
 

@@ -12,6 +12,7 @@ from app.inspector.panel import InspectorPanel
 from app.replay.bar import ReplayBar
 from app.replay.controller import ReplayController
 from app.theme.apply import ThemeManager
+from app.theme.scale import sized
 from app.widgets.basic import Card, row
 from app.widgets.figures import Figures
 from app.widgets.legend import Legend
@@ -194,8 +195,8 @@ class RunViewer(QWidget):
         self.splitter = QSplitter(Qt.Orientation.Horizontal)
         self.splitter.setChildrenCollapsible(False)
         self.splitter.setHandleWidth(8)
-        card.setMinimumWidth(360)
-        self.tabs.setMinimumWidth(440)
+        sized(card, min_width=360)
+        sized(self.tabs, min_width=440)
         self.splitter.addWidget(card)
         self.splitter.addWidget(self.tabs)
         self.splitter.setStretchFactor(0, 1)

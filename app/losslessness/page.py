@@ -11,6 +11,7 @@ from app.engine.jobs import JobControl
 from app.engine.measurement import MeasurementJob, relay
 from app.losslessness.proof_card import ProofCard
 from app.state.context import AppContext
+from app.theme.scale import sized
 from app.widgets.basic import Card, Segmented, label, row, set_tone
 from app.widgets.page import Page
 from app.widgets.run_bar import RunBar
@@ -44,7 +45,7 @@ class LosslessnessPage(Page):
         self._context = context
         self.job = MeasurementJob(context, JOB_TITLE, lambda error: f"The proofs stopped: {error}", self)
         self.bar = RunBar(context, self.job, "Check")
-        self.bar.setMaximumWidth(360)
+        sized(self.bar, max_width=360)
         self.extent = Segmented(SIZES)
         self.wrong_rule = QCheckBox("Check a rule that is known to be wrong")
         self.wrong_rule.setToolTip(
@@ -149,6 +150,7 @@ class LosslessnessPage(Page):
             column.addWidget(card)
         column.addStretch(1)
         scroll = QScrollArea()
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what is in it takes the keys
         scroll.setWidget(inside)
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)

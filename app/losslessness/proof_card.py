@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QSizePolicy
 
+from app.theme.scale import sized
 from app.widgets.basic import Card, label, set_tone
 from pass_core.evaluation.losslessness.report import Check, Divergence
 
@@ -44,7 +45,7 @@ class ProofCard(Card):
         at = self._grid.rowCount()
         mark = label("holds" if check.passed else "fails", "chip")
         set_tone(mark, "good" if check.passed else "bad")
-        mark.setFixedWidth(46)
+        sized(mark, width=46)
         mark.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._grid.addWidget(mark, at, _MARK, Qt.AlignmentFlag.AlignTop)
         self._grid.addWidget(label(check.subject, wrap=True), at, _TEXT)

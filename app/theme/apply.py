@@ -12,6 +12,7 @@ from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QGuiApplication, QPalette
 from PySide6.QtWidgets import QApplication
 
+from app.theme import scale
 from app.theme.roles import DARK, LIGHT, THEMES, Theme
 
 SANS_FAMILY = "Inter"
@@ -28,10 +29,10 @@ class ThemeMode(StrEnum):
 
 
 class ThemeManager(QObject):
-    """The current theme of the application.
+    """The current theme of the application, and how large it is drawn.
 
     Signals:
-        changed(Theme): after palette and style sheet were replaced.
+        changed(Theme): after palette, style sheet or sizes were replaced.
     """
 
     changed = Signal(object)
@@ -57,6 +58,25 @@ class ThemeManager(QObject):
         self._apply(self._resolve())
         self.changed.emit(self.current)
 
+    @property
+    def zoom(self) -> float:
+        """How large everything is drawn; 1 is the usual size."""
+        return scale.factor()
+
+    def set_zoom(self, factor: float) -> None:
+        """Draw the whole window larger or smaller."""
+        before = scale.factor()
+        scale.set_factor(factor)
+        if scale.factor() != before:
+            self._app.setFont(sans())
+            self._apply(self.current)
+            scale.resize_all()
+            self.changed.emit(self.current)
+
+    def zoom_by(self, steps: int) -> None:
+        """So many steps larger or smaller; 0 goes back to the usual size."""
+        self.set_zoom(scale.next_step(steps) if steps else 1.0)
+
     def _system_changed(self, *_: object) -> None:
         if self._mode is ThemeMode.SYSTEM and self._resolve() is not self.current:
             self._apply(self._resolve())
@@ -70,7 +90,7 @@ class ThemeManager(QObject):
     def _apply(self, theme: Theme) -> None:
         self.current = theme
         self._app.setPalette(palette(theme))
-        self._app.setStyleSheet(style_sheet(theme))
+        self._app.setStyleSheet(scale.scaled_sheet(style_sheet(theme)))
 
 
 def load_fonts() -> None:
@@ -84,20 +104,20 @@ def load_fonts() -> None:
             QFontDatabase.addApplicationFontFromData(entry.read_bytes())
 
 
-def sans(points: float = BASE_POINT_SIZE, weight: QFont.Weight = QFont.Weight.Normal) -> QFont:
-    """The interface's font."""
+def sans(points: float = BASE_POINT_SIZE, weight: QFont.Weight = QFont.Weight.Normal, *, zoomed: bool = True) -> QFont:
+    """The interface's font; not `zoomed` for painters that are scaled themselves."""
     font = QFont([SANS_FAMILY, "Segoe UI", "SF Pro Text", "Noto Sans", "DejaVu Sans", "sans-serif"])
-    font.setPointSizeF(points)
+    font.setPointSizeF(points * (scale.factor() if zoomed else 1.0))
     font.setWeight(weight)
     font.setFeature(QFont.Tag("tnum"), 1)  # figures of equal width: running numbers do not jitter
     return font
 
 
-def mono(points: float = BASE_POINT_SIZE) -> QFont:
-    """The font of tokens and figures."""
+def mono(points: float = BASE_POINT_SIZE, *, zoomed: bool = True) -> QFont:
+    """The font of tokens and figures; `zoomed` as in `sans`."""
     families = [MONO_FAMILY, "JetBrains Mono", "SF Mono", "Consolas", "Noto Sans Mono", "DejaVu Sans Mono", "monospace"]
     font = QFont(families)
-    font.setPointSizeF(points)
+    font.setPointSizeF(points * (scale.factor() if zoomed else 1.0))
     font.setStyleHint(QFont.StyleHint.Monospace)
     font.setStyleStrategy(QFont.StyleStrategy.PreferAntialias)
     return font

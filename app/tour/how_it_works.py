@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QDialog, QDialogButtonBox, QFrame, QGridLayout, QS
 
 from app.inspector.tree_view import TreeView
 from app.theme.apply import ThemeManager
+from app.theme.scale import scaled
 from app.tour.one_step import OneStep, telling_step
 from app.widgets.basic import Card, label
 from pass_core.decoding.events import StepEvent
@@ -48,7 +49,8 @@ class HowItWorks(QDialog):
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.reject)
         layout.addWidget(buttons)
-        self.resize(WIDTH, max(layout.totalHeightForWidth(WIDTH), layout.totalSizeHint().height()))
+        width = scaled(WIDTH)
+        self.resize(width, max(layout.totalHeightForWidth(width), layout.totalSizeHint().height()))
 
     def _tell(self, layout: QVBoxLayout, one: OneStep) -> None:
         layout.addWidget(label(f"How PASS works: step {one.number + 1} of your own run", "heading"))
@@ -68,7 +70,7 @@ class HowItWorks(QDialog):
         card.body.addWidget(scroll)
         layout.addWidget(card)
         self.tree.show_step(one.step, one.root)
-        scroll.setFixedHeight(min(self.tree.height() + SCROLL_BAR, TREE_HEIGHT))
+        scroll.setFixedHeight(min(self.tree.height() + SCROLL_BAR, scaled(TREE_HEIGHT)))
         grid = QGridLayout()
         grid.setHorizontalSpacing(12)
         grid.setVerticalSpacing(8)

@@ -11,6 +11,7 @@ from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from app.theme.apply import ThemeManager
+from app.theme.scale import sized
 from app.widgets.basic import label
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Tour(QFrame):
         self.setObjectName("tour")
         self.setAccessibleName("Tour")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setFixedWidth(WIDTH)
+        sized(self, width=WIDTH)
         self._ring = _Ring(window, theme)
         self.count = label("", "faint")
         self.title = label("", "heading")
@@ -159,7 +160,7 @@ class Tour(QFrame):
         target = self._stops[self.number].target()
         area = QRect(target.mapTo(window, QPoint(0, 0)), target.size()).intersected(window.rect())
         self._ring.surround(area)
-        self.setFixedHeight(self.heightForWidth(WIDTH) if self.hasHeightForWidth() else self.sizeHint().height())
+        self.setFixedHeight(self.heightForWidth(self.width()) if self.hasHeightForWidth() else self.sizeHint().height())
         self.move(beside(area, self.size(), window.rect()))
 
 

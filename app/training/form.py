@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QCheckBox, QDoubleSpinBox, QFileDialog, QPushButto
 
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
+from app.theme.scale import sized
 from app.training.plan import SELF, TrainingPlan, suggested_file
 from app.widgets.basic import (
     Card,
@@ -197,7 +198,7 @@ class TrainingForm(QWidget):
             ]
         )
         self.hint = label("", "hint", wrap=True)
-        self.hint.setMinimumHeight(32)
+        sized(self.hint, min_height=32)
         self.sampler = QCheckBox("Coherent drafts (sampler head)")
         self.sampler.setToolTip("A small head that makes each draft fit the token before it; it helps most at depth")
         self.count = SliderField("Look-ahead L", 1, 16, tip="Drafts that a chain can have")
@@ -242,7 +243,7 @@ class TrainingForm(QWidget):
         self.steps.setRange(1, 1_000_000)
         self.steps.setValue(300)
         for spin, name in ((self.minutes, "Minutes"), (self.steps, "Steps")):
-            spin.setFixedWidth(84)
+            sized(spin, width=84)
             spin.setAlignment(Qt.AlignmentFlag.AlignRight)
             spin.setAccessibleName(name)
             pad_spin_box(spin)

@@ -10,6 +10,7 @@ from PySide6.QtGui import QAction, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from app.state.context import AppContext
+from app.theme.scale import sized
 from app.training.controller import TrainingController, TrainingState
 from app.training.estimate_card import EstimateCard
 from app.training.form import TrainingForm, readable
@@ -311,12 +312,14 @@ class TrainPage(Page):
         column.addWidget(self.form)
         column.addStretch(1)
         scroll = QScrollArea()
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what is in it takes the keys
         scroll.setWidget(body)
         scroll.setWidgetResizable(True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
+        sized(scroll, min_height=200)
         side = QWidget()
-        side.setFixedWidth(FORM_WIDTH)
+        sized(side, width=FORM_WIDTH)
         left = QVBoxLayout(side)
         left.setContentsMargins(0, 0, 0, 0)
         left.setSpacing(8)

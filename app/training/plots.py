@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QGridLayout, QSizePolicy, QWidget
 
 from app.theme.apply import ThemeManager
 from app.theme.roles import Theme
+from app.theme.scale import paint_scaled, sized
 from app.widgets.basic import Card, label, row
 from app.widgets.plots import ThemedPlot
 
@@ -54,7 +55,7 @@ class LineSample(QWidget):
     def __init__(self, theme: ThemeManager, kind: str) -> None:
         super().__init__()
         self._theme, self._kind = theme, kind
-        self.setFixedSize(22, 12)
+        sized(self, width=22, height=12)
         theme.changed.connect(self._restyle)
 
     def _restyle(self, *_: object) -> None:
@@ -66,6 +67,7 @@ class LineSample(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         trained = pg.mkPen(theme.series[TRAINED], width=2)
         painter.setPen(trained if self._kind == "trained" else reference_pen(theme, self._kind == "loaded"))
+        paint_scaled(painter, self)
         painter.drawLine(1, 6, 21, 6)
 
 
@@ -278,7 +280,7 @@ class TrainingPlots(QWidget):
                         self._loaded_legend += [sample, name]
             card.body.addLayout(top)
             plot.setAccessibleName(title)
-            plot.setMinimumHeight(96)
+            sized(plot, min_height=96)
             plot.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
             card.body.addWidget(plot, 1)
             if place < 2:

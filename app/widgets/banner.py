@@ -1,37 +1,43 @@
-"""A strip for errors and remarks: a plain sentence, a way to copy the details, never in the way."""
+"""Errors and remarks over the page: a plain sentence, a way to copy the details; nothing below it moves."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt, QTimer
+from PySide6.QtCore import QEvent, QObject, Qt, QTimer
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from app.state.context import ErrorReport
-from app.theme.apply import ThemeManager, mono
+from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
+from app.theme.scale import scaled, sized
 from app.widgets.basic import label, tool_button
 
 NOTICE_MS = 6000
+WIDEST, MARGIN = 760, 8
 
 
 class Banner(QFrame):
     """Shows the newest error or remark until it is dismissed; remarks leave by themselves.
+
+    Args:
+        ground: the widget over whose upper edge it stands.
 
     Attributes:
         sentence: the label that shows it.
         details: the traceback, unfolded on demand.
     """
 
-    def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._theme = theme
+    def __init__(self, theme: ThemeManager, ground: QWidget) -> None:
+        super().__init__(ground)
+        self._theme, self._ground = theme, ground
+        ground.installEventFilter(self)
         self.setObjectName("banner")
         self._report = ErrorReport("")
         self._icon = QPushButton()
         self._icon.setFlat(True)
         self._icon.setEnabled(True)
         self._icon.setObjectName("bannerIcon")
-        self._icon.setIconSize(QSize(18, 18))
+        sized(self._icon, icon=18)
         self._icon.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self._icon.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.sentence: QLabel = label("", wrap=True, selectable=True)
@@ -44,8 +50,8 @@ class Banner(QFrame):
         self._close = tool_button("ph.x", "Dismiss", theme)
         self.details = QPlainTextEdit()
         self.details.setReadOnly(True)
-        self.details.setFont(mono(8.5))
-        self.details.setFixedHeight(160)
+        sized(self.details, mono=8.5)
+        sized(self.details, height=160)
         self.details.hide()
         top = QHBoxLayout()
         top.setContentsMargins(0, 0, 0, 0)
@@ -63,7 +69,7 @@ class Banner(QFrame):
         self._fade.setInterval(NOTICE_MS)
         self._fade.timeout.connect(self.hide)
         self.way_out.clicked.connect(self._take_way_out)
-        self._more.toggled.connect(self.details.setVisible)
+        self._more.toggled.connect(self._show_details)
         self._copy.clicked.connect(self.copy_details)
         self._close.clicked.connect(self.hide)
         self.hide()
@@ -84,6 +90,27 @@ class Banner(QFrame):
     def copy_details(self) -> None:
         """Sentence and traceback to the clipboard."""
         QGuiApplication.clipboard().setText(f"{self._report.sentence}\n\n{self._report.details}".strip())
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """The ground has another size."""
+        if event.type() is QEvent.Type.Resize and self.isVisible():
+            self._place()
+        return False
+
+    def _show_details(self, on: bool) -> None:
+        self.details.setVisible(on)
+        self._place()
+
+    def _place(self) -> None:
+        """In the middle of the upper edge, as high as its sentence needs."""
+        layout = self.layout()
+        if layout is None:
+            return
+        layout.activate()
+        room = self._ground.width()
+        width = min(room - 2 * MARGIN, scaled(WIDEST))
+        height = layout.totalHeightForWidth(width) if layout.hasHeightForWidth() else self.sizeHint().height()
+        self.setGeometry((room - width) // 2, MARGIN, width, height)
 
     def _take_way_out(self) -> None:
         way_out = self._report.way_out
@@ -109,7 +136,9 @@ class Banner(QFrame):
         for button in (self._more, self._copy):
             button.setVisible(bool(report.details))
         self._more.setChecked(False)
+        self._place()
         self.show()
+        self.raise_()
         if kind == "notice":
             self._fade.start()
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QFontMetrics, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractSpinBox,
@@ -25,8 +25,10 @@ from PySide6.QtWidgets import (
 
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
+from app.theme.scale import sized
 
 GRID = 8
+TITLE_WIDTH = 92
 
 
 def label(text: str, role: str = "", *, wrap: bool = False, selectable: bool = False) -> QLabel:
@@ -57,7 +59,7 @@ def tool_button(icon: str, tip: str, theme: ThemeManager, *, checkable: bool = F
     button.setToolTip(tip)
     button.setAccessibleName(tip)
     button.setCheckable(checkable)
-    button.setIconSize(QSize(16, 16))
+    sized(button, icon=16)
     button.setCursor(Qt.CursorShape.PointingHandCursor)
     set_icon(button, icon, theme)
     return button
@@ -235,13 +237,13 @@ class SliderField(QWidget):
         else:
             self.spin = QSpinBox()
             self.spin.setSingleStep(int(step))
-        self.spin.setFixedWidth(60)
+        sized(self.spin, width=60)
         pad_spin_box(self.spin)
         self.spin.setAlignment(Qt.AlignmentFlag.AlignRight)
         if special:
             self.spin.setSpecialValueText(special)
         self.title = label(title)
-        self.title.setFixedWidth(88)
+        sized(self.title, width=TITLE_WIDTH)
         for widget in (self.title, self.slider, self.spin):
             widget.setToolTip(tip)
         self.slider.setAccessibleName(title)

@@ -10,7 +10,18 @@ from PySide6.QtWidgets import QCheckBox, QLineEdit, QSizePolicy, QSpinBox, QTool
 from app.state.setup import usual_k
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
-from app.widgets.basic import Card, Segmented, SliderField, guard_wheel, label, pad_spin_box, row, tool_button
+from app.theme.scale import sized
+from app.widgets.basic import (
+    TITLE_WIDTH,
+    Card,
+    Segmented,
+    SliderField,
+    guard_wheel,
+    label,
+    pad_spin_box,
+    row,
+    tool_button,
+)
 from pass_core.settings import (
     MAX_TEMPERATURE,
     MAX_TOP_K,
@@ -196,13 +207,14 @@ class DecodingControls(Card):
     # -- parts -----------------------------------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
+        self.head.addWidget(self._more)  # first: Tab goes in the order of adding
         for widget in (self.strategy, self.k, self.temperature, self.top_k, self.length):
             self.body.addWidget(widget)
         seed_title = label("Seed")
-        seed_title.setFixedWidth(88)
+        sized(seed_title, width=TITLE_WIDTH)
         self.body.addLayout(row(seed_title, self.seed_field, self.dice, self.reuse, spacing=4))
         rule_title = label("Verification")
-        rule_title.setFixedWidth(88)
+        sized(rule_title, width=TITLE_WIDTH)
         rule = row(rule_title, self.verification, spacing=4)
         rule.setStretch(1, 1)
         self.body.addLayout(rule)
@@ -213,7 +225,6 @@ class DecodingControls(Card):
         for widget in (self.rows, self.stop_strings, self.ignore_eos):
             advanced.addWidget(widget)
         self.body.addWidget(self._advanced)
-        self.head.addWidget(self._more)
 
     def _connect(self) -> None:
         for field in (self.k, self.temperature, self.top_k, self.length, self.rows):

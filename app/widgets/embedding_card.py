@@ -11,6 +11,7 @@ from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
 from app.theme.apply import ThemeManager, sans
+from app.theme.scale import paint_scaled, scaled, sized
 from app.widgets.basic import Card, label, menu_heading, row, set_tone, tool_button
 from app.widgets.picker import Picker
 from app.widgets.text_format import bytes_text, count_text
@@ -39,7 +40,7 @@ class AcceptanceBars(QWidget):
         super().__init__(parent)
         self._theme = theme
         self._values: tuple[float, ...] = ()
-        self.setFixedHeight(44)
+        sized(self, height=44)
         theme.changed.connect(self._restyle)
 
     def set_values(self, values: Sequence[float]) -> None:
@@ -52,7 +53,7 @@ class AcceptanceBars(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:
-        return QSize(200, 44)
+        return QSize(scaled(200), scaled(44))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         if not self._values:
@@ -61,7 +62,7 @@ class AcceptanceBars(QWidget):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         gap = 4
-        width = (self.width() - gap * (len(self._values) - 1)) / len(self._values)
+        width = (paint_scaled(painter, self) - gap * (len(self._values) - 1)) / len(self._values)
         for i, value in enumerate(self._values):
             x = i * (width + gap)
             painter.setPen(Qt.PenStyle.NoPen)
@@ -71,7 +72,7 @@ class AcceptanceBars(QWidget):
             height = round(26 * min(1.0, value))
             painter.drawRoundedRect(round(x), 26 - height, round(width), height, 3, 3)
             painter.setPen(QColor(theme.text_muted))
-            painter.setFont(sans(8))
+            painter.setFont(sans(8, zoomed=False))
             text = f"{100 * value:.0f}" + (" %" if width > 34 else "")
             painter.drawText(round(x), 28, round(width), 16, int(Qt.AlignmentFlag.AlignHCenter), text)
 

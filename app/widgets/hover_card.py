@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QFrame, QGraphicsDropShadowEffect, QHBoxLayout, QV
 
 from app.theme.apply import ThemeManager, mono, sans
 from app.theme.roles import ROLE_EXPLANATIONS, ROLE_TITLES, Theme, TokenRole
+from app.theme.scale import paint_scaled, scaled, sized
 from app.widgets.basic import label, row
 from app.widgets.legend import Swatch
 from app.widgets.text_format import count_of, probability_text, token_text
@@ -31,25 +32,26 @@ class DistributionBars(QWidget):
     def show_candidates(self, candidates: tuple[Candidate, ...], chosen: int | None) -> None:
         """Show candidates, likeliest first; the row of token id `chosen` is emphasised."""
         self._candidates, self._chosen = candidates, chosen
-        self.setFixedHeight(self.ROW * len(candidates))
+        sized(self, height=self.ROW * len(candidates))
         self.updateGeometry()
         self.update()
 
     def sizeHint(self) -> QSize:
-        return QSize(WIDTH - 32, self.ROW * len(self._candidates))
+        return QSize(scaled(WIDTH - 32), scaled(self.ROW * len(self._candidates)))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         theme = self._theme.current
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        width = round(paint_scaled(painter, self))
         drafted = any(c.p_draft is not None for c in self._candidates)
         numbers = 104 if drafted else 56
         text_width = 104
-        bar_left, bar_width = text_width + 8, max(20, self.width() - text_width - 8 - numbers)
+        bar_left, bar_width = text_width + 8, max(20, width - text_width - 8 - numbers)
         for i, candidate in enumerate(self._candidates):
             top = i * self.ROW
             chosen = candidate.id == self._chosen
-            font = mono(9)
+            font = mono(9, zoomed=False)
             font.setBold(chosen)
             painter.setFont(font)
             painter.setPen(QColor(theme.text if chosen else theme.text_muted))
@@ -59,7 +61,7 @@ class DistributionBars(QWidget):
             self._bar(painter, theme, bar_left, top + 6, bar_width, candidate.p_target, theme.series[0])
             if candidate.p_draft is not None:
                 self._bar(painter, theme, bar_left, top + 12, bar_width, candidate.p_draft, theme.series[2])
-            painter.setFont(sans(8.5))
+            painter.setFont(sans(8.5, zoomed=False))
             painter.setPen(QColor(theme.text if chosen else theme.text_muted))
             right = int(middle | Qt.AlignmentFlag.AlignRight)
             left = bar_left + bar_width
@@ -91,9 +93,9 @@ class HoverCard(QFrame):
         shadow.setOffset(0, 4)
         shadow.setColor(QColor(0, 0, 0, 70))
         self.setGraphicsEffect(shadow)
-        self.setFixedWidth(WIDTH)
+        sized(self, width=WIDTH)
         self.token = label("")
-        self.token.setFont(mono(13))
+        sized(self.token, mono=13)
         self.token.setProperty("role", "hoverToken")
         self._id = label("", "faint")
         self._swatch = Swatch(theme, TokenRole.MODEL)
@@ -108,7 +110,7 @@ class HoverCard(QFrame):
         self._head_target = label("target", "target")
         self._head_draft = label("draft", "draft")
         for widget in (self._head_target, self._head_draft):
-            widget.setFixedWidth(52)
+            sized(widget, width=52)
             widget.setAlignment(Qt.AlignmentFlag.AlignRight)
             head.addWidget(widget)
         head.setSpacing(0)
@@ -133,7 +135,7 @@ class HoverCard(QFrame):
         layout = self.layout()
         if layout is not None:
             layout.activate()
-            self.resize(WIDTH, layout.totalHeightForWidth(WIDTH))
+            self.resize(self.width(), layout.totalHeightForWidth(self.width()))
         anchor = QRect(window.mapFromGlobal(anchor.topLeft()), anchor.size())
         x = min(max(4, anchor.left() - 16), window.width() - self.width() - 4)
         y = anchor.bottom() + 8
@@ -153,7 +155,7 @@ class HoverCard(QFrame):
         if item is None:
             return
         text = token_text(item)
-        self.token.setText(QFontMetrics(self.token.font()).elidedText(text, Qt.TextElideMode.ElideMiddle, 200))
+        self.token.setText(QFontMetrics(self.token.font()).elidedText(text, Qt.TextElideMode.ElideMiddle, scaled(200)))
         facts: list[str] = []
         if piece.token is not None:
             self._id.setText(f"id {item.id}  ·  token {piece.token.index + 1}")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from app.theme.apply import ThemeManager, sans
 from app.theme.roles import ROLE_EXPLANATIONS, ROLE_TITLES, TokenRole, Underline
+from app.theme.scale import paint_scaled, scaled, sized
 from app.widgets.basic import label
 from app.widgets.flow import FlowLayout
 from pass_core.decoding.events import StepEvent
+
+SHORT_GAP, LINE_GAP = 12, 4
+WIDEST_COUNT = "\u20099999"
 
 
 class Swatch(QWidget):
@@ -21,7 +25,7 @@ class Swatch(QWidget):
     def __init__(self, theme: ThemeManager, role: TokenRole, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._theme, self._role = theme, role
-        self.setFixedSize(24, 18)
+        sized(self, width=24, height=18)
         theme.changed.connect(self._restyle)
 
     def set_role(self, role: TokenRole) -> None:
@@ -33,17 +37,18 @@ class Swatch(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:
-        return QSize(24, 18)
+        return QSize(scaled(24), scaled(18))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         theme = self._theme.current
         style = theme.tokens[self._role]
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        paint_scaled(painter, self)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(style.fill or theme.sunken))
         painter.drawRoundedRect(QRectF(0, 0, 24, 18), 3, 3)
-        font = sans(8.5, sans().Weight.DemiBold)
+        font = sans(8.5, sans().Weight.DemiBold, zoomed=False)
         font.setStrikeOut(style.strike)
         painter.setFont(font)
         painter.setPen(QColor(style.color))
@@ -81,16 +86,16 @@ class Legend(QWidget):
         short: as soon as anything is counted, only what occurs is shown.
     """
 
-    OPTIONAL = (TokenRole.LOOKUP, TokenRole.GHOST)
+    OPTIONAL = (TokenRole.GHOST, TokenRole.LOOKUP)
 
     def __init__(self, theme: ThemeManager, parent: QWidget | None = None, *, short: bool = False) -> None:
         super().__init__(parent)
         self._short = short
-        layout = FlowLayout(self, 12 if short else 16, 4)
+        layout = FlowLayout(self, SHORT_GAP if short else 16, LINE_GAP)
         self._entries: dict[TokenRole, QWidget] = {}
         self._labels = {}
         self.counts: dict[TokenRole, int] = {}
-        for role in TokenRole:
+        for role in (*(r for r in TokenRole if r not in self.OPTIONAL), *self.OPTIONAL):  # room is kept at the end
             entry = QWidget()
             entry.setToolTip(ROLE_EXPLANATIONS[role])
             inner = QHBoxLayout(entry)
@@ -100,8 +105,35 @@ class Legend(QWidget):
             text = label(ROLE_TITLES[role], "hint")
             inner.addWidget(text)
             self._entries[role], self._labels[role] = entry, text
+            if not short:
+                policy = entry.sizePolicy()
+                policy.setRetainSizeWhenHidden(True)
+                entry.setSizePolicy(policy)
             layout.addWidget(entry)
+        self._keep_room()
         self.reset()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Another size of the font."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._keep_room()
+
+    def _keep_room(self) -> None:
+        """Entries are as wide as they may become, so that a growing count pushes nothing to another line."""
+        for role, text in getattr(self, "_labels", {}).items():
+            text.ensurePolished()
+            text.setMinimumWidth(text.fontMetrics().horizontalAdvance(ROLE_TITLES[role] + WIDEST_COUNT))
+
+    def room(self, width: int) -> int:
+        """The height that the legend never exceeds at this width, whatever is shown."""
+        x, lines, high = 0, 1, 0
+        for entry in self._entries.values():
+            size = entry.sizeHint()
+            if x and x + size.width() > width:
+                x, lines = 0, lines + 1
+            x, high = x + size.width() + SHORT_GAP, max(high, size.height())
+        return lines * (high + LINE_GAP) - LINE_GAP
 
     def reset(self) -> None:
         """All counts to nothing."""

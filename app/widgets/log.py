@@ -10,7 +10,7 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QComboBox, QDialog, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
-from app.theme.apply import mono
+from app.theme.scale import sized
 from app.widgets.basic import label, row
 from app.widgets.save_dialog import ask_save
 from pass_core.files import WriteError, write_atomically
@@ -58,7 +58,7 @@ class LogDialog(QDialog):
         self.resize(760, 420)
         self.text = QPlainTextEdit()
         self.text.setReadOnly(True)
-        self.text.setFont(mono(9))
+        sized(self.text, mono=9)
         self.text.setMaximumBlockCount(KEPT_LINES)
         self.text.setAccessibleName("Log")
         self.level = QComboBox()

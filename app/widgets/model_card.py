@@ -25,6 +25,7 @@ from pass_core.runtime.native.build import reason_missing
 if TYPE_CHECKING:
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
+    from pass_core.runtime.forward_weights import ForwardWeights
 
 DEVICES = (("auto", "Automatic"), ("cpu", "CPU"), ("cuda", "CUDA"), ("mps", "Apple GPU (MPS)"))
 DTYPES = (("auto", "Automatic"), ("float32", "float32 (exact)"), ("bfloat16", "bfloat16"), ("float16", "float16"))
@@ -96,8 +97,8 @@ class ModelCard(Card):
                 action.setChecked(action.data() == value)
         self.picker.set_label(choice_name(choice.source))
 
-    def show_model(self, model: LanguageModel | None) -> None:
-        """Show what is loaded."""
+    def show_model(self, model: LanguageModel | None, weights: ForwardWeights | None = None) -> None:
+        """Show what is loaded, and what its forward passes compute with."""
         self._unload.setEnabled(model is not None)
         self.warning.setVisible(False)
         reason = model.weights_reason if model is not None else ""
@@ -109,11 +110,9 @@ class ModelCard(Card):
             return
         self.picker.set_label(model.name)
         dtype = str(model.dtype).removeprefix("torch.")
-        weights = f"{model.quantization} weights · " if model.quantization else ""
-        self.facts.set_full_text(
-            f"{count_text(model.parameter_count)} parameters · {weights}{dtype} · {model.device} · "
-            f"{bytes_text(model.weight_bytes())}"
-        )
+        name, size = (weights.name, weights.nbytes) if weights is not None else (dtype, model.weight_bytes())
+        self.facts.set_full_text(f"{count_text(model.parameter_count)} · {name}, {bytes_text(size)} · {model.device}")
+        self.facts.setAccessibleDescription("Parameters, what forward passes compute with, device")
         if not model.capabilities.supports_pass:
             self.warning.set_full_text(f"Autoregressive only: {model.capabilities.reason}")
             self.warning.show()

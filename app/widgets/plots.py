@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from app.theme.apply import ThemeManager, sans
 from app.theme.roles import Theme, TokenRole
+from app.theme.scale import factor, scaled, sized
 from app.widgets.basic import Card, label, row
 from app.widgets.series import Mark, RunSeries
 from pass_core.decoding.events import StepEvent
@@ -27,6 +28,7 @@ class ThemedPlot(pg.PlotWidget):
         super().__init__()
         self.theme = theme
         self._x_label, self._y_label = x_label, y_label
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # nothing in it answers to keys
         self.setMenuEnabled(False)
         self.hideButtons()
         self.setMouseEnabled(x=False, y=False)
@@ -36,11 +38,8 @@ class ThemedPlot(pg.PlotWidget):
         item.setContentsMargins(0, 6, 14, 0)
         for side in ("left", "bottom"):
             axis = item.getAxis(side)
-            axis.setTickFont(sans(8))
             axis.setStyle(tickLength=0, tickTextOffset=6, autoExpandTextSpace=False, hideOverlappingLabels=False)
         item.getViewBox().setDefaultPadding(0)
-        item.getAxis("left").setWidth(42)
-        item.getAxis("bottom").setHeight(18 if not x_label else 34)
         # The axis' own grid would clip the labels at both ends, so the lines are items of the plot.
         self._grid = [pg.InfiniteLine(angle=0) for _ in range(3)]
         for line in self._grid:
@@ -70,12 +69,15 @@ class ThemedPlot(pg.PlotWidget):
         item = self.getPlotItem()
         for side in ("left", "bottom"):
             axis = item.getAxis(side)
+            axis.setTickFont(sans(8))
             axis.setPen(pg.mkPen(None))
             axis.setTextPen(pg.mkPen(theme.text_faint))
             axis.setTickPen(pg.mkPen(theme.grid))
+        item.getAxis("left").setWidth(scaled(42))
+        item.getAxis("bottom").setHeight(scaled(34 if self._x_label else 18))
         for line in self._grid:
             line.setPen(pg.mkPen(theme.grid, width=1))
-        style = {"color": theme.text_faint, "font-size": "8pt"}
+        style = {"color": theme.text_faint, "font-size": f"{8 * factor():.1f}pt"}
         if self._x_label:
             item.setLabel("bottom", self._x_label, **style)
         if self._y_label:
@@ -146,7 +148,7 @@ class RatePlot(ThemedPlot):
         self.setXRange(0, max(64.0, last), padding=0)
         self._set_x_ticks(max(64.0, last))
         finite = np.concatenate([w[np.isfinite(w)], o[np.isfinite(o)]])
-        self._set_top(_round_up(float(finite.max()) * 1.05) if len(finite) else 1.0)
+        self._set_top(round_up(float(finite.max()) * 1.05) if len(finite) else 1.0)
         while len(self._marks) < len(marks):
             line = pg.InfiniteLine(angle=90, pen=self._mark_pen(self.theme.current))
             line.setZValue(-5)
@@ -245,7 +247,7 @@ class LivePlots(QWidget):
             card.body.addLayout(row(heading, 1, explanation))
             plot.setObjectName(name)
             plot.setAccessibleName(title)
-            plot.setMinimumHeight(72)
+            sized(plot, min_height=72)
             plot.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
             card.body.addWidget(plot, 1)
             layout.addWidget(card, 1)
@@ -289,7 +291,7 @@ class LivePlots(QWidget):
         self.redraw()
 
 
-def _round_up(value: float) -> float:
+def round_up(value: float) -> float:
     """The next calm axis end: 1, 1.6, 2, 3, 4, 6, 8 times a power of ten."""
     if value <= 0:
         return 1.0

@@ -7,7 +7,8 @@ from PySide6.QtGui import QFontMetrics
 from PySide6.QtWidgets import QCheckBox, QMenu, QPlainTextEdit, QPushButton, QWidget
 
 from app.prompts import KINDS, ReadyPrompt, ready_prompts
-from app.theme.apply import ThemeManager, mono
+from app.theme.apply import ThemeManager
+from app.theme.scale import sized
 from app.widgets.basic import Card, label, row, set_tone
 
 LINES = 6
@@ -25,10 +26,11 @@ class PromptEditor(Card):
         self.count = label("", "faint")
         self.head.addWidget(self.count)
         self.editor = QPlainTextEdit()
-        self.editor.setFont(mono(9.5))
+        sized(self.editor, mono=9.5)
         self.editor.setPlaceholderText("Write what the model should continue, or pick a ready prompt below.")
         self.editor.setTabChangesFocus(True)
-        self.editor.setFixedHeight(QFontMetrics(self.editor.font()).lineSpacing() * LINES + 26)
+        theme.changed.connect(self._keep_room)
+        self._keep_room()
         self.editor.setAccessibleName("Prompt")
         self.body.addWidget(self.editor)
         self.chat = QCheckBox("Chat template")
@@ -49,6 +51,9 @@ class PromptEditor(Card):
         self._quiet.timeout.connect(self.changed)
         self.editor.textChanged.connect(self._quiet.start)
         self.chat.toggled.connect(self.changed)
+
+    def _keep_room(self, *_: object) -> None:
+        self.editor.setFixedHeight(QFontMetrics(self.editor.font()).lineSpacing() * LINES + 26)
 
     def text(self) -> str:
         return self.editor.toPlainText()

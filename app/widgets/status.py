@@ -12,6 +12,7 @@ from app.engine.run import Run
 from app.state.activity import Doing
 from app.state.context import AppContext
 from app.theme.icons import set_icon
+from app.theme.scale import sized
 from app.widgets.basic import ElidedLabel, label, row
 from app.widgets.figures import NOTHING, number
 from app.widgets.progress_strip import describe_progress
@@ -47,13 +48,13 @@ class StatusLine(QWidget):
         self._closing = False
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
-        self.bar.setFixedWidth(96)
-        self.setFixedHeight(LINE_HEIGHT)  # nothing moves when something begins
+        sized(self.bar, width=96)
+        sized(self, height=LINE_HEIGHT)  # nothing moves when something begins
         self.bar.setAccessibleName("Progress of the activity")
         self.stop = QToolButton()
         self.stop.setText("Stop")
         self.stop.setObjectName("statusStop")
-        self.stop.setFixedHeight(LINE_HEIGHT)
+        sized(self.stop, height=LINE_HEIGHT)
         self.stop.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         set_icon(self.stop, "ph.stop-fill", context.theme, "danger", "danger")
         self.stop.clicked.connect(context.activity.stop)

@@ -20,14 +20,15 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QFrame, QPlainTextEdit, QTextEdit, QWidget
 
-from app.theme.apply import ThemeManager, mono, sans
+from app.theme.apply import ThemeManager, sans
 from app.theme.roles import Theme, TokenRole
+from app.theme.scale import scaled, sized
 from app.widgets.hover_card import HoverCard
 from app.widgets.token_layout import Piece, TokenLayout, pieces_of, shown, utf16_length
 from pass_core.decoding.events import StepEvent
 
 ROLE_PROPERTY = QTextCharFormat.Property.UserProperty + 1
-MIN_POINTS, MAX_POINTS = 7.0, 28.0
+USUAL_POINTS, MIN_POINTS, MAX_POINTS = 11.5, 7.0, 28.0
 
 
 class TokenView(QPlainTextEdit):
@@ -69,7 +70,8 @@ class TokenView(QPlainTextEdit):
         self.setUndoRedoEnabled(False)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
-        self.setFont(mono(11.5))
+        self.reset_zoom()
+        sized(self, min_height=112)  # a few lines, however small the window
         self.document().setDocumentMargin(16)
         self.setMouseTracking(True)
         self.viewport().setMouseTracking(True)
@@ -165,12 +167,13 @@ class TokenView(QPlainTextEdit):
 
     def zoom(self, steps: int) -> None:
         """Larger or smaller text."""
-        points = min(MAX_POINTS, max(MIN_POINTS, self.font().pointSizeF() + steps))
-        self.setFont(mono(points))
+        self._points = min(MAX_POINTS, max(MIN_POINTS, self._points + steps))
+        sized(self, mono=self._points)
 
     def reset_zoom(self) -> None:
         """The size of the beginning."""
-        self.setFont(mono(11.5))
+        self._points = USUAL_POINTS
+        sized(self, mono=self._points)
 
     # -- drawing ---------------------------------------------------------------------------------------------------
 
@@ -255,7 +258,7 @@ class TokenView(QPlainTextEdit):
         )
         painter.setFont(sans(10))
         painter.setPen(QColor(theme.text_faint))
-        width = min(area.width(), 440)
+        width = min(area.width(), scaled(440))
         painter.drawText(
             QRect(area.center().x() - width // 2, middle + 6, width, area.height() // 2),
             int(flags | Qt.AlignmentFlag.AlignTop),

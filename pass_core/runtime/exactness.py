@@ -21,6 +21,19 @@ SHORT: dict[Weights, str] = {
 }
 
 
+def in_short(weights: Weights, blocks: object = None) -> str:
+    """The name of the format alone ("4-bit blocks as in the file"); `blocks` as NativeRuntime has them."""
+    if blocks is None:
+        return weights
+    bits = _BITS.get(_types(blocks)[0]) if isinstance(blocks, GgufBlocks) else None
+    return "weights as in the file" if bits is None else f"{bits}-bit blocks as in the file"
+
+
+def _types(blocks: GgufBlocks) -> list[str]:
+    """The formats of a file's matrices; vectors are float32 in every file."""
+    return [kind for kind in blocks.types() if kind != "F32"] or ["F32"]
+
+
 def exactness(weights: Weights, blocks: GgufBlocks | None = None, *, holds: bool = False) -> str:
     """What is computed with, and whether something is rounded for it.
 
@@ -30,8 +43,7 @@ def exactness(weights: Weights, blocks: GgufBlocks | None = None, *, holds: bool
     """
     if blocks is None:
         return _BFLOAT16_HOLDS if holds and weights == "bfloat16" else _SAID[weights]
-    # Vectors are float32 in every file.
-    types = [kind for kind in blocks.types() if kind != "F32"] or ["F32"]
+    types = _types(blocks)
     bits = _BITS.get(types[0])
     what = "weights" if bits is None else f"{bits}-bit blocks"
     rest = f"; {_ACTIVATIONS}" if _BITS.keys() & set(types) else ""

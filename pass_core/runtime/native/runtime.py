@@ -186,6 +186,7 @@ class NativeRuntime:
         wide = self.weights == "float32" if wide_cache is None else wide_cache
         self._cache_format = Format.F32 if wide else Format.BF16
         self._lookahead: LookaheadEmbeddings | None = None
+        self.blocks = blocks
         self._source = WeightSource(lib, model, self.weights, blocks)
         self._table = self._source.table()
         self.handle: int = self._build(config)
