@@ -30,6 +30,11 @@ def register_pages(window: MainWindow, generate: GeneratePage, context: AppConte
 
         return BenchmarkPage(context)
 
+    def models() -> Page:
+        from app.models.page import ModelsPage
+
+        return ModelsPage(context, window.loader)
+
     def losslessness() -> Page:
         from app.losslessness.page import LosslessnessPage
 
@@ -54,6 +59,7 @@ def register_pages(window: MainWindow, generate: GeneratePage, context: AppConte
     window.add_page("train", "Train", "ph.graduation-cap", train)
     window.add_page("benchmark", "Benchmark", "ph.chart-line-up", LazyPage(benchmark))
     window.add_page("losslessness", "Lossless", "ph.shield-check", LazyPage(losslessness))
+    window.add_page("models", "Models", "ph.hard-drives", LazyPage(models))
     window.file_menu.insertMenu(window.file_menu.actions()[-1], PresetMenu(context, PresetFolder(), window))
     TextMenu(generate, history, context)
     generate.run_started.connect(inspect.follow)

@@ -62,7 +62,7 @@ class MainWindow(QMainWindow):
 
     def __init__(self, context: AppContext, loader: Loader, log: LogKeeper) -> None:
         super().__init__()
-        self._context, self._loader, self._log = context, loader, log
+        self._context, self.loader, self._log = context, loader, log
         self._pages: dict[str, Page] = {}
         self._buttons: dict[str, QToolButton] = {}
         self._closing = False
@@ -297,9 +297,9 @@ class MainWindow(QMainWindow):
         event.acceptProposedAction()
         what, path = kind
         if what == "model":
-            self._loader.load(self._loader.choice_of(path))
+            self.loader.load(self.loader.choice_of(path))
         else:
-            self._loader.load_lookahead(path)
+            self.loader.load_lookahead(path)
 
     # -- between two starts ---------------------------------------------------------------------------------------
 

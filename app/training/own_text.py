@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, Signal
-
 from app.widgets.text_format import count_of
-from pass_core.progress import Cancelled, CancelToken
+from pass_core.progress import CancelToken
 from pass_core.training.config import TrainingError
 
 if TYPE_CHECKING:
@@ -153,55 +150,3 @@ def _cut(text: str, size: int) -> list[str]:
         ends = (text.find(mark, wanted, wanted + size // 2) for mark in ("\n\n", "\n", " "))
         places.append(next((end for end in ends if end >= 0), wanted))
     return [piece for a, b in itertools.pairwise([*places, len(text)]) if (piece := text[a:b].strip())]
-
-
-class Surveyor(QObject):
-    """Surveys in a thread of its own: reading is no work of the model's, and nobody waits for it.
-
-    Signals:
-        told(Survey): of the source that was asked for last.
-    """
-
-    told = Signal(object)
-    _done = Signal(object)
-
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._cancel = CancelToken()
-        self._thread: threading.Thread | None = None
-        self._source = ""
-        self._done.connect(self._deliver)
-
-    @property
-    def busy(self) -> bool:
-        """Whether an answer is awaited."""
-        return bool(self._source)
-
-    def ask(self, source: str) -> None:
-        """Survey `source`; an answer that is still awaited is given up."""
-        self._cancel.cancel()
-        self._cancel, self._source = CancelToken(), source
-        self._thread = threading.Thread(target=self._work, args=(source, self._cancel), daemon=True, name="survey")
-        self._thread.start()
-
-    def shut_down(self) -> None:
-        """Nobody waits any more."""
-        self._cancel.cancel()
-        self._source = ""
-        if self._thread is not None:
-            self._thread.join(1.0)
-
-    def _work(self, source: str, cancel: CancelToken) -> None:
-        try:
-            result = survey(source, cancel)
-        except Cancelled:
-            return
-        except Exception as error:
-            result = Survey(source, problem=f"“{source}” cannot be read ({error}).")
-        if not cancel.cancelled:
-            self._done.emit(result)
-
-    def _deliver(self, result: Survey) -> None:
-        if result.source == self._source:
-            self._source = ""
-            self.told.emit(result)

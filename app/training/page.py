@@ -9,12 +9,13 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QAction, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
+from app.engine.aside import Aside
 from app.state.context import AppContext
 from app.theme.scale import sized
 from app.training.controller import TrainingController, TrainingState
 from app.training.estimate_card import EstimateCard
 from app.training.form import TrainingForm, readable
-from app.training.own_text import Survey, Surveyor
+from app.training.own_text import Survey, survey
 from app.training.plan import SELF, TrainingPlan, training_sentence
 from app.training.plots import TrainingPlots
 from app.training.status_card import StatusCard
@@ -51,7 +52,7 @@ class TrainPage(Page):
         self._context = context
         self._unfinished = UnfinishedRun(context)
         self._result: Path | None = None
-        self._surveyor = Surveyor(self)
+        self._surveyor = Aside(self)
         self._survey = Survey("")
         self.controller = TrainingController(context, self)
         self.form = TrainingForm(context.theme)
@@ -220,7 +221,7 @@ class TrainPage(Page):
         elif source != self._survey.source or self._survey.problem:
             self._survey = Survey(source)
             self.form.show_fit("Reading the text…")
-            self._surveyor.ask(source)
+            self._surveyor.start(lambda progress, cancel: survey(source, cancel))
 
     def _surveyed(self, found: Survey) -> None:
         if found.source == self.form.data():
@@ -338,7 +339,10 @@ class TrainPage(Page):
     def _connect(self) -> None:
         context, controller = self._context, self.controller
         self.form.changed.connect(self._form_changed)
-        self._surveyor.told.connect(self._surveyed)
+        self._surveyor.succeeded.connect(self._surveyed)
+        self._surveyor.failed.connect(
+            lambda error: self._surveyed(Survey(self.form.data(), problem=f"The text cannot be read ({error})."))
+        )
         self.takes.time_clicked.connect(self.measure)
         self.takes.start_clicked.connect(self.start)
         self.takes.resume_clicked.connect(self.resume)

@@ -65,49 +65,28 @@ def _families(as_json: bool) -> None:
 
 
 def _rows() -> list[dict[str, Any]]:
-    from pass_core.models import storage
-    from pass_core.models.catalog import known_models
-    from pass_core.models.children import files_in
-    from pass_core.models.fetch import cached
+    from pass_core.models.catalog import default_model, find
+    from pass_core.models.inventory import inventory
     from pass_core.runtime.kept_choices import kept_reasons
 
     chosen = kept_reasons()
     rows: list[dict[str, Any]] = []
-    for known in known_models():
-        folder = cached(known.id)
+    for entry in inventory():
+        known = find(entry.source) if entry.kind == "known" else None
         rows.append(
             {
-                "id": known.id,
-                "name": known.name,
-                "default": known.default,
-                "hub": known.hub,
-                "parameters": known.parameters,
-                "bytes": known.bytes,
-                "license": known.license,
-                "gated": known.gated,
-                "note": known.note,
-                "folder": str(folder) if folder else None,
-                "disk_bytes": sum(files_in(folder)) if folder else 0,
-                "weights": chosen.get(known.id, "") if folder else "",
+                "id": entry.source,
+                "name": entry.name,
+                "default": entry.source == default_model().id,
+                "hub": known.hub if known is not None else entry.source if entry.kind == "hub" else "",
+                "parameters": entry.parameters,
+                "bytes": entry.download_bytes,
+                "license": entry.license,
+                "gated": entry.gated,
+                "note": entry.note,
+                "folder": str(entry.folder) if entry.folder else None,
+                "disk_bytes": entry.disk_bytes,
+                "weights": chosen.get(entry.source, "") if entry.folder else "",
             }
         )
-    for folder in sorted(storage.models_folder().glob("gguf-*")):
-        receipt = storage.read_receipt(folder)
-        if receipt is not None:
-            rows.append(
-                {
-                    "id": receipt["origin"],
-                    "name": receipt["name"],
-                    "default": False,
-                    "hub": "",
-                    "parameters": None,
-                    "bytes": None,
-                    "license": "",
-                    "gated": False,
-                    "note": "Converted from a GGUF file.",
-                    "folder": str(folder),
-                    "disk_bytes": sum(files_in(folder)),
-                    "weights": chosen.get(str(receipt["origin"]), ""),
-                }
-            )
     return rows

@@ -249,7 +249,7 @@ def test_text_can_be_dropped(page: TrainPage, text: Path, tmp_path: Path) -> Non
 def test_one_long_file_is_cut_and_trained_on(page: TrainPage, qtbot: QtBot, tmp_path: Path) -> None:
     book = tmp_path / "book.txt"
     book.write_text("\n".join(f"Line {n}: {n * n % 977} gulls, {n * 31 % 877} boats." for n in range(300)), "utf-8")
-    with qtbot.waitSignal(page._surveyor.told, timeout=TIMEOUT):
+    with qtbot.waitSignal(page._surveyor.succeeded, timeout=TIMEOUT):
         page.form.set_data(str(book))
     assert "Cut into" in page.form.fit.text()
     assert "held out" in page.form.fit.text()
@@ -264,7 +264,7 @@ def test_one_long_file_is_cut_and_trained_on(page: TrainPage, qtbot: QtBot, tmp_
 def test_a_text_that_does_not_fit_is_refused_when_it_is_chosen(page: TrainPage, qtbot: QtBot, tmp_path: Path) -> None:
     short = tmp_path / "short.txt"
     short.write_text("Too short.", encoding="utf-8")
-    with qtbot.waitSignal(page._surveyor.told, timeout=TIMEOUT):
+    with qtbot.waitSignal(page._surveyor.succeeded, timeout=TIMEOUT):
         page.form.set_data(str(short))
     assert "10 characters" in page.form.fit.text()
     assert not page.takes.start_button.isEnabled()
