@@ -18,6 +18,8 @@ def open_plot_menu(plot: pg.PlotWidget, place: QPoint) -> None:
     menu = QMenu(plot)
     menu.addAction("Save plot…", lambda: _ask(plot))
     menu.addAction("Copy plot", lambda: QGuiApplication.clipboard().setImage(plot_image(plot)))
+    if (reset := getattr(plot, "reset_zoom", None)) is not None:
+        menu.addAction("Reset zoom", reset)
     menu.aboutToHide.connect(menu.deleteLater)
     menu.popup(place)
 

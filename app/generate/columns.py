@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QFrame, QScrollArea, QSplitter, QVBoxLayout, QWidg
 from app.theme.scale import scaled, sized
 from app.widgets.basic import Card, ElidedLabel, row
 from app.widgets.figures import Figures
-from app.widgets.plots import LivePlots
+from app.widgets.live_plots import LivePlots
 from app.widgets.token_view import TokenView
 
 PLOTS_FROM_WIDTH = 1128

@@ -30,9 +30,9 @@ from app.widgets.controls import DecodingControls
 from app.widgets.embedding_card import EmbeddingCard
 from app.widgets.figures import Figures
 from app.widgets.legend import Legend
+from app.widgets.live_plots import LivePlots
 from app.widgets.model_card import ModelCard
 from app.widgets.page import Page
-from app.widgets.plots import LivePlots
 from app.widgets.prompt_editor import PromptEditor
 from app.widgets.token_view import TokenView
 from pass_core.decoding.events import DraftNode, StepEvent, StopReason, TokenEvent
@@ -40,6 +40,7 @@ from pass_core.prompt import ChatTemplateError
 from pass_core.settings import FALLBACK_LOOKAHEAD
 
 if TYPE_CHECKING:
+    from app.widgets.token_layout import Piece
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
 
@@ -227,6 +228,14 @@ class GeneratePage(Page):
     def _clicked(self, _step: StepEvent, item: TokenEvent | DraftNode) -> None:
         self.inspect_requested.emit(item.index if isinstance(item, TokenEvent) else None)
 
+    def _hovered(self, piece: Piece | None) -> None:
+        """The mouse is over the text: the curves show where."""
+        self.plots.show_token(piece.token.index if piece is not None and piece.token is not None else None)
+
+    def _point_out(self, index: int | None) -> None:
+        """The mouse is over a curve: the text shows where."""
+        self.text.mark_tokens([] if index is None else [index])
+
     # -- choices ---------------------------------------------------------------------------------------------------
 
     def _publish(self) -> None:
@@ -398,6 +407,8 @@ class GeneratePage(Page):
         self.stop_button.clicked.connect(self.stop_action.trigger)
         self.plots_action.toggled.connect(self._fit_plots)
         self.text.token_clicked.connect(self._clicked)
+        self.text.token_hovered.connect(self._hovered)
+        self.plots.token_hovered.connect(self._point_out)
         self.run_started.connect(self.sentence.follow)
         self.run_started.connect(self.proof.follow)
         self.sentence.explain_clicked.connect(self.explain)

@@ -16,7 +16,7 @@ from app.theme.scale import sized
 from app.widgets.basic import Card, row
 from app.widgets.figures import Figures
 from app.widgets.legend import Legend
-from app.widgets.plots import LivePlots
+from app.widgets.live_plots import LivePlots
 from app.widgets.token_view import TokenView
 from pass_core.decoding.events import DraftNode, StepEvent, TokenEvent
 from pass_core.settings import FALLBACK_LOOKAHEAD
@@ -48,11 +48,13 @@ class RunViewer(QWidget):
         self.inspector = InspectorPanel(theme)
         self._prompt = ""
         self._shown = 0
+        self._opened: int | None = None
         self._plotted = 0
         self._depths = FALLBACK_DEPTHS
         self._lay_out()
         self.replay.moved.connect(self._moved)
         self.text.token_clicked.connect(self._clicked)
+        self.plots.token_hovered.connect(self._point_out)
         self.inspector.token_chosen.connect(self._mark)
         self.tabs.currentChanged.connect(self._follow_plots)
 
@@ -154,7 +156,14 @@ class RunViewer(QWidget):
         self.step_opened.emit()
 
     def _mark(self, index: int) -> None:
+        self._opened = index
         self.text.mark_tokens([index])
+        self.plots.show_token(index)
+
+    def _point_out(self, index: int | None) -> None:
+        """The mouse is over a curve: the text shows where, and then again what is open."""
+        shown = self._opened if index is None else index
+        self.text.mark_tokens([] if shown is None else [shown])
 
     def _clicked(self, step: StepEvent, item: object) -> None:
         if isinstance(item, TokenEvent):

@@ -6,19 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QBrush, QColor, QContextMenuEvent, QPen
-from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QBrush, QColor, QContextMenuEvent, QMouseEvent, QPen
 
 from app.theme.apply import ThemeManager, sans
 from app.theme.roles import Theme, TokenRole
-from app.theme.scale import factor, scaled, sized
-from app.widgets.basic import Card, label, row
-from app.widgets.series import Mark, RunSeries
-from pass_core.decoding.events import StepEvent
-
-REDRAW_INTERVAL_MS = 100
-HELD_OUT = "◇ held-out"
+from app.theme.scale import factor, scaled
+from app.widgets.series import Mark
 
 
 class ThemedPlot(pg.PlotWidget):
@@ -85,14 +79,21 @@ class ThemedPlot(pg.PlotWidget):
 
 
 class RatePlot(ThemedPlot):
-    """A windowed curve, its overall average, and marks."""
+    """A windowed curve, its overall average, and marks. The wheel zooms along the text, a double click resets it.
+
+    Attributes:
+        zoomed: whether a person chose the part that is shown; new data leave it as it is then.
+    """
 
     def __init__(self, theme: ThemeManager, role: int, *, percent: bool = False) -> None:
         self._role, self._percent = role, percent
         self._marks: list[pg.InfiniteLine] = []
         self._overall: pg.PlotDataItem | None = None
         self._window: pg.PlotDataItem | None = None
+        self.zoomed = False
         super().__init__(theme)
+        self.setMouseEnabled(x=True, y=False)
+        self.getPlotItem().getViewBox().sigRangeChangedManually.connect(self._zoomed_by_hand)
         self._overall = self.plot([], [])
         self._window = self.plot([], [])
         for curve in (self._overall, self._window):
@@ -115,8 +116,26 @@ class RatePlot(ThemedPlot):
     def _mark_pen(self, theme: Theme) -> QPen:
         return pg.mkPen(theme.text_faint, width=1, style=Qt.PenStyle.DotLine)
 
+    def reset_zoom(self) -> None:
+        """Show the whole text again."""
+        self.zoomed = False
+        xs = self._window.getData()[0] if self._window is not None else None
+        self._show_all(float(xs[-1]) if xs is not None and len(xs) else 0.0)
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
+        """Reset the zoom."""
+        self.reset_zoom()
+
+    def _zoomed_by_hand(self, *_: object) -> None:
+        self.zoomed = True
+
+    def _show_all(self, last: float) -> None:
+        self.setXRange(0, max(64.0, last), padding=0)
+        self._set_x_ticks(max(64.0, last))
+
     def clear_data(self) -> None:
         """Nothing to see yet."""
+        self.zoomed = False
         if self._window is not None and self._overall is not None:
             self._window.setData([], [])
             self._overall.setData([], [])
@@ -145,8 +164,8 @@ class RatePlot(ThemedPlot):
         self._window.setData(x, w, connect="finite")
         self._overall.setData(x, o, connect="finite")
         last = float(x[-1]) if len(x) else 0.0
-        self.setXRange(0, max(64.0, last), padding=0)
-        self._set_x_ticks(max(64.0, last))
+        if not self.zoomed:
+            self._show_all(last)
         finite = np.concatenate([w[np.isfinite(w)], o[np.isfinite(o)]])
         self._set_top(round_up(float(finite.max()) * 1.05) if len(finite) else 1.0)
         while len(self._marks) < len(marks):
@@ -209,86 +228,6 @@ class PositionPlot(ThemedPlot):
         """Draw the held-out acceptance that the file's trainer recorded."""
         if self._reference is not None:
             self._reference.setData(list(range(1, len(acceptance) + 1)), list(acceptance))
-
-
-class LivePlots(QWidget):
-    """The four plots of the running or last run; redrawn at most ten times a second, and only when visible."""
-
-    def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.series = RunSeries()
-        self._depths = 5
-        self._dirty = False
-        self.speed = RatePlot(theme, 0)
-        self.acceptance = RatePlot(theme, 1, percent=True)
-        self.positions = PositionPlot(theme)
-        self.per_call = RatePlot(theme, 3)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(8)
-        for title, hint, plot, name in (
-            ("Tokens per second", "─ recent  ┄ overall", self.speed, "speed"),
-            ("Acceptance rate", "─ recent  ┄ overall", self.acceptance, "acceptance"),
-            ("Acceptance by draft position", HELD_OUT, self.positions, "positions"),
-            ("Tokens per call", "─ recent  ┄ overall", self.per_call, "per_call"),
-        ):
-            card = Card()
-            card.body.setContentsMargins(8, 8, 8, 4)
-            card.body.setSpacing(2)
-            heading = label(title, "hint")
-            heading.setProperty("role", "plotTitle")
-            explanation = label(hint, "faint")
-            if plot is self.positions:
-                self._positions_hint = explanation
-                explanation.setToolTip(
-                    "◇ what the look-ahead file's trainer measured on held-out text\n"
-                    "▩ copied from earlier text (prompt lookup); the rest are look-ahead drafts"
-                )
-            card.body.addLayout(row(heading, 1, explanation))
-            plot.setObjectName(name)
-            plot.setAccessibleName(title)
-            sized(plot, min_height=72)
-            plot.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-            card.body.addWidget(plot, 1)
-            layout.addWidget(card, 1)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(REDRAW_INTERVAL_MS)
-        self._timer.timeout.connect(self.redraw)
-
-    def start(self, depths: int = 5) -> None:
-        """Begin afresh with a new run."""
-        self.series = RunSeries()
-        self._depths = depths
-        for plot in (self.speed, self.acceptance, self.per_call):
-            plot.clear_data()
-        self.positions.show_data([], [], depths)
-        self._positions_hint.setText(HELD_OUT)
-
-    def add_steps(self, steps: list[StepEvent]) -> None:
-        """Fold steps in and redraw soon."""
-        for step in steps:
-            self.series.add(step)
-        self._dirty = True
-        if not self._timer.isActive():
-            self._timer.start()
-
-    def redraw(self) -> None:
-        """Draw what is there now."""
-        if not self._dirty or not self.isVisible():
-            return
-        self._dirty = False
-        s = self.series
-        self.speed.show_data(s.tokens, s.speed, s.speed_overall, s.marks)
-        self.acceptance.show_data(s.tokens, s.acceptance, s.acceptance_overall, s.marks)
-        self.per_call.show_data(s.tokens, s.per_call, s.per_call_overall, s.marks)
-        t = s.totals
-        self.positions.show_data(t.accepted_by_position, t.examined_by_position, self._depths, s.copied_by_position)
-        self._positions_hint.setText("◇  ▩ copied" if s.copied_by_position else HELD_OUT)
-
-    def showEvent(self, event: object) -> None:
-        super().showEvent(event)  # type: ignore[arg-type]
-        self.redraw()
 
 
 def round_up(value: float) -> float:

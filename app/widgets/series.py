@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from app.widgets.draft_counts import DraftCounts
 from pass_core.decoding.events import DraftSource, DraftStatus, StepEvent
 from pass_core.decoding.summary import SummaryBuilder
 from pass_core.settings import RunSettings
@@ -36,6 +37,7 @@ class RunSeries:
         copied_by_position: accepted drafts by depth that prompt lookup copied (the rest are look-ahead drafts).
         marks: where settings changed; changes of consecutive steps (a dragged slider) are one mark.
         totals: the figures of the whole run.
+        drafts: what became of its drafts.
     """
 
     tokens: list[int] = field(default_factory=list[int])
@@ -48,6 +50,7 @@ class RunSeries:
     copied_by_position: list[int] = field(default_factory=list[int])
     marks: list[Mark] = field(default_factory=list[Mark])
     totals: SummaryBuilder = field(default_factory=SummaryBuilder)
+    drafts: DraftCounts = field(default_factory=DraftCounts)
     _window: deque[StepEvent] = field(default_factory=deque[StepEvent])
     _window_tokens: int = 0
     _last: RunSettings | None = None
@@ -57,6 +60,7 @@ class RunSeries:
         """Fold one step."""
         self._note_settings(step)
         self.totals.add(step)
+        self.drafts.add(step)
         self._count_copied(step)
         if not step.tokens:
             return

@@ -6,10 +6,12 @@ import math
 from dataclasses import replace
 
 import pytest
+from PySide6.QtCore import QPointF
 from pytestqt.qtbot import QtBot
 
 from app.theme.apply import ThemeManager
-from app.widgets.plots import LivePlots
+from app.widgets.draft_counts import DraftCounts
+from app.widgets.live_plots import LivePlots
 from app.widgets.series import WINDOW_TOKENS, RunSeries, describe_change
 from pass_core.decoding.events import DraftSource, DraftStatus, Provenance
 from pass_core.settings import DecodingSettings, LookaheadPart, SamplingSettings, Strategy, Verification
@@ -82,3 +84,64 @@ def test_copied_drafts_stand_apart_by_position(theme: ThemeManager, qtbot: QtBot
     assert plots.positions._copied.opts["height"] == [0.0, 1.0]
     assert list(plots.positions._copied.opts["y0"]) == [0.5, 0.0]
     assert "copied" in plots._positions_hint.text()
+
+
+def test_what_became_of_the_drafts_adds_up(theme: ThemeManager) -> None:
+    counts = DraftCounts()
+    kept = [token(0, " a", Provenance.ACCEPTED, depth=1), token(1, " b", Provenance.BONUS)]
+    tree = [
+        draft(" a", DraftStatus.ACCEPTED, index=0, p_draft=0.62),
+        draft(" x", DraftStatus.REJECTED, index=1, p_draft=0.31),
+        draft(" y", DraftStatus.UNREACHED, index=2, p_draft=0.9, depth=2, parent=1),
+    ]
+    one = replace(step(0, kept, tree), rows=(9,), lookahead_rows=5)
+    counts.add(one)
+    counts.add(replace(step(1, [token(2, " c")]), rows=(1,), lookahead_rows=0))
+    assert counts.steps_by_accepted == [1, 1]
+    assert (counts.own_rows, counts.kept_rows, counts.lost_rows, counts.lookahead_rows) == (2, 1, 2, 5)
+    assert sum((counts.own_rows, counts.kept_rows, counts.lost_rows, counts.lookahead_rows)) == 9 + 1
+    assert counts.calibration() == [(0.31, 0.0, 1), (0.62, 1.0, 1)]  # nobody examined the third
+
+
+def test_the_crosshair_is_shared_and_tells_what_is_there(theme: ThemeManager, qtbot: QtBot) -> None:
+    plots = LivePlots(theme)
+    qtbot.addWidget(plots)
+    plots.resize(300, 700)
+    plots.show()
+    plots.start(5)
+    plots.add_steps([step(n, [token(2 * n, " a"), token(2 * n + 1, " b")], seconds=0.1) for n in range(40)])
+    plots.redraw()
+    plots.show_token(20)  # of the eleventh step
+    assert plots.crosshair is not None
+    told = plots.crosshair.texts()
+    assert told[0] == "token 22: 20.0 tokens/s, overall 20.0 tokens/s"
+    assert told[1].startswith("token 22: –")  # nothing was drafted
+    assert told[2] == "token 22: 2.00, overall 2.00"
+    plots.show_token(None)
+    assert plots.crosshair.texts() == ["", "", ""]
+    box = plots.speed.getPlotItem().getViewBox()
+    with qtbot.waitSignal(plots.token_hovered) as hovered:
+        plots.speed.scene().sigMouseMoved.emit(box.mapViewToScene(QPointF(30, 1)))
+    assert hovered.args == [29]
+    assert plots.crosshair.texts()[2].startswith("token 30")
+
+
+def test_a_zoom_stays_until_it_is_reset(theme: ThemeManager, qtbot: QtBot) -> None:
+    plots = LivePlots(theme)
+    qtbot.addWidget(plots)
+    plots.show()
+    steps = [step(n, [token(n, " a")]) for n in range(200)]
+    plots.add_steps(steps[:100])
+    plots.redraw()
+    box = plots.speed.getPlotItem().getViewBox()
+    box.setXRange(10, 20, padding=0)
+    box.sigRangeChangedManually.emit([True, False])
+    plots.add_steps(steps[100:])
+    plots.redraw()
+    assert plots.speed.viewRange()[0] == pytest.approx([10, 20])
+    plots.speed.reset_zoom()
+    assert plots.speed.viewRange()[0] == pytest.approx([0, 200])
+    plots.leaf._buttons["drafts"].click()
+    assert plots.accepted.heights == [200.0]
+    assert plots.accepted.isVisible()
+    assert not plots.speed.isVisible()
