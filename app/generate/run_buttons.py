@@ -31,10 +31,16 @@ class RunButtons:
             can_run, can_stop: whether the buttons can be pressed.
             busy: what else holds the model, "" for nothing.
         """
+        here, there = (self.run, self.stop) if running else (self.stop, self.run)
+        moves = here.hasFocus() and (can_stop if running else can_run)
+        if moves:  # the focus stays at this place instead of wandering on
+            there.setVisible(True)
+            there.setEnabled(True)
+            there.setFocus()
+        self.stop.setVisible(running or waiting)
         self.run.setVisible(not running)
         self.run.setEnabled(can_run)
         self.run.setText("Waiting for the model…" if waiting else "Run")
         self.run.setToolTip(f"The model is busy with {busy}" if busy else "Ctrl+Enter")
-        self.stop.setVisible(running or waiting)
         self.stop.setEnabled(can_stop)
         self.stop.setText("Stopping…" if stopping else "Stop")

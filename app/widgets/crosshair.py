@@ -108,9 +108,9 @@ class Crosshair(QObject):
 def told(
     tokens: Sequence[int], now: Sequence[float], overall: Sequence[float], form: Callable[[float], str]
 ) -> Readout:
-    """What a curve has at a step: “token 37: 41.2, overall 38.0”."""
+    """What a curve has at a step: “token 37: 41.2”, and below it “overall 38.0”."""
 
     def number(value: float) -> str:
         return "–" if math.isnan(value) else form(value)
 
-    return lambda place: f"token {tokens[place]}: {number(now[place])}, overall {number(overall[place])}"
+    return lambda place: f"token {tokens[place]}: {number(now[place])}\noverall {number(overall[place])}"

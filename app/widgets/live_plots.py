@@ -82,7 +82,7 @@ class LivePlots(QWidget):
             ("Tokens per call", "─ recent  ┄ overall", self.per_call, "per_call"),
             ("Drafts kept in a step", "steps", self.accepted, "accepted"),
             ("Rows spent", "rows", self.rows, "rows"),
-            ("Foreseen and observed acceptance", "┄ the same", self.calibration, "calibration"),
+            ("Foreseen and observed", "┄ the same", self.calibration, "calibration"),
         ):
             card = Card()
             card.body.setContentsMargins(8, 8, 8, 4)
@@ -119,7 +119,7 @@ class LivePlots(QWidget):
         """A crosshair for the present series."""
         s = self.series
         curves: list[tuple[RatePlot, Readout]] = [
-            (self.speed, told(s.tokens, s.speed, s.speed_overall, "{:.1f} tokens/s".format)),
+            (self.speed, told(s.tokens, s.speed, s.speed_overall, "{:.1f}".format)),
             (self.acceptance, told(s.tokens, s.acceptance, s.acceptance_overall, "{:.0%}".format)),
             (self.per_call, told(s.tokens, s.per_call, s.per_call_overall, "{:.2f}".format)),
         ]

@@ -120,6 +120,8 @@ def header_to_dict(record: RunRecord) -> JsonDict:
     """Everything of a run but its steps and summary."""
     fields = _CODEC.write(replace(record, steps=()))
     del fields["steps"]
+    if not record.messages:
+        del fields["messages"]  # only a chat of several messages has them
     return {"format": RUN_FORMAT, "schema_version": SCHEMA_VERSION} | fields
 
 

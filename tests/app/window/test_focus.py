@@ -17,7 +17,17 @@ from app.widgets.log import LogKeeper
 from app.window import MainWindow
 
 # With the fewest tab stops that each has while a model is loaded and nothing has run.
-PAGES = {"generate": 25, "compare": 12, "inspect": 2, "history": 4, "train": 10, "benchmark": 10, "losslessness": 3}
+PAGES = {
+    "generate": 25,
+    "chat": 4,
+    "models": 2,
+    "compare": 12,
+    "inspect": 2,
+    "history": 4,
+    "train": 10,
+    "benchmark": 10,
+    "losslessness": 3,
+}
 SLACK = 6  # pixels by which neighbours of one line may differ
 
 

@@ -114,9 +114,9 @@ def test_the_crosshair_is_shared_and_tells_what_is_there(theme: ThemeManager, qt
     plots.show_token(20)  # of the eleventh step
     assert plots.crosshair is not None
     told = plots.crosshair.texts()
-    assert told[0] == "token 22: 20.0 tokens/s, overall 20.0 tokens/s"
+    assert told[0] == "token 22: 20.0\noverall 20.0"
     assert told[1].startswith("token 22: –")  # nothing was drafted
-    assert told[2] == "token 22: 2.00, overall 2.00"
+    assert told[2] == "token 22: 2.00\noverall 2.00"
     plots.show_token(None)
     assert plots.crosshair.texts() == ["", "", ""]
     box = plots.speed.getPlotItem().getViewBox()

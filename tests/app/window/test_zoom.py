@@ -19,7 +19,7 @@ from app.widgets.log import LogKeeper
 from app.widgets.token_view import TokenView
 from app.window import MainWindow
 
-PAGES = ("generate", "compare", "inspect", "history", "train", "benchmark", "losslessness")
+PAGES = ("generate", "chat", "models", "compare", "inspect", "history", "train", "benchmark", "losslessness")
 
 
 @pytest.fixture
