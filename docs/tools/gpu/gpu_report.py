@@ -17,13 +17,12 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import torch
 import transformers
-from torch.utils._python_dispatch import TorchDispatchMode
+from kernel_count import kernels
 
 from pass_core import (
     DecodingSettings,
@@ -38,52 +37,14 @@ from pass_core.decoding.events import StepEvent
 from pass_core.evaluation.prompts import BUILT_IN, built_in, prompt_ids
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models.memory import freeze_heap
-from pass_core.runtime.rows import RowsBuilder, chain_rows
-from pass_core.runtime.torch_runtime import TorchRuntime
+from pass_core.runtime.cuda_graphs.runtime import unsupported_reason
 
 BUDGETS = (8, 16, 24, 32, 48, 64)
-_VIEWS = ("view", "reshape", "expand", "transpose", "t", "slice", "select", "unsqueeze", "squeeze", "permute", "split",
-          "unbind", "alias", "detach", "_unsafe_view", "as_strided", "chunk")  # fmt: skip
 _STARTED = time.perf_counter()
 
 
 def say(*words: object) -> None:
     print(f"[{time.perf_counter() - _STARTED:7.1f} s]", *words, flush=True)
-
-
-class CountOperations(TorchDispatchMode):
-    """Counts operations that launch a kernel on a device: all but views."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func._schema.name.split("::")[-1]
-        self.count += name not in _VIEWS
-        return func(*args, **(kwargs or {}))
-
-
-def operations(engine: Engine, lookahead: LookaheadEmbeddings | None, rows: int) -> int:
-    """Operations of one forward pass through the transformers modules: what a captured graph has as nodes."""
-    import numpy as np
-
-    runtime = TorchRuntime(engine.model)
-    runtime.use_lookahead(lookahead)
-    cache = runtime.new_cache(400)
-    runtime.forward(cache, chain_rows(np.arange(200) % 200))
-    cache.commit(range(200))
-    builder = RowsBuilder()
-    root = builder.add_token(1)
-    chain = min(6, rows - 1) if lookahead is not None else 0
-    for _ in range(rows - 1 - chain):
-        builder.add_token(2, root)
-    if chain:
-        builder.add_lookahead_chain(chain, root)
-    counter = CountOperations()
-    with counter:
-        runtime.forward(cache, builder.build())
-    return counter.count
 
 
 def write(
@@ -112,8 +73,9 @@ def main() -> None:
     model = engine.model
     say("model", model.name, model.fingerprint, model.dtype, model.device)
     files = {name: default_lookahead(model, prefer=name) for name in ("best", "embeddings")}
-    say("operations of a forward pass: plain 1 row", operations(engine, None, 1),
-        {name: operations(engine, file, 16) for name, file in files.items()}, "at 16 rows")  # fmt: skip
+    if not unsupported_reason(model):
+        counts = {name: kernels(model, file, 16).total() for name, file in files.items()}
+        say("kernels of a forward pass: plain 1 row", kernels(model, None, 1).total(), counts, "at 16 rows")
     begun = time.perf_counter()
     for file in files.values():
         engine.prepare(file)
