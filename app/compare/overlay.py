@@ -19,7 +19,7 @@ from app.widgets.plots import ThemedPlot, round_up
 from app.widgets.series import RunSeries
 from pass_core.decoding.events import StepEvent
 
-REDRAW_INTERVAL_MS = 100
+REDRAW_INTERVAL_MS = 300  # the plots take 15 ms of a core that the engine computes on
 
 
 class LineSample(QWidget):

@@ -19,7 +19,7 @@ from pass_core.settings import BaselineSettings, DecodingSettings
 if TYPE_CHECKING:
     from pass_core.engine import Engine
 
-DRAIN_INTERVAL_MS = 33
+DRAIN_INTERVAL_MS = 50  # what the window draws, the engine's threads wait for on a machine of two cores
 
 
 class EngineState(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,8 @@ from app.engine.jobs import Job, JobRunner
 from app.engine.run import Run
 from app.engine.session import EngineSession
 from pass_core.progress import Progress
+
+SECONDS_BETWEEN = 0.2  # two looks at how far a generation is
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Activity(QObject):
         super().__init__(parent)
         self._session, self._jobs = session, jobs
         self._whole: tuple[str, Callable[[], None]] | None = None
-        self._told = ""
+        self._told, self._told_at = "", 0.0
         self._job: Job | None = None
         self._run: Run | None = None
         self.now: Doing | None = None
@@ -111,9 +114,11 @@ class Activity(QObject):
         self._refresh()
 
     def _steps_arrived(self, run: Run, _steps: list[object]) -> None:
-        self._refresh()
+        if time.monotonic() - self._told_at >= SECONDS_BETWEEN:
+            self._refresh()
 
     def _refresh(self, progress: object = None) -> None:
+        self._told_at = time.monotonic()
         self.now = self._look(progress if isinstance(progress, Progress) else None)
         self.changed.emit()
 

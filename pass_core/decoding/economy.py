@@ -12,7 +12,7 @@ START = (3.5, 4.0)  # plain steps, least and most, that a text may stake before 
 RECENT = 3.0  # plain steps lost of late end drafting even where it has saved much before
 FADE = 0.9  # a step
 PAUSE, LONGEST_PAUSE = 8, 512  # plain steps before drafting is tried again; doubled each time it did not pay
-PROBE_STEPS = 3  # look-ahead rows, then twice the drafts made from them
+PROBE_STEPS = 3  # look-ahead rows, then twice the drafts made from them; a state head drafts at once
 HESITATIONS = 4  # plain plans one after another that end drafting even where it has saved time
 FOLLOW = 0.3  # weight of a plain step in what plain steps take
 
@@ -23,10 +23,13 @@ class Economy:
     Args:
         plain: seconds of a plain step, as far as known before the text.
         tokens: how many tokens the text may still have.
+        at_once: whether any step can draft without look-ahead rows of the step before.
     """
 
-    def __init__(self, plain: float, tokens: int) -> None:
+    def __init__(self, plain: float, tokens: int, at_once: bool = False) -> None:
         self.plain = plain
+        self.probe_steps = 1 if at_once else PROBE_STEPS
+        self._at_once = at_once
         self.seconds = 0.0  # of all steps
         self.balance = 0.0  # seconds that drafting has saved (below 0: cost)
         self.forced = 0  # steps that draft although it is not expected to pay
@@ -53,15 +56,16 @@ class Economy:
         """Whether drafting is taken up again now, if that may lose so many seconds."""
         if self._drafting or self._waited < self._pause or loss > self.affordable:
             return False
-        self._drafting, self.forced = True, PROBE_STEPS
+        self._drafting, self.forced = True, self.probe_steps
         self._recent = self._episode = 0.0
         return True
 
     def planned(self, rows: int) -> None:
-        """A drafting step has planned a forward pass of so many rows. One row ends drafting, unless it has saved time:
-        then a place that is hard to guess does not speak against the next one."""
+        """A drafting step has planned a forward pass of so many rows. One row ends drafting, unless it has saved time
+        or can begin again at any step: then a place that is hard to guess does not speak against the next one."""
         self._hesitated = 0 if rows > 1 else self._hesitated + 1
-        if rows == 1 and (self.balance <= 0 or self._hesitated >= HESITATIONS):
+        patient = self._at_once or self.balance > 0
+        if rows == 1 and (not patient or self._hesitated >= HESITATIONS):
             self.give_up()
 
     def give_up(self) -> None:

@@ -6,15 +6,16 @@ look-ahead rows. Where the walk stops, that node's chain drafts the next tree. a
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
 from pass_core.decoding.acceptance import AcceptanceModel, of_siblings
 from pass_core.decoding.budget import FUTURE_WEIGHT, plan
-from pass_core.decoding.economy import PROBE_STEPS, Economy
+from pass_core.decoding.economy import Economy
 from pass_core.decoding.events import DraftSource
+from pass_core.decoding.fused_parts import Grown, PendingRows, StepResult
 from pass_core.decoding.lookahead_proposer import LookaheadProposer
 from pass_core.decoding.ngram_proposer import NgramProposer
 from pass_core.decoding.propose_tree import Proposals, best_first, draft_chain, grow_tree
@@ -35,51 +36,10 @@ MOST_ROWS = 48
 TRIED_SIZES = (8, 12, 4)
 LOOKS = 2  # plain steps made to see what they cost now
 PROBE_ROWS = 6
+STATE_PROBE_ROWS = 4  # where no look-ahead row has to be among them
+VERIFIED_STEPS = 32
 DOUBT = 4.0  # weight of what acceptance was, when drafting is tried again
 NOT_PAYING = "drafting does not pay on this machine for this text: plain decoding is faster"
-
-
-@dataclass(slots=True)
-class _Pending:
-    """Look-ahead rows of the last forward pass that draft the next tree, and the text length that they belong to; see
-    `LookaheadProposer`."""
-
-    length: int
-    hidden: torch.Tensor
-    logits: torch.Tensor | None
-    at: list[int]
-    steps: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Grown:
-    """What a step may verify.
-
-    Attributes:
-        proposals: all drafts worth considering.
-        acceptance: what is learned of drafts of this source.
-        steps: 0-based step of the drafts of depth 1, 2, .. in their head.
-        match: length of the n-gram that prompt lookup matched.
-    """
-
-    proposals: Proposals
-    acceptance: AcceptanceModel
-    steps: Sequence[int] = ()
-    match: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """What is to be learned from a step: the rows of its call, what it took, tokens, whether it worked for drafts, and
-    whether it grew any."""
-
-    rows: int = 1
-    lookahead_rows: int = 0
-    call_seconds: float = 0.0
-    emitted: int = 1
-    drafted: bool = False
-    grown: bool = False
-    auto: bool = False
 
 
 class FusedStepper(Stepper):
@@ -87,23 +47,27 @@ class FusedStepper(Stepper):
 
     def __init__(self, cost: CostModel | None, training: TrainingSummary | None = None) -> None:
         self._cost = cost
-        self._pending: _Pending | None = None
+        self._pending: PendingRows | None = None
         known = training or TrainingSummary()
         self._acceptance = AcceptanceModel(of_siblings(known.acceptance))  # of look-ahead rows
         self._of_state = AcceptanceModel(of_siblings(known.state_acceptance), lookup=self._acceptance.lookup)
         self._lookup = NgramProposer()
         self._economy: Economy | None = None
+        self._probe_rows = PROBE_ROWS
+        self._verified: deque[int] = deque(maxlen=VERIFIED_STEPS)  # how deep the trees of the last steps were
+        self._planned_rows: deque[int] = deque(maxlen=VERIFIED_STEPS)
         self._looks = 0
         self._rate = 0.0
-        self._done = _Done()
+        self._done = StepResult()
 
     def forget(self) -> None:
         self._pending = None
 
     def step(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule) -> StepOutcome:
         cost = self._cost if settings.auto else None
-        why_plain = "" if cost is None else self._plain_call(cost, state.remaining)
-        grown = _Grown(Proposals.of(DraftTree()), self._acceptance)
+        self._probe_rows = PROBE_ROWS if state.state_head is None else STATE_PROBE_ROWS
+        why_plain = "" if cost is None else self._plain_call(cost, state)
+        grown = Grown(Proposals.of(DraftTree()), self._acceptance)
         if why_plain:
             self._pending = None
             shape, reason = CallPlan(0, (0,)), why_plain
@@ -112,6 +76,8 @@ class FusedStepper(Stepper):
             shape, reason = self._shape(state, settings, grown.proposals)
         proposals = grown.proposals
         tree = proposals.first(shape.drafts)
+        if proposals.reaches:
+            self._verified.append(max((draft.depth for draft in tree.drafts), default=0))
 
         rows = RowsBuilder()
         nodes = [rows.add_token(state.tokens[-1])]
@@ -137,18 +103,18 @@ class FusedStepper(Stepper):
         self._keep(state, walk, hidden, logits if together else None, chains)
         drafts = bool(proposals.reaches)
         lookahead_rows = len(rows) - len(nodes)
-        self._done = _Done(
+        self._done = StepResult(
             len(rows), lookahead_rows, took, len(walk.emitted), drafts or len(rows) > 1, drafts, settings.auto
         )
         return StepOutcome(walk.emitted, tree, reason)
 
-    def _plain_call(self, cost: CostModel, remaining: int) -> str:
+    def _plain_call(self, cost: CostModel, state: DecodeState) -> str:
         """Why the next step is plain, without any work for drafts; "" where it may draft."""
         if self._economy is None:
-            self._economy = Economy(cost.plain_step, remaining)
+            self._economy = Economy(cost.plain_step, state.remaining, at_once=state.state_head is not None)
         economy = self._economy
         if not economy.drafting:
-            loss = PROBE_STEPS * (cost.cheapest(PROBE_ROWS) - cost(1) + cost.drafting)
+            loss = economy.probe_steps * (cost.cheapest(self._probe_rows) - cost(1) + cost.drafting)
             if not economy.probe(loss):
                 return NOT_PAYING
             self._acceptance.doubt(DOUBT)
@@ -160,7 +126,7 @@ class FusedStepper(Stepper):
             return "plain call, to see what it costs now"
         return ""
 
-    def _grow(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule, depth: int) -> _Grown:
+    def _grow(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule, depth: int) -> Grown:
         """All drafts worth considering."""
         drafts, steps, acceptance = self._proposer(state, settings, depth)
         found: list[int] = []
@@ -169,7 +135,7 @@ class FusedStepper(Stepper):
             found, match = self._lookup.propose(state.tokens, depth)
         if not rule.trees:
             chain = self._chain(state, settings, rule, drafts, found, depth, acceptance)
-            return _Grown(Proposals.of(chain), acceptance, steps, match)
+            return Grown(Proposals.of(chain), acceptance, steps, match)
         proposals = Proposals.of(DraftTree())
         if drafts is not None:
             proposals = grow_tree(
@@ -187,7 +153,7 @@ class FusedStepper(Stepper):
             tree = proposals.first(len(proposals.reaches))
             self._merge_lookup(tree, found, match)
             proposals = Proposals.of(best_first(tree))
-        return _Grown(proposals, acceptance, steps, match)
+        return Grown(proposals, acceptance, steps, match)
 
     def _proposer(
         self, state: DecodeState, settings: DecodingSettings, depth: int
@@ -204,8 +170,8 @@ class FusedStepper(Stepper):
         if head is not None and root_state is not None:
             steps = range(min(depth, head.depth))
             if not rows or self._of_state.expected(steps) >= self._acceptance.expected(rows):
-                drafts = head.propose(root_state, state.tokens[-1], depth, state.recent)
-                return drafts, steps, self._of_state
+                deep = min(depth, max(self._verified, default=depth) + 1)  # deeper levels cost time and find no row
+                return head.propose(root_state, state.tokens[-1], deep, state.recent), steps, self._of_state
         if pending is None or not rows:
             return None, (), self._acceptance
         drafts = LookaheadProposer.of_call(
@@ -267,12 +233,15 @@ class FusedStepper(Stepper):
         limit = self._affordable_rows(cost, economy, _row_limit(settings))
         trial = None
         if not economy.forced and reaches:
-            trial = cost.tokens_only.stale([n for n in TRIED_SIZES if n <= limit])
+            most = min(limit, 2 * max(self._planned_rows, default=MOST_ROWS))
+            trial = cost.tokens_only.stale([n for n in TRIED_SIZES if n <= most])
         forced = economy.forced > 0
         if forced or trial is not None:
-            limit = min(limit, trial or PROBE_ROWS)
+            limit = min(limit, trial or self._probe_rows)
         shape = self._planned(state, settings, proposals, limit, None if forced or trial is not None else cost, steps)
         economy.planned(shape.rows)
+        if trial is None:
+            self._planned_rows.append(shape.rows)
         if shape.rows == 1:
             return shape, "plain call: nothing is likely enough here" if economy.drafting else NOT_PAYING
         if trial is not None:
@@ -378,7 +347,7 @@ class FusedStepper(Stepper):
         state.predicting = (len(state.tokens) + len(walk.emitted) - 1, hidden[spine[-1]])
         self._pending = None
         if at:
-            self._pending = _Pending(len(state.tokens) + len(walk.emitted), hidden, logits, at, steps)
+            self._pending = PendingRows(len(state.tokens) + len(walk.emitted), hidden, logits, at, steps)
 
 
 def _depth(tree: DraftTree, node: int) -> int:

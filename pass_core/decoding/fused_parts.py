@@ -1,0 +1,54 @@
+"""What a fused step leaves for the next one, and for what is learned from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pass_core.decoding.acceptance import AcceptanceModel
+from pass_core.decoding.propose_tree import Proposals
+
+
+@dataclass(slots=True)
+class PendingRows:
+    """Look-ahead rows of the last forward pass that draft the next tree, and the text length that they belong to; see
+    `LookaheadProposer`."""
+
+    length: int
+    hidden: torch.Tensor
+    logits: torch.Tensor | None
+    at: list[int]
+    steps: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """What a step may verify.
+
+    Attributes:
+        proposals: all drafts worth considering.
+        acceptance: what is learned of drafts of this source.
+        steps: 0-based step of the drafts of depth 1, 2, .. in their head.
+        match: length of the n-gram that prompt lookup matched.
+    """
+
+    proposals: Proposals
+    acceptance: AcceptanceModel
+    steps: Sequence[int] = ()
+    match: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What is to be learned from a step: the rows of its call, what it took, tokens, whether it worked for drafts, and
+    whether it grew any."""
+
+    rows: int = 1
+    lookahead_rows: int = 0
+    call_seconds: float = 0.0
+    emitted: int = 1
+    drafted: bool = False
+    grown: bool = False
+    auto: bool = False
