@@ -79,6 +79,7 @@ class Watch(logging.Handler):
         super().__init__(logging.ERROR)
         self.problems: list[str] = []
         self.refusals = 0
+        self.without_font = 0
         self.ticks = 0
         self.gaps: list[tuple[float, str]] = []
         self.doing = "starting"
@@ -103,7 +104,9 @@ class Watch(logging.Handler):
 
     def _qt(self, kind: QtMsgType, context: object, message: str) -> None:
         of_offscreen = message.startswith("This plugin")  # it says itself what it lacks
-        if kind is not QtMsgType.QtDebugMsg and not of_offscreen:
+        if message.startswith("OpenType support missing"):  # a text in a script that no font of this machine has
+            self.without_font += 1
+        elif kind is not QtMsgType.QtDebugMsg and not of_offscreen:
             self.problems.append(f"Qt: {message}")
 
     def _tick(self) -> None:
@@ -278,7 +281,8 @@ def report(driver: Driver, watch: Watch, minutes: float, seed: int, model: str) 
         f"done: {sum(driver.done.values())} ({acts})",
         f"warnings, errors and exceptions: {len(watch.problems)}",
         *(f"  {text}" for text in watch.problems[:20]),
-        f"plain sentences in the banner: {watch.refusals}",
+        f"plain sentences in the banner: {watch.refusals}; Qt's notes on scripts that no font here has: "
+        f"{watch.without_font}",
         f"unresponsive stretches above {LATE_MS} ms: {len(gaps)} of {watch.ticks} ticks; the longest:",
         *(f"  {gap:.0f} ms ({doing})" for gap, doing in gaps[:6]),
         f"memory: {settled[0]:.0f} MB after a third of the time, {settled[-1]:.0f} MB at the end, at most "

@@ -31,6 +31,7 @@ def main() -> None:
         for state in states(arguments.kills, rng):
             print(f"{time.monotonic() - started:6.0f} s: {state}", file=sys.stderr)
             kills.kill(state)
+            print(f"    {kills.summary()}", file=sys.stderr)
         kills.last_start()
     print(kills.summary())
     print(f"seed {arguments.seed}, {time.monotonic() - started:.0f} s")

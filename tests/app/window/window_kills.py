@@ -157,7 +157,7 @@ class Kills:
         said = [next(lines)]
         assert said[0]["doing"] == state
         more = self.rng.randrange(12) if state in ("generate", "compare", "train", "history") else self.rng.randrange(4)
-        for message, _ in zip(lines, range(more)):
+        for _, message in zip(range(more), lines):  # in this order: no message is taken and dropped
             said.append(message)
         if state in ("generate", "compare"):
             before = sum(self.committed.values())
