@@ -61,15 +61,27 @@ def check_sizes(fields: dict[str, Any], where: str) -> None:
                     f"{where} says {name} = {_shown(one)}, which no model has (a whole number from {least} to {most} "
                     "is expected). Download the model again."
                 )
-    for name, value in fields.items():
-        if isinstance(value, float) and not math.isfinite(value) and name.endswith(("eps", "epsilon", "theta")):
-            raise ModelDamaged(f"{where} says {name} = {value}. Download the model again.")
+    _check_numbers(fields, where)
     heads, groups = fields.get("num_attention_heads"), fields.get("num_key_value_heads")
     if isinstance(heads, int) and isinstance(groups, int) and heads % groups:
         raise ModelDamaged(
             f"{where} says {heads} attention heads for {groups} key-value heads, which do not divide. "
             "Download the model again."
         )
+
+
+def _check_numbers(fields: dict[str, Any], where: str) -> None:
+    """Refuse what a norm or a rotary embedding makes no numbers of."""
+    for name, value in fields.items():
+        if isinstance(value, dict) and name.startswith("rope"):
+            _check_numbers(cast("dict[str, Any]", value), where)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            positive = name.endswith("theta") or (name == "factor")
+            small = name.endswith(("eps", "epsilon"))
+            if (positive and not 0 < value < math.inf) or (small and not 0 <= value < math.inf):
+                raise ModelDamaged(
+                    f"{where} says {name} = {value}, of which no number can be computed. Download the model again."
+                )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from pass_core.models.own_code import OwnCode, own_code_of, refusal
 from pass_core.models.quantize import QuantizeChoice, quantization_config
 from pass_core.models.storage import read_receipt
 from pass_core.models.stored import stored_fingerprint
+from pass_core.models.trial import check_numbers, sample_ids
 from pass_core.models.weights import check_loaded, check_stored, skeleton, weight_count
 from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
 
@@ -133,6 +134,8 @@ def _load(
     model.eval()
     model.requires_grad_(False)
     tokenizer = _load_tokenizer(folder, name, code.tokenizer or code.model)
+    if not spread:  # each pass of a spread model may read its weights from a disk
+        check_numbers(model, sample_ids(tokenizer), name)
     return LanguageModel(
         name=name,
         source=_source_of(source),
@@ -194,7 +197,8 @@ def _load_tokenizer(folder: Path, name: str, own_code: bool) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=own_code)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=own_code)
+        sample_ids(tokenizer)
     except Exception as error:  # the many tokenizer backends raise anything
         if "trust_remote_code" in str(error):
             raise refusal(folder) from error
@@ -202,6 +206,7 @@ def _load_tokenizer(folder: Path, name: str, own_code: bool) -> Any:
             f"The tokenizer of {name} cannot be loaded ({one_line(error)}). "
             f"Put the tokenizer files into {folder}, or choose another model."
         ) from error
+    return tokenizer
 
 
 def _refuse_quantized(config: Any, name: str) -> None:

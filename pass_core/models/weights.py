@@ -16,6 +16,7 @@ from pass_core.models.errors import ModelDamaged
 _SHOWN = 4  # names in a sentence
 _LONGEST_HEADER = 100 << 20  # safetensors' own limit
 # Buffers that older versions of transformers saved; a model computes them anew.
+_WHOLE = re.compile(r"[IU]\d+$|BOOL$")
 _OLD_BUFFERS = re.compile(r"(\.(masked_bias|inv_freq|position_ids|rope\.freqs)|\.(attn|attention)\.bias)$")
 
 
@@ -128,6 +129,21 @@ def _belongs(model: Any, name: str) -> bool:
     return False
 
 
+def _refuse_whole_numbers(path: Path, found: dict[str, Any]) -> None:
+    """Weights are floating-point numbers; a cast of anything else loads without a word, and is another model.
+
+    Raises:
+        ModelDamaged: with the names.
+    """
+    wrong = [n for n, t in found.items() if _WHOLE.match(str(t["dtype"])) and n.endswith((".weight", ".bias"))]
+    left = [n for n in wrong if not _OLD_BUFFERS.search(n)]
+    if left:
+        raise ModelDamaged(
+            f"{path} stores {names(left)} as whole numbers ({found[left[0]]['dtype']}): it is quantised in a way that "
+            "cannot be read, or damaged. Choose the original model."
+        )
+
+
 def _header(path: Path) -> dict[str, tuple[int, ...]]:
     size = path.stat().st_size
     try:
@@ -137,6 +153,7 @@ def _header(path: Path) -> dict[str, tuple[int, ...]]:
                 raise ValueError(f"its header would have {length} bytes")
             found: dict[str, Any] = json.loads(file.read(length))
         found.pop("__metadata__", None)
+        _refuse_whole_numbers(path, found)
         end = max((int(t["data_offsets"][1]) for t in found.values()), default=0)
         if 8 + length + end > size:
             raise ValueError(f"it ends {8 + length + end - size} bytes early")

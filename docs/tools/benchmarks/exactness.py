@@ -163,22 +163,26 @@ def greedy_against_transformers(engine: Engine, prompts: list[list[int]], count:
     return tally
 
 
-def pass_against_plain(engine: Engine, prompts: list[list[int]], count: int, variants: int | None) -> dict[str, Tally]:
-    """Part 2."""
+def pass_against_plain(
+    engine: Engine, prompts: list[list[int]], count: int, variants: int | None, seeds: int, word: str
+) -> dict[str, Tally]:
+    """Part 2, with the ways whose name holds `word`."""
+    ways = [v for v in VARIANTS if word in v.name]
+    greedy_only = [v for v in GREEDY_ONLY if word in v.name]
     model = engine.model
     trained, untrained = default_lookahead(model), untrained_lookahead(model)
     engine.prepare(untrained)
-    tallies = {v.name: Tally() for v in (*VARIANTS, *GREEDY_ONLY)}
+    tallies = {v.name: Tally() for v in (*ways, *greedy_only)}
     turns: dict[float, Iterator[Variant]] = {
-        t: itertools.cycle(VARIANTS if t else (*VARIANTS, *GREEDY_ONLY)) for t in TEMPERATURES
+        t: itertools.cycle(ways if t else (*ways, *greedy_only)) for t in TEMPERATURES
     }
-    jobs = [(i, t, s) for i in range(len(prompts)) for t in TEMPERATURES for s in SEEDS]
+    jobs = [(i, t, s) for i in range(len(prompts)) for t in TEMPERATURES for s in SEEDS[:seeds]]
     plain: list[TokenEvent] = []
     for done, (number, temperature, seed) in enumerate(jobs):
         ids, sampling = prompts[number], SamplingSettings(temperature, TOP_K)
         if temperature > 0 or seed == SEEDS[0]:  # the greedy text is the same for every seed
             plain, _, _ = write(engine, ids, DecodingSettings(Strategy.AUTOREGRESSIVE, sampling=sampling), count, seed)
-        available = len(VARIANTS) + (0 if temperature else len(GREEDY_ONLY))
+        available = len(ways) + (0 if temperature else len(greedy_only))
         for variant in itertools.islice(turns[temperature], variants or available):
             lookahead = trained if variant.trained else untrained
             tokens, accepted, calls = write(engine, ids, variant.settings(sampling), count, seed, lookahead)
@@ -220,6 +224,8 @@ def main() -> int:
         help="instead of the short prompts, pieces of a novel of so many tokens: 480,640 (a sliding window)",
     )
     parser.add_argument("--variants", default="2", help="ways compared with each text, or “all”")
+    parser.add_argument("--ways", default="", help="only those with this word, such as “fused”")
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), choices=range(1, len(SEEDS) + 1))
     options = parser.parse_args()
     variants = None if options.variants == "all" else int(options.variants)
 
@@ -244,8 +250,8 @@ def main() -> int:
         print("1. greedy: autoregressive against transformers generate")
         print(tally.line("autoregressive"))
         bad += tally.differences
-    tallies = pass_against_plain(engine, prompts, options.pass_tokens, variants)
-    print(f"\n2. same seed, same text as autoregressive: temperatures {TEMPERATURES}, seeds {SEEDS}")
+    tallies = pass_against_plain(engine, prompts, options.pass_tokens, variants, options.seeds, options.ways)
+    print(f"\n2. same seed, same text as autoregressive: temperatures {TEMPERATURES}, seeds {SEEDS[: options.seeds]}")
     for name, tally in tallies.items():
         print(tally.line(name))
         bad += [f"{name}: {d}" for d in tally.differences]

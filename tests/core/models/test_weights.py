@@ -228,6 +228,41 @@ def test_a_tokenizer_with_code_of_its_own_is_refused(folder: Path) -> None:
     refused(folder, ModelError, "tokenizer")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_make_no_numbers_are_refused(folder: Path, value: float) -> None:
+    change(folder, lambda t: t[GATE].__setitem__((0, 0), value))
+    refused(folder, ModelDamaged, "computes no numbers")
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.bool])
+def test_weights_stored_as_whole_numbers_are_refused(folder: Path, dtype: torch.dtype) -> None:
+    change(folder, lambda t: t.__setitem__(GATE, (100 * t[GATE]).to(dtype)))
+    refused(folder, ModelDamaged, f"{GATE} as whole numbers")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"rms_norm_eps": -1.0},
+        {"rms_norm_eps": float("nan")},
+        {"rope_theta": 0},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 0.0}},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": -10.0}},
+        {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 0.0}},
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_numbers_are_refused(folder: Path, fields: dict[str, Any]) -> None:
+    edit(folder, **fields)
+    refused(folder, ModelDamaged, "of which no number can be computed")
+
+
+def test_a_tokenizer_that_cannot_read_a_text_is_refused(folder: Path) -> None:
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": [[1]]}))
+    refused(folder, ModelDamaged, "tokenizer of model cannot be loaded")
+
+
 def test_an_adapter_beside_a_model_is_refused(folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
     refused(folder, ModelUnsupported, "adapter")
