@@ -38,6 +38,8 @@ SWITCH_SECONDS = 0.0005
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the window; returns the exit code."""
     arguments = parse(argv)
+    if arguments.install_desktop or arguments.remove_desktop:
+        return _desktop(remove=arguments.remove_desktop)
     if arguments.screenshot is not None:
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     if arguments.scale != 1.0:
@@ -48,6 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.suppress(RuntimeError, ValueError):  # stderr may be closed in a windowed start
         faulthandler.enable()
     return _run(arguments)
+
+
+def _desktop(*, remove: bool) -> int:
+    from app.start import desktop_entry
+
+    try:
+        paths = desktop_entry.remove() if remove else desktop_entry.install()
+    except desktop_entry.NoDesktop as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("\n".join([f"{'Removed' if remove else 'Written'}: {path}" for path in paths] or ["Nothing was there."]))
+    return 0
 
 
 def _run(arguments: Arguments) -> int:

@@ -76,7 +76,6 @@ class ExchangeView(QFrame):
         self.exchange = exchange
         self.setProperty("role", "card")
         self.question = label(exchange.question, wrap=True, selectable=True)
-        self.question.setVisible(bool(exchange.question))
         self.text = GrowingText(theme)
         self.text.setAccessibleName("Answer")
         self.facts = label("", "faint", wrap=True)
@@ -98,7 +97,8 @@ class ExchangeView(QFrame):
         layout.setContentsMargins(16, 12, 16, 10)
         layout.setSpacing(4)
         you = label("You", "section")
-        you.setVisible(bool(exchange.question))
+        for widget in () if exchange.question else (you, self.question):
+            widget.hide()
         layout.addWidget(you)
         layout.addWidget(self.question)
         layout.addWidget(label(name, "section"))

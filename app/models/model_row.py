@@ -40,15 +40,15 @@ class ModelRow(QFrame):
         self.chip.hide()
         self.facts = label(" · ".join(facts_of(entry, lookahead, free)), "hint", wrap=True)
         self.note = label(entry.note, "faint", wrap=True)
-        self.note.setVisible(bool(entry.note))
+        if not entry.note:
+            self.note.hide()
         here = entry.folder is not None
         self.load = QPushButton("Load")
         self.get = QPushButton("Download" if not here else "Load")
         set_icon(self.get, "ph.download-simple", theme)
         self.remove = tool_button("ph.trash", f"Delete {entry.name} from this machine", theme)
-        self.load.setVisible(here)
-        self.remove.setVisible(here)
-        self.get.setVisible(not here)
+        for widget in (self.get,) if here else (self.load, self.remove):
+            widget.hide()
         self.setToolTip(str(entry.folder) if here else entry.source)
         text = QVBoxLayout()
         text.setSpacing(2)

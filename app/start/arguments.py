@@ -41,6 +41,8 @@ class Arguments:
     size: tuple[int, int] | None
     page: str
     new_window: bool
+    install_desktop: bool
+    remove_desktop: bool
 
     @property
     def unattended(self) -> bool:
@@ -91,6 +93,9 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     look.add_argument("--size", type=_size, metavar="WxH", help="window size, such as 1280x800")
     look.add_argument("--page", default="generate", help="page to show: generate, compare, train, ...")
     look.add_argument("--new-window", action="store_true", help="open a window even if one is open already")
+    menu = p.add_argument_group("desktop (Linux)")
+    menu.add_argument("--install-desktop", action="store_true", help="put the program into the desktop's menu, and end")
+    menu.add_argument("--remove-desktop", action="store_true", help="take it out of the menu again, and end")
     return Arguments(**vars(p.parse_args(argv)))
 
 
