@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QFrame, QPushButton, QVBoxLayout, QWidget
 
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
+from app.theme.scale import sized
 from app.widgets.basic import label, row, set_tone, tool_button
 from app.widgets.text_format import bytes_text, count_of, count_text
 from pass_core.models.inventory import Kind, ModelEntry
@@ -34,6 +35,7 @@ class ModelRow(QFrame):
         super().__init__()
         self.entry = entry
         self.setProperty("role", "well")
+        sized(self, min_height=56)  # until the page has made room for it, too
         self.name = label(entry.name, "heading")
         self.chip = label("loaded", "chip")
         set_tone(self.chip, "good")

@@ -153,6 +153,7 @@ class ModelsPage(Page):
     def _show_found(self, found: Found) -> None:
         self.here = self._fill(self._here, [e for e in found.entries if e.folder is not None], found)
         self.known = self._fill(self._known, [e for e in found.entries if e.folder is None], found)
+        self._make_room()
         total = sum(e.disk_bytes for e in found.entries)
         self.total.setText(f"{bytes_text(total)} on the disk, {bytes_text(found.free)} of memory free")
         self._mark_loaded()
@@ -177,6 +178,12 @@ class ModelsPage(Page):
             rows[entry.source] = made
         return rows
 
+    def _make_room(self) -> None:
+        """Before anything is painted: rows in the old room would be squeezed."""
+        for card in (self._here, self._known, self._hub):
+            card.body.activate()
+        self._body.adjustSize()
+
     def _mark_loaded(self, *_: object) -> None:
         model = self._context.model
         for source, each in self.here.items():
@@ -197,6 +204,7 @@ class ModelsPage(Page):
             for m in results
         ]
         self.hub = self._fill(self._hub, entries, None)
+        self._make_room()
 
     def _search_failed(self, error: Exception) -> None:
         self.hub = self._fill(self._hub, [], None)
@@ -280,7 +288,7 @@ class ModelsPage(Page):
         find.setStretch(0, 1)
         self._hub.body.addLayout(find)
         self._hub.body.addWidget(self.answer)
-        body = QWidget()
+        body = self._body = QWidget()
         body.setObjectName("scrollBody")
         column = QVBoxLayout(body)
         column.setContentsMargins(0, 0, 8, 0)

@@ -29,7 +29,7 @@ class Crosshair(QObject):
     token_hovered = Signal(object)
 
     def __init__(self, theme: ThemeManager, plots: Sequence[tuple[RatePlot, Readout]]) -> None:
-        super().__init__()
+        super().__init__(plots[0][0])  # its connections end with the plots
         self._theme, self._plots = theme, list(plots)
         self.tokens: Sequence[int] = ()
         self.place: int | None = None

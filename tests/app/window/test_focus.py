@@ -41,6 +41,8 @@ def window(ready: AppContext, loader: Loader, qtbot: QtBot) -> Iterator[MainWind
     window.activateWindow()
     qtbot.waitUntil(window.isActiveWindow)
     yield window
+    for page in window._pages.values():
+        page.shut_down()
     window.closed.emit()
 
 

@@ -10,6 +10,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QFrame, QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
+from app.models.page import ModelsPage
 from app.pages import register_pages
 from app.state.context import AppContext
 from app.state.loader import Loader
@@ -30,6 +31,8 @@ def window(ready: AppContext, loader: Loader, qtbot: QtBot) -> Iterator[MainWind
     window.resize(1000, 700)
     window.show()
     yield window
+    for page in window._pages.values():
+        page.shut_down()
     ready.theme.set_zoom(1.0)
     window.closed.emit()
 
@@ -90,11 +93,14 @@ def test_everything_grows_and_comes_back(window: MainWindow) -> None:
 
 
 @pytest.mark.parametrize("zoom", [1.0, 2.0])
-def test_nothing_is_cut_off(window: MainWindow, zoom: float) -> None:
+def test_nothing_is_cut_off(window: MainWindow, zoom: float, qtbot: QtBot) -> None:
     window._context.theme.set_zoom(zoom)
     for key in PAGES:
         window.show_page(key)
         settle()
+        if (models := window.findChild(ModelsPage)) is not None:
+            qtbot.waitUntil(lambda: not models._looking.busy, timeout=60_000)
+            settle()
         assert not (short := cut_off(window.page(key))), (key, short)
         assert (window.width(), window.height()) == (1000, 700)
 
