@@ -253,7 +253,8 @@ def main() -> int:
     tallies = pass_against_plain(engine, prompts, options.pass_tokens, variants, options.seeds, options.ways)
     print(f"\n2. same seed, same text as autoregressive: temperatures {TEMPERATURES}, seeds {SEEDS[: options.seeds]}")
     for name, tally in tallies.items():
-        print(tally.line(name))
+        if tally.texts:  # a way without a turn shows nothing
+            print(tally.line(name))
         bad += [f"{name}: {d}" for d in tally.differences]
     print("\n" + ("every text is equal" if not bad else "\n".join(["differences:", *bad])))
     print(f"({time.monotonic() - started:.0f} seconds)")
