@@ -1,9 +1,14 @@
-"""Deep vectors and adapters on a device: added to the look-ahead rows of a call by hooks, never to token rows."""
+"""Deep vectors and adapters on a device: added to the look-ahead rows of a pass by hooks, never to token rows.
+
+Every row takes part in the products, and one mask of the pass sets what is not for it to zero: shapes do not depend on
+the rows, and y + 0 is y.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +18,20 @@ from torch import nn
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.placement import execution_device
+
+# Linear layers of one module that read the same input: their down matrices are one product. Where two turn out to read
+# different ones, each is computed from its own.
+_TOGETHER = (frozenset({"q_proj", "k_proj", "v_proj"}), frozenset({"gate_proj", "up_proj"}))
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Adapters of linear layers that read the same input: down [sum of ranks, in], and for each linear its half."""
+
+    down: torch.Tensor
+    linears: list[nn.Module]
+    at: list[slice]
+    up: list[torch.Tensor]
 
 
 class LookaheadParts:
@@ -27,25 +46,35 @@ class LookaheadParts:
         # Copies, even where nothing changes: `load` overwrites them.
         self.embeddings = lookahead.embeddings.to(device=model.device, dtype=dtype, copy=True)
         self._layers = list(model.layers) if lookahead.deep is not None else []
-        self._deep: list[torch.Tensor] = []
+        # Vectors of all layers on a device lie together, [layers there, L, hidden], so that a pass chooses from all.
+        self._deep: dict[torch.device, torch.Tensor] = {}
+        self._deep_at: list[tuple[torch.device, int]] = []
         if lookahead.deep is not None:
+            on: dict[torch.device, list[torch.Tensor]] = {}
             for layer, vectors in zip(self._layers, lookahead.deep):
-                self._deep.append(vectors.to(device=execution_device(layer), dtype=dtype, copy=True))
-        self._linears: list[nn.Module] = []
-        self._down: list[torch.Tensor] = []
-        self._up: list[torch.Tensor] = []
+                device = execution_device(layer)
+                there = on.setdefault(device, [])
+                self._deep_at.append((device, len(there)))
+                there.append(vectors)
+            self._deep = {d: torch.stack(there).to(device=d, dtype=dtype, copy=True) for d, there in on.items()}
+        self._groups: list[_Group] = []
+        self._adapters: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         modules = model.linears()
-        for name, adapter in lookahead.adapters.items():
-            module = modules[name]
-            self._linears.append(module)
+        for names in _groups(lookahead, modules):
             # Not the weight's dtype: that of a quantised one is an integer.
-            for kept, half in ((self._down, adapter.down), (self._up, adapter.up)):
-                kept.append(half.to(device=execution_device(module), dtype=dtype, copy=True))
+            to: dict[str, Any] = {"device": execution_device(modules[names[0]]), "dtype": dtype}
+            halves = [lookahead.adapters[n] for n in names]
+            down = torch.cat([half.down for half in halves]).to(**to)
+            up = [half.up.to(**to, copy=True) for half in halves]
+            ends = np.cumsum([half.down.shape[0] for half in halves]).tolist()
+            at = [slice(begin, end) for begin, end in zip([0, *ends], ends)]
+            self._groups.append(_Group(down, [modules[n] for n in names], at, up))
+            self._adapters |= {n: (down[rows], half) for n, rows, half in zip(names, at, up)}
 
     @property
     def any_inside(self) -> bool:
         """Whether something acts inside the layers, besides the input vectors."""
-        return bool(self._deep or self._linears)
+        return bool(self._layers or self._groups)
 
     @staticmethod
     def structure(lookahead: LookaheadEmbeddings) -> tuple[Any, ...]:
@@ -58,35 +87,32 @@ class LookaheadParts:
     def load(self, lookahead: LookaheadEmbeddings) -> None:
         """Take the values of another file of the same structure, in place: captured calls keep their addresses."""
         self.embeddings.copy_(lookahead.embeddings)
-        for mine, other in zip(self._deep, lookahead.deep if lookahead.deep is not None else ()):
-            mine.copy_(other)
-        for down, up, other in zip(self._down, self._up, lookahead.adapters.values()):
+        for (device, index), other in zip(self._deep_at, lookahead.deep if lookahead.deep is not None else ()):
+            self._deep[device][index].copy_(other)
+        for name, other in lookahead.adapters.items():
+            down, up = self._adapters[name]
             down.copy_(other.down)
             up.copy_(other.up)
 
     @contextlib.contextmanager
     def on_rows(self, steps: np.ndarray) -> Generator[None]:
-        """Active for calls whose row i is look-ahead step steps[i] (-1: a token row); computes those rows only."""
-        at = np.flatnonzero(steps >= 0)
-        with self._active(_Chosen(at, steps[at])):
+        """Active for passes whose row i is look-ahead step steps[i] (-1: a token row)."""
+        device = self.embeddings.device
+        all_steps = torch.from_numpy(steps).to(device)
+        with self.masked(all_steps.clamp(min=0), (all_steps >= 0)[:, None]):
             yield
 
     @contextlib.contextmanager
     def masked(self, steps: torch.Tensor, is_lookahead: torch.Tensor) -> Generator[None]:
-        """The same for passes of a fixed shape, whose rows change on the device: steps [n] >= 0, is_lookahead [n, 1].
-
-        Computes every row and keeps what belongs to look-ahead rows.
-        """
-        with self._active(_Masked(steps, is_lookahead)):
-            yield
-
-    @contextlib.contextmanager
-    def _active(self, change: _Chosen | _Masked) -> Generator[None]:
+        """The same with tensors, which may change between replays: steps [n] >= 0, is_lookahead [n, 1]."""
         handles: list[torch.utils.hooks.RemovableHandle] = []
-        for layer, vectors in zip(self._layers, self._deep):
-            handles.append(layer.register_forward_pre_hook(_deep_hook(change, vectors), with_kwargs=True))
-        for module, down, up in zip(self._linears, self._down, self._up):
-            handles.append(module.register_forward_hook(_adapter_hook(change, down, up)))
+        chosen = _Pass(steps, is_lookahead)
+        rows = {device: chosen.deep(vectors) for device, vectors in self._deep.items()}
+        for layer, (device, index) in zip(self._layers, self._deep_at):
+            handles.append(layer.register_forward_pre_hook(_deep_hook(rows[device][index]), with_kwargs=True))
+        for group in self._groups:
+            for module, at, up in zip(group.linears, group.at, group.up):
+                handles.append(module.register_forward_hook(_adapter_hook(chosen, group, at, up)))
         try:
             yield
         finally:
@@ -94,61 +120,68 @@ class LookaheadParts:
                 handle.remove()
 
 
-class _Chosen:
-    """Look-ahead rows by their indices: their number is part of the call's shape."""
+def _groups(lookahead: LookaheadEmbeddings, modules: dict[str, nn.Module]) -> list[list[str]]:
+    """Names of the file's adapters, those of linear layers that read the same input together."""
+    found: dict[tuple[Any, ...], list[str]] = {}
+    for name, adapter in lookahead.adapters.items():
+        parent, _, last = name.rpartition(".")
+        kind: Any = next((names for names in _TOGETHER if last in names), last)
+        key = (parent, kind, adapter.down.shape[1], execution_device(modules[name]))
+        found.setdefault(key, []).append(name)
+    return list(found.values())
 
-    def __init__(self, at: np.ndarray, steps: np.ndarray) -> None:
-        self._at, self._steps = torch.from_numpy(at), torch.from_numpy(steps)
-        self._on: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}
+
+class _Pass:
+    """The look-ahead rows of one pass; `where`, for 0 times something need not be 0."""
+
+    def __init__(self, steps: torch.Tensor, is_lookahead: torch.Tensor) -> None:
+        self._on = {steps.device: (steps, is_lookahead)}
+        self._last: tuple[_Group, torch.Tensor, torch.Tensor] | None = None
 
     def _placed(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         if device not in self._on:
-            self._on[device] = (self._at.to(device), self._steps.to(device))
+            steps, is_lookahead = next(iter(self._on.values()))
+            self._on[device] = (steps.to(device), is_lookahead.to(device))
         return self._on[device]
 
-    def deep(self, hidden: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        at, steps = self._placed(hidden.device)
-        changed = hidden.clone()
-        # The hidden states come from the layer above, which may lie on another device.
-        update = vectors.to(hidden.device).index_select(0, steps).to(hidden)
-        changed.view(-1, hidden.shape[-1]).index_add_(0, at, update)
-        return changed
+    def deep(self, vectors: torch.Tensor) -> torch.Tensor:
+        """[layers, n, hidden] what each layer adds to its input, given all vectors [layers, L, hidden]."""
+        steps, is_lookahead = self._placed(vectors.device)
+        return self._kept(is_lookahead, vectors.index_select(1, steps))
 
-    def adapter(self, output: torch.Tensor, x: torch.Tensor, down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-        at, _ = self._placed(output.device)
-        flat = x.reshape(-1, x.shape[-1]).to(output.device)
-        changed = output.clone()
-        update = (flat.index_select(0, at) @ down.T) @ up.T
-        changed.view(-1, output.shape[-1]).index_add_(0, at, update.to(output.dtype))
-        return changed
+    @staticmethod
+    def _kept(is_lookahead: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        return torch.where(is_lookahead, values, 0)
 
-
-class _Masked:
-    """All rows, with a mask on the device; `where`, for adding 0 times something could change bits (or be NaN)."""
-
-    def __init__(self, steps: torch.Tensor, is_lookahead: torch.Tensor) -> None:
-        self._steps, self._is_lookahead = steps, is_lookahead
-
-    def deep(self, hidden: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        return torch.where(self._is_lookahead, hidden + vectors.index_select(0, self._steps), hidden)
-
-    def adapter(self, output: torch.Tensor, x: torch.Tensor, down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-        flat = x.reshape(-1, x.shape[-1])
+    def add_adapter(self, output: torch.Tensor, x: torch.Tensor, group: _Group, at: slice, up: torch.Tensor) -> None:
+        """Add one linear's update to its output, in place; the first of a group computes the product for all."""
+        if self._last is None or self._last[0] is not group or self._last[1] is not x:
+            _, is_lookahead = self._placed(output.device)
+            flat = x.reshape(-1, x.shape[-1]).to(output.device)
+            self._last = (group, x, self._kept(is_lookahead, flat @ group.down.T))
+        low = self._last[2][:, at]
         rows = output.view(-1, output.shape[-1])
-        return torch.where(self._is_lookahead, rows + (flat @ down.T) @ up.T, rows).view(output.shape)
+        if rows.dtype == low.dtype:
+            rows.addmm_(low, up.T)
+        else:
+            rows.add_(low @ up.T)
 
 
-def _deep_hook(change: _Chosen | _Masked, vectors: torch.Tensor) -> Any:
+def _deep_hook(update: torch.Tensor) -> Any:
+    def changed(hidden: torch.Tensor) -> torch.Tensor:
+        # The hidden states come from the layer above, which may lie on another device.
+        return hidden + update.to(hidden)
+
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         if args:
-            return (change.deep(args[0], vectors), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": change.deep(kwargs["hidden_states"], vectors)}
+            return (changed(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": changed(kwargs["hidden_states"])}
 
     return hook
 
 
-def _adapter_hook(change: _Chosen | _Masked, down: torch.Tensor, up: torch.Tensor) -> Any:
-    def hook(module: nn.Module, args: Sequence[Any], output: torch.Tensor) -> torch.Tensor:
-        return change.adapter(output, args[0], down, up)
+def _adapter_hook(chosen: _Pass, group: _Group, at: slice, up: torch.Tensor) -> Any:
+    def hook(module: nn.Module, args: Sequence[Any], output: torch.Tensor) -> None:
+        chosen.add_adapter(output, args[0], group, at, up)
 
     return hook

@@ -15,6 +15,7 @@ from pass_core.models.placement import devices_of, is_spread
 from pass_core.progress import CancelToken, ProgressCallback
 from pass_core.runtime.base import Cache
 from pass_core.runtime.cache import KVCache
+from pass_core.runtime.grouped_attention import shared_keys
 from pass_core.runtime.lookahead_parts import LookaheadParts
 from pass_core.runtime.masks import Masks, layer_masks
 from pass_core.runtime.packed import pack_linears
@@ -80,7 +81,10 @@ class TorchRuntime:
                 chosen = parts.embeddings.index_select(0, steps.clamp(min=0))
                 inputs = torch.where((steps >= 0)[:, None], chosen, inputs)
             inside = parts is not None and parts.any_inside
-            with parts.on_rows(rows.lookahead) if parts is not None and inside else contextlib.nullcontext():
+            with (
+                shared_keys(self.model),
+                parts.on_rows(rows.lookahead) if parts is not None and inside else contextlib.nullcontext(),
+            ):
                 out = self._base(
                     inputs_embeds=inputs[None],
                     attention_mask=self._mask(rows, cache.length),

@@ -54,9 +54,9 @@ class CountKernels(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         name = func._schema.name.split("::")[-1]
-        given = {t.untyped_storage()._cdata for t in _tensors((args, kwargs)) if t.layout == torch.strided}
+        given = {_memory(t) for t in _tensors((args, kwargs))}
         # What lies in an argument's memory, and was not written there, is a view.
-        made = [t for t in _tensors(out) if t.layout != torch.strided or t.untyped_storage()._cdata not in given]
+        made = [t for t in _tensors(out) if _memory(t) not in given]
         if func._schema.is_mutable or (made and name not in _ALLOCATIONS):
             self.by_name[name] += 1
             if name == "addmm" and args[0].ndim == 2:
@@ -111,6 +111,11 @@ def _tree(rows: int, length: int) -> Rows:
 
 def _tensors(tree: Any) -> list[torch.Tensor]:
     return [t for t in tree_leaves(tree) if isinstance(t, torch.Tensor)]
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    """Where a tensor's storage lies; what has no strides (a packed weight) only is itself."""
+    return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else -id(tensor)
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from pass_core.runtime.cuda_graphs.cache import SlotCache, StaticCache
 from pass_core.runtime.cuda_graphs.graphs import Captured, Graphs, Work
 from pass_core.runtime.cuda_graphs.inputs import StaticInputs
 from pass_core.runtime.cuda_graphs.storage import Storage, StoragePool
+from pass_core.runtime.grouped_attention import shared_keys
 from pass_core.runtime.lookahead_parts import LookaheadParts
 from pass_core.runtime.rows import Rows, chain_rows
 from pass_core.runtime.torch_runtime import TorchRuntime
@@ -191,6 +192,7 @@ class CudaGraphRuntime(TorchRuntime):
                     states = torch.where(is_lookahead, parts.embeddings.index_select(0, steps), states)
                     if parts.any_inside:
                         inside.enter_context(parts.masked(steps, is_lookahead))
+                inside.enter_context(shared_keys(self.model))
                 out = self._base(
                     inputs_embeds=states[None],
                     attention_mask=inputs.mask(columns, self._dtype),
