@@ -23,6 +23,7 @@ from pass_core.runtime.cuda_graphs.buckets import ROW_BUCKETS, row_bucket
 from pass_core.runtime.cuda_graphs.cache import SlotCache, StaticCache
 from pass_core.runtime.cuda_graphs.graphs import Captured, Graphs, Work
 from pass_core.runtime.cuda_graphs.inputs import StaticInputs
+from pass_core.runtime.cuda_graphs.norms import FusedNorms
 from pass_core.runtime.cuda_graphs.storage import Storage, StoragePool
 from pass_core.runtime.grouped_attention import shared_keys
 from pass_core.runtime.lookahead_parts import LookaheadParts
@@ -66,6 +67,7 @@ class CudaGraphRuntime(TorchRuntime):
     def __init__(self, model: LanguageModel, graphs: Graphs) -> None:
         super().__init__(model)
         self._graphs = graphs
+        self._norms = FusedNorms(model)
         self._pool = StoragePool(len(self._layers))
         self._inputs: dict[int, StaticInputs] = {}
         self._columns: dict[int, torch.Tensor] = {}
@@ -193,6 +195,7 @@ class CudaGraphRuntime(TorchRuntime):
                     if parts.any_inside:
                         inside.enter_context(parts.masked(steps, is_lookahead))
                 inside.enter_context(shared_keys(self.model))
+                inside.enter_context(self._norms.active())
                 out = self._base(
                     inputs_embeds=states[None],
                     attention_mask=inputs.mask(columns, self._dtype),
