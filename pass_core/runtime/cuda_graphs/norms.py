@@ -66,8 +66,8 @@ def _forward(weight: torch.Tensor, epsilon: float) -> Forward:
     shape = tuple(weight.shape)
 
     def forward(hidden_states: torch.Tensor) -> torch.Tensor:
-        normal = nn.functional.rms_norm(hidden_states.float(), shape, None, epsilon)
-        return weight * normal.to(hidden_states.dtype)
+        # It sums in float32 and rounds once, whatever the dtype.
+        return weight * nn.functional.rms_norm(hidden_states, shape, None, epsilon)
 
     return forward
 
