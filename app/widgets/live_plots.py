@@ -14,7 +14,7 @@ from app.widgets.plots import PositionPlot, RatePlot
 from app.widgets.series import RunSeries
 from pass_core.decoding.events import StepEvent
 
-REDRAW_INTERVAL_MS = 100
+REDRAW_INTERVAL_MS = 300  # the plots take 15 ms of a core that the engine computes on
 HELD_OUT = "◇ held-out"
 CURVES, DRAFTS = "curves", "drafts"
 RATE_MARKS = (
