@@ -12,6 +12,8 @@ from pass_core.decoding.tree import ROOT, DraftTree
 
 PRIOR = (0.5, 0.35, 0.3, 0.25, 0.2)
 _LOOKUP_PRIOR = {0: 0.0, 1: 0.2, 2: 0.45, 3: 0.7}
+_TAIL = 4  # drafts beyond these are accepted less often than their reach says
+_TAIL_PRIOR = (6.0, 10.0)
 _MEMORY = 0.97
 _PRIOR_WEIGHT = 8.0
 # Scores are surer than drafts deserve: a flatter softmax ranks siblings and deeper drafts in the right order.
@@ -54,6 +56,7 @@ class AcceptanceModel:
     hit: list[_Ratio] = field(default_factory=list[_Ratio])
     step: list[_Ratio] = field(default_factory=list[_Ratio])
     lookup: dict[int, _Ratio] = field(default_factory=dict[int, _Ratio])
+    tail: _Ratio = field(default_factory=lambda: _Ratio(*_TAIL_PRIOR))
 
     def __post_init__(self) -> None:
         for n, prior in _LOOKUP_PRIOR.items():
@@ -97,6 +100,11 @@ class AcceptanceModel:
         """Acceptance probability of a prompt-lookup token whose n-gram match had this length."""
         return self.lookup[match].value()
 
+    def tempered(self, reaches: Sequence[float]) -> list[float]:
+        """Reaches, best first, with those of the tail as far down as its drafts proved to be."""
+        factor = min(1.0, self.tail.value())
+        return [*reaches[:_TAIL], *(reach * factor for reach in reaches[_TAIL:])]
+
     def learn(self, tree: DraftTree, match: int, steps: Sequence[int]) -> None:
         """Take in a verified tree.
 
@@ -104,6 +112,10 @@ class AcceptanceModel:
             match: the n-gram length behind its lookup drafts.
             steps: 0-based look-ahead step behind its look-ahead drafts of depth 1, 2, ...
         """
+        tail = tree.drafts[_TAIL:]
+        if tail:
+            accepted = sum(draft.status is DraftStatus.ACCEPTED for draft in tail)
+            self.tail.add(float(accepted), sum(draft.reach for draft in tail))
         by_parent: dict[int, list[int]] = {}
         for index, draft in enumerate(tree.drafts):
             if draft.status is not DraftStatus.UNREACHED:
@@ -112,8 +124,8 @@ class AcceptanceModel:
             above = 1.0 if parent == ROOT else tree.drafts[parent].reach
             depth = tree.drafts[children[0]].depth
             self._grow(depth)
-            accepted = any(tree.drafts[c].status is DraftStatus.ACCEPTED for c in children)
-            self.hit[depth - 1].add(float(accepted), 1.0)
+            any_accepted = any(tree.drafts[c].status is DraftStatus.ACCEPTED for c in children)
+            self.hit[depth - 1].add(float(any_accepted), 1.0)
             ours = [c for c in children if tree.drafts[c].source is not DraftSource.LOOKUP]
             if ours:
                 share = min(1.0, self.share[depth - 1].value())

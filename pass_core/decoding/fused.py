@@ -294,8 +294,9 @@ class FusedStepper(Stepper):
         hits: Sequence[float],
     ) -> CallPlan:
         plain = 0.0 if cost is None else 1.0 / cost.plain_step
+        reaches = proposals.reaches if cost is None else self._of_state.tempered(proposals.reaches)
         return plan(
-            proposals.reaches,
+            reaches,
             proposals.parents,
             hits,
             min(limit, _row_limit(settings)),
