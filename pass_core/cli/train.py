@@ -6,24 +6,30 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from pass_core.cli.console import INTERRUPTED, amount, clock, note, progress_display, stdout_console
+from pass_core.cli.console import INTERRUPTED, note, progress_display
 from pass_core.cli.interrupt import interrupt_cancels
 from pass_core.cli.measuring import check_files
+from pass_core.cli.training_lines import TrainingLines
 from pass_core.progress import CancelToken
 from pass_core.training.budget import Budget
 from pass_core.training.config import TrainingConfig, TrainingError, TrainingKind
 from pass_core.training.recipes import RECIPES, Recipe
-
-if TYPE_CHECKING:
-    from pass_core.engine import Engine
-    from pass_core.training.acceptance import Acceptance
-    from pass_core.training.events import TrainingEvent
+from pass_core.training.state_config import StateHeadConfig
 
 _DEFAULT = TrainingConfig()
+_STATE = StateHeadConfig()
+_STATE_FIELDS = {
+    "state_steps": "steps",
+    "state_depth": "depth",
+    "state_inner": "inner",
+    "state_fit_inner": "fit_inner",
+    "evaluate_every": "evaluate_every",
+    "contexts": "evaluate_contexts",
+}
 _FIELDS = {"sampler": "with_sampler", "contexts": "evaluate_contexts"}  # options whose field has another name
 
 
@@ -91,6 +97,18 @@ def train(
     ema: Annotated[float, typer.Option(help="Decay of the running mean that is measured and kept; 0: none.")] = (
         _DEFAULT.ema
     ),
+    state_head: Annotated[
+        bool | None,
+        typer.Option(
+            "--state-head/--no-state-head",
+            help="Train the state head, which drafts without look-ahead rows: that of --init alone, or with --kind "
+            "after the other parts. Recipes do so, too, unless told not to.",
+        ),
+    ] = None,
+    state_steps: Annotated[int, typer.Option(help="Optimiser steps of the state head.")] = _STATE.steps,
+    state_depth: Annotated[int, typer.Option(help="How deep the state head drafts.")] = _STATE.depth,
+    state_inner: Annotated[int, typer.Option(help="Inner width of its guess.")] = _STATE.inner,
+    state_fit_inner: Annotated[int, typer.Option(help="Inner width of its fit.")] = _STATE.fit_inner,
     recipe: Annotated[
         Recipe | None, typer.Option(help="A whole training by name; other options replace their part of it.")
     ] = None,
@@ -158,18 +176,23 @@ def train(
         config = replace(ingredients.config, **{k: v for k, v in given.items() if k in typed})
         sequences = sequences if "sequences" in typed else ingredients.sequences
         held_out = held_out if "held_out" in typed else ingredients.held_out
+    state = _state_config(context, recipe) if state_head or (recipe is not None and state_head is None) else None
+    alone = state is not None and recipe is None and "kind" not in given_on_command_line(context)
     from pass_core.engine import Engine
     from pass_core.files import cache_folder
     from pass_core.lookahead.format import load_lookahead
     from pass_core.models.loading import load_model
+    from pass_core.training.events import Ending
     from pass_core.training.options import TrainingOptions, check_file
+    from pass_core.training.phases import train_all
     from pass_core.training.preview import measure_file, prepare
     from pass_core.training.processes import Processes
     from pass_core.training.selfwritten import SelfPlan, make_corpus
-    from pass_core.training.trainer import train as run
+    from pass_core.training.state_acceptance import measure_state_file
+    from pass_core.training.state_head import train_state_head
 
     cancel = CancelToken()
-    lines = _Lines(quiet)
+    lines = TrainingLines(quiet)
     with interrupt_cancels(cancel), Processes(cpu=device == "cpu").main_first(), progress_display(quiet) as progress:
         chosen: Any = dtype
         measured = None if evaluate is None else load_lookahead(evaluate)
@@ -205,11 +228,13 @@ def train(
             if not 0 < unseen < len(corpus.held_out) or measured is None:
                 raise TrainingError(f"--unseen {unseen} leaves none of the {len(corpus.held_out)} held-out texts.")
             corpus = replace(corpus, held_out=corpus.held_out[unseen:])
-        if measured is None:
+        if measured is None and not alone:
             wanted = config.uses_bigrams
             config = prepare(engine, config, progress, cancel, budget)
             if wanted and not config.uses_bigrams:
                 note("The time does not suffice to read the model's own bigrams: trained without them.")
+        elif measured is None:
+            pass
         elif report is not None:
             from pass_core.training.report import draft_report
 
@@ -224,13 +249,27 @@ def train(
             for walk, title in ((False, "At evenly spread places"), (True, "At the places that decoding meets")):
                 acceptance = measure_file(engine, measured, corpus, config, walk=walk)
                 lines.result(acceptance, title)
+            for walk, title in ((False, "At evenly spread places"), (True, "At the places that decoding meets")):
+                figures = measure_state_file(engine, measured, corpus.held_out, config, as_decoding=walk)
+                if figures is not None:
+                    lines.state_result(figures, title)
         return
     assert out is not None
     options = TrainingOptions(out=out, resume=resume, memory=round(memory * 1e9), command=_command(), init=start)
     with interrupt_cancels(cancel):
-        finished = run(engine, corpus, config, options, on_event=lines, cancel=cancel, budget=budget)
+        if state is not None and alone:
+            asked = state.beside(config)
+            train_state_head(engine, corpus, asked, options, on_event=lines, cancel=cancel, budget=budget)
+            finished = None
+        else:
+            finished, _ = train_all(
+                engine, corpus, config, state, options, on_event=lines, cancel=cancel, budget=budget
+            )
     if cancel.cancelled:
-        note(f"Cancelled at step {finished.step}; the same command with --resume continues.")
+        if finished is not None and finished.ending is Ending.CANCELLED:
+            note(f"Cancelled at step {finished.step}; the same command with --resume continues.")
+        else:
+            note("Cancelled while the state head was trained; the same command trains it anew.")
         raise typer.Exit(INTERRUPTED)
 
 
@@ -239,78 +278,11 @@ def given_on_command_line(context: typer.Context) -> set[str]:
     return {name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}
 
 
-class _Lines:
-    """Events as lines of text."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self.console = stdout_console()
-
-    def __call__(self, event: TrainingEvent) -> None:
-        from pass_core.training.events import Evaluated, Finished, Started, StepDone
-
-        if isinstance(event, Finished):
-            where = f" The file is {event.path}." if event.path else ""
-            self._print(f"Done ({event.ending}) after {event.step} steps; best after {event.best_step}.{where}")
-            if event.acceptance is not None:
-                self.result(event.acceptance)
-        elif self.quiet:
-            return
-        elif isinstance(event, Started):
-            told = event.estimate
-            self._print(
-                f"{told.trainable:,} parameters learn from {event.train_sequences} sequences; "
-                f"{event.held_out_sequences} are held out. Memory: about {amount(told.bytes_working, 'B')} for a step "
-                f"and {amount(told.bytes_kept, 'B')} of kept prefixes. Time: about {clock(told.seconds)} "
-                f"({told.steps} steps of {told.seconds_per_step:.1f} s)."
-            )
-        elif isinstance(event, StepDone) and (event.step % 10 == 0 or event.step in (1, event.steps)):
-            coherent = f"  coherent {event.coherent:.3f}" if event.coherent else ""
-            speed = f"{event.rows / event.seconds:.0f} rows/s"
-            self._print(
-                f"step {event.step}/{event.steps}  loss {event.loss:.3f}  divergence {event.divergence:.3f}{coherent}  "
-                f"accepted {event.accepted:.2f}  {speed}  {clock(event.seconds_left)} left"
-            )
-        elif isinstance(event, Evaluated):
-            mark = " (best)" if event.best else ""
-            places = " ".join(f"{a:.2f}" for a in event.acceptance.by_position)
-            self._print(
-                f"held out after {event.step}: {event.acceptance.accepted_per_iteration:.3f} drafts accepted per "
-                f"chain{mark}; by position {places}"
-            )
-
-    def recipes(self, engine: Engine, folder: Path, memory: int) -> None:
-        """What each recipe takes with this model on this machine."""
-        from pass_core.training.preview import preview
-        from pass_core.training.selfwritten import SelfPlan, own_text, unwritten
-
-        model = engine.model
-        for name, recipe in RECIPES.items():
-            config = recipe.config
-            plan = SelfPlan(recipe.sequences, recipe.held_out, config.length)
-            missing = unwritten(model, plan, own_text(model, plan, folder))
-            told = preview(engine, config, sequences=recipe.sequences, memory=memory, to_write=missing)
-            steps = told.seconds - told.writing_seconds - told.bigrams_seconds
-            self._print(
-                f"{name}: {recipe.summary}. {recipe.rows:,} rows in {config.steps} steps on {recipe.sequences:,} "
-                f"texts; "
-                f"about {clock(told.seconds)} (text {clock(told.writing_seconds)}, bigrams "
-                f"{clock(told.bigrams_seconds)}, steps and evaluations {clock(steps)}), "
-                f"memory {amount(told.bytes_working + told.bytes_kept, 'B')}"
-            )
-
-    def result(self, acceptance: Acceptance, title: str = "At evenly spread places") -> None:
-        """The figures of a finished run or an evaluation."""
-        self._print(f"{title} of held-out text ({acceptance.contexts} chains):")
-        by = " ".join(f"{a:.3f}" for a in acceptance.by_position)
-        chain = " ".join(f"{a:.3f}" for a in acceptance.accepted)
-        kinds = ", ".join(f"{name} {value:.2f}" for name, value in acceptance.domains.items())
-        self._print(f"  drafts accepted per chain: {acceptance.accepted_per_iteration:.3f} ({kinds})")
-        self._print(f"  match by position:         {by}")
-        self._print(f"  accepted by position:      {chain}")
-
-    def _print(self, text: str) -> None:
-        self.console.print(text, markup=False)
+def _state_config(context: typer.Context, recipe: Recipe | None) -> StateHeadConfig:
+    """The state head that is asked for: the recipe's, or the usual one, with what was typed."""
+    usual = _STATE if recipe is None else RECIPES[recipe].state
+    typed = given_on_command_line(context)
+    return replace(usual, **{field: context.params[name] for name, field in _STATE_FIELDS.items() if name in typed})
 
 
 def _command() -> str:

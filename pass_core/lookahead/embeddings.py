@@ -41,8 +41,9 @@ class TrainingSummary:
 
     `acceptance` is the held-out acceptance by draft position (one chain, coupled rule), `accepted_per_iteration`
     the mean number of drafts accepted in a chain of `acceptance`'s length; `command` reproduces the file. `bigrams`
-    says whether the model's own bigrams helped the drafts of these figures. `state_acceptance` is the state head's, by
-    position.
+    says whether the model's own bigrams helped the drafts of these figures. `state_acceptance` is how often the state
+    head's draft at each depth is the target's token, accepted before or not (held-out, closed form); `state_command`
+    made that head.
     """
 
     steps: int = 0
@@ -55,6 +56,7 @@ class TrainingSummary:
     top_k: int = 10
     bigrams: bool = False
     state_acceptance: tuple[float, ...] = ()
+    state_command: str = ""
 
 
 @dataclass(frozen=True, slots=True)

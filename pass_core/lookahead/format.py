@@ -253,7 +253,7 @@ def _summary(path: Path, text: str) -> TrainingSummary:
         if name not in fields:
             continue
         value = fields[name]
-        if name in ("acceptance", "state_acceptance"):
+        if isinstance(default, tuple):
             items = cast(list[object], value) if isinstance(value, list) else []
             known[name] = tuple(_number(x) for x in items) if all(_is_number(x) for x in items) else ()
         elif isinstance(default, float) and _is_number(value):

@@ -9,7 +9,7 @@ every position at once.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from pass_core.training.chains import Chains
 from pass_core.training.config import TrainingConfig
 from pass_core.training.coupled import among_best, on_drafts
 from pass_core.training.forward import lookahead_forward
+from pass_core.training.objective import Targets
 from pass_core.training.parts import TrainableParts
 from pass_core.training.store import Batch, PrefixStore
 
@@ -67,11 +68,12 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class ChainSettings:
-    """Drafts in a chain, and the sampling settings of drafts and target."""
+    """Drafts in a chain, the sampling settings of drafts and target, and up to how many siblings are looked at."""
 
     k: int = 5
     temperature: float = 0.8
     top_k: int = 10
+    siblings: int = 1
 
 
 def chain_settings(config: TrainingConfig, count: int) -> ChainSettings:
@@ -127,22 +129,63 @@ def full_chains(contexts: Sequence[Sequence[int]], count: int) -> Chains:
 
 
 class Tried(NamedTuple):
-    """How a chain's drafts fared on the true text, [sequences, places, k] each.
+    """How a chain's drafts fared on the true text, [sequences, places, k] each (one more axis in `siblings`).
 
     Attributes:
         ranks: how many of q's tokens ranked above the target's token under the shared noise; top_k where q lacks it.
         tops: whether the draft's likeliest token is the target's likeliest.
-        matches: how often such a draft matches, over all that the target could have chosen (closed form).
+        siblings: [..., k, n] how often one of the 1 to n best drafts matches, over all that the target could have
+            chosen (closed form).
     """
 
     ranks: torch.Tensor
     tops: torch.Tensor
-    matches: torch.Tensor
+    siblings: torch.Tensor
 
     @property
     def hits(self) -> torch.Tensor:
         """Whether draft j is the target's token."""
         return self.ranks == 0
+
+    @property
+    def matches(self) -> torch.Tensor:
+        """How often such a draft matches (closed form)."""
+        return self.siblings[..., 0]
+
+    def view(self, *shape: int) -> Tried:
+        """Rows in another shape."""
+        return Tried(self.ranks.view(shape), self.tops.view(shape), self.siblings.view(*shape, self.siblings.shape[-1]))
+
+
+Attempt = Callable[[Sequence[Sequence[int]]], Tried]  # one chain at each of these context lengths of each text
+Opened = Callable[[Sequence[int]], Attempt]  # of the held-out texts with these numbers
+
+
+def try_rows(
+    logits: torch.Tensor, targets: Targets, chosen: torch.Tensor, settings: ChainSettings, generator: torch.Generator
+) -> Tried:
+    """How drafts from `logits` [rows, vocabulary] fare, [rows] each, where the text goes on with `chosen` [rows].
+
+    Args:
+        targets: of the rows [rows, TEACHER_TOP].
+    """
+    p_log = targets.log_probs[:, : settings.top_k] / settings.temperature
+    p_log = p_log - p_log.logsumexp(-1, keepdim=True)
+    p_ids = targets.ids[:, : settings.top_k]
+    q_ids, q_log = process(logits, settings.temperature, settings.top_k)
+    ranking = coupled_ranking(p_ids, p_log, q_ids, q_log, chosen, generator)
+    p = on_drafts(p_ids, p_log.exp(), q_ids)
+    return Tried(
+        (ranking != chosen[:, None]).cumprod(1).sum(1),
+        q_ids[:, 0] == p_ids[:, 0],
+        torch.stack([among_best(p, q_log.exp(), n + 1) for n in range(settings.siblings)], -1),
+    )
+
+
+def fitted_candidates(plain: torch.Tensor, fitted: torch.Tensor, most: int = HEAD_CANDIDATES) -> torch.Tensor:
+    """Logits [rows, vocabulary] of a draft head: `fitted` ones of the `most` likeliest tokens of `plain`, no others."""
+    candidates = plain.topk(min(most, plain.shape[-1]), -1).indices
+    return torch.full_like(plain, float("-inf")).scatter_(1, candidates, fitted.gather(1, candidates))
 
 
 def even_places(held: HeldOut, count: int, k: int) -> list[int]:
@@ -168,27 +211,21 @@ def try_chains(
     k, per = settings.k, len(places[0])
     chains = full_chains(places, k).to(model.device)
     hidden = lookahead_forward(model, parts, data.prefix, chains)
-    ranks: list[torch.Tensor] = []
-    tops: list[torch.Tensor] = []
-    matches: list[torch.Tensor] = []
+    tried: list[Tried] = []
     for b in range(len(places)):
         at = chains.teacher[b]
-        p_log = data.targets.log_probs[b, at][:, : settings.top_k] / settings.temperature
-        p_log = p_log - p_log.logsumexp(-1, keepdim=True)
-        p_ids = data.targets.ids[b, at][:, : settings.top_k]
         logits = model.logits(hidden[b])
         fitted = parts.fitted(model, hidden[b], data.prefix.ids[b, at], chains.depth[b])
         if fitted is not None:
-            coherent = model.logits(fitted)
-            candidates = logits.topk(min(HEAD_CANDIDATES, logits.shape[-1]), -1).indices
-            logits = torch.full_like(logits, float("-inf")).scatter_(1, candidates, coherent.gather(1, candidates))
-        q_ids, q_log = process(logits, settings.temperature, settings.top_k)
-        chosen = data.prefix.ids[b, at + 1]
-        ranking = coupled_ranking(p_ids, p_log, q_ids, q_log, chosen, generator)
-        ranks.append((ranking != chosen[:, None]).cumprod(1).sum(1).view(per, k))
-        tops.append((q_ids[:, 0] == p_ids[:, 0]).view(per, k))
-        matches.append(among_best(on_drafts(p_ids, p_log.exp(), q_ids), q_log.exp(), 1).view(per, k))
-    return Tried(torch.stack(ranks), torch.stack(tops), torch.stack(matches))
+            logits = fitted_candidates(logits, model.logits(fitted))
+        targets = Targets(data.targets.ids[b, at], data.targets.log_probs[b, at])
+        tried.append(try_rows(logits, targets, data.prefix.ids[b, at + 1], settings, generator).view(per, k))
+    return joined(tried)
+
+
+def joined(tried: Sequence[Tried]) -> Tried:
+    """What was tried in several texts, side by side."""
+    return Tried(*(torch.stack(parts) for parts in zip(*tried, strict=True)))
 
 
 def measure(
@@ -203,20 +240,37 @@ def measure(
     batch: int = 8,
 ) -> Acceptance:
     """Try one chain at `contexts` places, spread evenly over the held-out sequences: quick, the same places always."""
-    k = settings.k
-    per = max(1, contexts // len(held))
+    return summary(*spread(held, _opened(model, parts, store, settings, seed), settings.k, contexts, batch))
+
+
+def _opened(
+    model: LanguageModel, parts: TrainableParts, store: PrefixStore, settings: ChainSettings, seed: int
+) -> Opened:
     generator = torch.Generator().manual_seed(seed)
-    hits: list[torch.Tensor] = []
-    tops: list[torch.Tensor] = []
+
+    def opened(numbers: Sequence[int]) -> Attempt:
+        data = store.batch(numbers)
+        return lambda places: try_chains(model, parts, data, places, settings, generator)
+
+    return opened
+
+
+def spread(held: Sequence[HeldOut], opened: Opened, k: int, contexts: int, batch: int) -> tuple[Tried, list[str]]:
+    """Chains of k drafts at `contexts` places, spread evenly over the texts: [chains, k] each, and their texts' kinds.
+
+    Args:
+        opened: tries chains in some texts.
+        batch: texts at a time.
+    """
+    per = max(1, contexts // len(held))
+    tried: list[Tried] = []
     domains: list[str] = []
     for first in range(0, len(held), batch):
         numbers = list(range(first, min(first + batch, len(held))))
-        places = [even_places(held[n], per, k) for n in numbers]
-        tried = try_chains(model, parts, store.batch(numbers), places, settings, generator)
-        hits.append(tried.hits.flatten(0, 1))
-        tops.append(tried.tops.flatten(0, 1))
+        found = opened(numbers)([even_places(held[n], per, k) for n in numbers])
+        tried.append(found.view(-1, found.ranks.shape[-1]))
         domains.extend(held[n].domain for n in numbers for _ in range(per))
-    return _summary(torch.cat(hits), torch.cat(tops), domains)
+    return Tried(*(torch.cat(parts) for parts in zip(*tried, strict=True))), domains
 
 
 def measure_decoding(
@@ -235,32 +289,41 @@ def measure_decoding(
     A decoder tries its next chain right after a token that it could not guess, and passes easy stretches in few
     chains: it meets harder places than `measure` does, so this figure is lower, and it is what a generation shows.
     """
-    generator = torch.Generator().manual_seed(seed)
-    hits: list[torch.Tensor] = []
-    tops: list[torch.Tensor] = []
+    opened = _opened(model, parts, store, settings, seed)
+    return summary(*walk(held, opened, settings.k, iterations, batch, beyond=2))
+
+
+def walk(
+    held: Sequence[HeldOut], opened: Opened, k: int, iterations: int, batch: int, *, beyond: int
+) -> tuple[Tried, list[str]]:
+    """Chains of k drafts as decoding comes to them, up to `iterations` in each text; else as `spread`.
+
+    Args:
+        beyond: tokens between the last accepted draft and the next chain's first, that chain's root included: 2 where
+            a call without drafts comes first (two-call decoding), 1 where every call drafts.
+    """
+    tried: list[Tried] = []
     domains: list[str] = []
     for first in range(0, len(held), batch):
         numbers = list(range(first, min(first + batch, len(held))))
-        data = store.batch(numbers)
+        attempt = opened(numbers)
         at = [held[n].start for n in numbers]
         for _ in range(iterations):
-            going = [c + settings.k < len(held[n].ids) for c, n in zip(at, numbers, strict=True)]
+            going = [c + k < len(held[n].ids) for c, n in zip(at, numbers, strict=True)]
             if not any(going):
                 break
-            places = [[c if go else 1] for c, go in zip(at, going, strict=True)]
-            tried = try_chains(model, parts, data, places, settings, generator)
+            found = attempt([[c if go else 1] for c, go in zip(at, going, strict=True)])
             for b, (go, n) in enumerate(zip(going, numbers, strict=True)):
                 if go:
-                    hits.append(tried.hits[b])
-                    tops.append(tried.tops[b])
+                    tried.append(Tried(*(part[b] for part in found)))
                     domains.append(held[n].domain)
-                    at[b] += int(tried.hits[b, 0].cumprod(0).sum()) + 2
-    return _summary(torch.cat(hits), torch.cat(tops), domains)
+                    at[b] += int(found.hits[b, 0].cumprod(0).sum()) + beyond
+    return Tried(*(torch.cat(parts) for parts in zip(*tried, strict=True))), domains
 
 
-def _summary(hits: torch.Tensor, tops: torch.Tensor, domains: Sequence[str]) -> Acceptance:
-    """Figures of chains: hits and tops [chains, k], and each chain's kind of text."""
-    hit, top = hits.float(), tops.float()
+def summary(tried: Tried, domains: Sequence[str]) -> Acceptance:
+    """Figures of chains [chains, k], given each chain's kind of text."""
+    hit, top = tried.hits.float(), tried.tops.float()
     chain = hit.cumprod(1)
     total = chain.sum(1)
     kinds = {d: float(total[[x == d for x in domains]].mean()) for d in sorted(set(domains))}

@@ -15,6 +15,8 @@ WRITING_SHARE = 0.35
 BIGRAMS_SHARE = 0.2
 # Share of the time left before the first evaluation for one, and of all of them relative to the steps between.
 EVALUATION_SHARE = 0.1
+# Share of the whole time that is left for the state head, which is trained last.
+STATE_HEAD_SHARE = 0.2
 EVALUATIONS_SHARE = 0.15
 FEWEST_CONTEXTS = 24
 
@@ -49,6 +51,16 @@ class Budget:
     def share(self, part: float, cancel: CancelToken | None = None) -> CancelToken:
         """A token that cancels when `cancel` does, or when `part` of the whole budget has passed from now on."""
         return _Until(self.clock, self.clock() + part * self.minutes * 60 if self.limited else math.inf, cancel)
+
+    def until_end(self, cancel: CancelToken) -> CancelToken:
+        """A token that cancels when `cancel` does, or when the whole budget is spent."""
+        return _Until(self.clock, self.clock() + self.left, cancel)
+
+    def first(self, part: float) -> Budget:
+        """The first `part` of it: it began when this one did, and ends earlier."""
+        out = Budget(part * self.minutes, self.clock)
+        out._started = self._started
+        return out
 
 
 class _Until(CancelToken):

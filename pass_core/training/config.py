@@ -11,6 +11,15 @@ class TrainingError(ValueError):
     """A training run cannot start or resume; the message names the cause and the way out."""
 
 
+def need(ok: bool, message: str) -> None:
+    """
+    Raises:
+        TrainingError: not ok.
+    """
+    if not ok:
+        raise TrainingError(message)
+
+
 class TrainingKind(StrEnum):
     """What learns besides the L embeddings themselves (each leaves the model frozen)."""
 
@@ -93,10 +102,6 @@ class TrainingConfig:
     patience: int = 0
 
     def __post_init__(self) -> None:
-        def need(ok: bool, message: str) -> None:
-            if not ok:
-                raise TrainingError(message)
-
         need(1 <= self.lookahead <= 16, f"look-ahead must be between 1 and 16, not {self.lookahead}")
         need(1 <= self.rank <= 256, f"the adapter rank must be between 1 and 256, not {self.rank}")
         need(1 <= self.sampler_inner <= 16384, f"the sampler's width must be 1 to 16384, not {self.sampler_inner}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pass_core.training.acceptance import Acceptance
 from pass_core.training.config import TrainingConfig
+from pass_core.training.state_figures import StateAcceptance
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Estimate:
         steps: optimiser steps of the run (from the minutes, where those were given).
         seconds: everything that is still to do: text, bigrams, steps and evaluations.
         writing_seconds, bigrams_seconds: of it, for text that the model has yet to write and bigrams yet to be read.
+        state_seconds: of it, for the state head, which is trained last.
     """
 
     trainable: int
@@ -33,6 +35,7 @@ class Estimate:
     seconds: float
     writing_seconds: float = 0.0
     bigrams_seconds: float = 0.0
+    state_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,5 +126,87 @@ class Finished:
     checkpoint: Path | None
 
 
-TrainingEvent = Started | StepDone | Evaluated | CheckpointSaved | Finished
+@dataclass(frozen=True, slots=True)
+class StateHeadStarted:
+    """The training of a state head begins.
+
+    Attributes:
+        trainable: parameters that learn.
+        steps, seconds: how many steps, and how long they take with all evaluations.
+        train_sequences, chosen_by, reported: texts to learn from, to choose the best step by, and to report.
+    """
+
+    trainable: int
+    steps: int
+    seconds: float
+    train_sequences: int
+    chosen_by: int
+    reported: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateHeadStep:
+    """One optimiser step of a state head.
+
+    Attributes:
+        step, steps: done so far, and of how many.
+        loss: what was minimised.
+        divergence: KL of its drafts.
+        matches: how often draft j matches on the training text (closed form).
+        learning_rate: factor on the peak rate.
+        places: chains that learned in this step.
+        seconds, seconds_left: of this step, and until the end.
+        kept_bytes: memory that kept states take now.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    divergence: float
+    matches: tuple[float, ...]
+    learning_rate: float
+    places: int
+    seconds: float
+    seconds_left: float
+    kept_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateHeadEvaluated:
+    """Held-out figures of the state head after `step` steps (0: untrained); `best` by texts other than those."""
+
+    step: int
+    figures: StateAcceptance
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StateHeadFinished:
+    """The training of a state head is over.
+
+    Attributes:
+        ending: why.
+        step, best_step: steps done, and the step whose head is in the file (-1: none).
+        figures: held-out figures of that head.
+        path: the look-ahead file; None where no step was better than the untrained head, and nothing was written.
+    """
+
+    ending: Ending
+    step: int
+    best_step: int
+    figures: StateAcceptance | None
+    path: Path | None
+
+
+TrainingEvent = (
+    Started
+    | StepDone
+    | Evaluated
+    | CheckpointSaved
+    | Finished
+    | StateHeadStarted
+    | StateHeadStep
+    | StateHeadEvaluated
+    | StateHeadFinished
+)
 EventCallback = Callable[[TrainingEvent], None]

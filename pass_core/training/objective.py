@@ -38,6 +38,10 @@ class Targets:
         """The `count` likeliest alone."""
         return Targets(self.ids[..., :count], self.log_probs[..., :count])
 
+    def of_first(self, count: int) -> Targets:
+        """Those of the first `count` sequences."""
+        return Targets(self.ids[:count], self.log_probs[:count])
+
     def processed(self, temperature: float, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(ids, probabilities) [..., top_k] after temperature and top-k."""
         kept = self.first(top_k)
@@ -59,6 +63,10 @@ class Vocabulary:
     correction: torch.Tensor
     sampled: torch.Tensor
     places: torch.Tensor
+
+    def of_first(self, count: int) -> Vocabulary:
+        """That of the first `count` sequences."""
+        return Vocabulary(self.ids[:count], self.correction[:count], self.sampled[:count], self.places[:count])
 
 
 def choose_vocabulary(

@@ -10,10 +10,11 @@ import torch
 
 from pass_core.engine import Engine
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
+from pass_core.models.shipped import untrained_lookahead
 from pass_core.progress import Cancelled, CancelToken, ProgressCallback
 from pass_core.runtime.bigram_reader import reading_seconds
 from pass_core.training.acceptance import Acceptance, HeldOut, chain_settings, measure, measure_decoding
-from pass_core.training.budget import BIGRAMS_SHARE, WRITING_SHARE, Budget
+from pass_core.training.budget import BIGRAMS_SHARE, STATE_HEAD_SHARE, WRITING_SHARE, Budget
 from pass_core.training.config import TrainingConfig
 from pass_core.training.corpus import Corpus
 from pass_core.training.estimate import Preparation, estimate, refuse_untrainable
@@ -21,6 +22,9 @@ from pass_core.training.events import Estimate
 from pass_core.training.options import TrainingOptions, check_file
 from pass_core.training.parts import parts_of
 from pass_core.training.selfwritten import SelfPlan
+from pass_core.training.state_config import StateHeadConfig
+from pass_core.training.state_data import StateStore
+from pass_core.training.state_head import StateHeadTrainer
 from pass_core.training.step import frozen
 from pass_core.training.store import PrefixStore
 from pass_core.training.trainer import Trainer
@@ -83,12 +87,14 @@ def preview(
     sequences: int,
     memory: int = 2_000_000_000,
     to_write: int = 0,
+    state: StateHeadConfig | None = None,
     cancel: CancelToken | None = None,
 ) -> Estimate:
     """Time and memory of a run on `sequences` texts, before there are any: one small step on random tokens is timed.
 
     Args:
         to_write: texts, held-out ones included, that the model has yet to write.
+        state: the state head that is trained last.
 
     Raises:
         TrainingError: the model cannot be trained for. Cancelled: between two of the things that are timed.
@@ -107,10 +113,40 @@ def preview(
         trainer.settle_steps()
         cancel.raise_if_cancelled()
         before = preparation(engine, config, to_write=to_write)
+        last = 0.0
+        if state is not None and not config.minutes:
+            last = state_seconds(engine, probe, state.beside(config), sequences, memory)
     measured = trainer.pace.times(config.batch, sequences // config.batch)
-    left = config.minutes * 60 - before.seconds
+    if state is not None and config.minutes:
+        last = STATE_HEAD_SHARE * config.minutes * 60
+    left = config.minutes * 60 - before.seconds - last
     steps = measured.steps_in(left, config) if config.minutes else config.steps
-    return estimate(model, trainer.parts, replace(config, steps=steps), [ids] * sequences, memory, measured, before)
+    told = estimate(model, trainer.parts, replace(config, steps=steps), [ids] * sequences, memory, measured, before)
+    return replace(told, seconds=told.seconds + last, state_seconds=last)
+
+
+def state_seconds(engine: Engine, probe: Corpus, config: StateHeadConfig, sequences: int, memory: int) -> float:
+    """How long the training of a state head takes on `sequences` texts, from one timed step on the text of `probe`.
+
+    Memory that a step of the other parts needs is enough for it.
+    """
+    small = replace(config, places=min(config.places, 256), evaluate_contexts=64)
+    options = TrainingOptions(out=Path("unused.safetensors"), init=untrained_lookahead(engine.model))
+    trainer = StateHeadTrainer(engine, probe, small, options, CancelToken())
+    with frozen(engine.model):
+        rows = trainer.next_rows()
+        trainer.gradient_step(rows)  # warms up
+        started = time.perf_counter()
+        trainer.gradient_step(rows)
+        a_place = (time.perf_counter() - started) / len(rows.hidden)
+        started = time.perf_counter()
+        block = StateStore(engine.model, probe.train, 0, config.top_k).block(0)
+        a_text = (time.perf_counter() - started) / len(probe.train)
+    places = config.steps * config.places
+    texts = places / config.length  # that steps come to; those that are kept are computed once
+    if sequences * block.bytes() <= memory * len(probe.train):
+        texts = min(texts, sequences)
+    return places * a_place + texts * a_text
 
 
 def measure_file(

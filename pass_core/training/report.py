@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,11 +13,14 @@ from pass_core.engine import Engine
 from pass_core.files import write_atomically
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
-from pass_core.training.acceptance import HeldOut, chain_settings, even_places, try_chains
+from pass_core.training.acceptance import HeldOut, Tried, chain_settings, even_places, try_chains
 from pass_core.training.config import TrainingConfig
+from pass_core.training.coupled import MOST_SIBLINGS
 from pass_core.training.floor import Floor, ideal_matches
 from pass_core.training.options import check_file
 from pass_core.training.parts import parts_of
+from pass_core.training.state_acceptance import measure_state_file
+from pass_core.training.state_figures import StateAcceptance
 from pass_core.training.step import frozen
 from pass_core.training.store import PrefixStore
 
@@ -34,17 +37,20 @@ class DraftReport:
         file: what was measured.
         match: how often draft j is the target's token, accepted before or not (closed form, without the noise's luck).
         accepted: how often it and all before it are (drawn noise).
+        siblings: for 1 to 3 siblings how often one of them is the target's token (closed form).
         recall: for each n of `best`, how often the target's token is among the n best drafts under the shared noise.
         best: the numbers n.
         floor: the ideal guesses.
         contexts: chains tried.
         texts: held-out texts.
         temperature, top_k: sampling settings.
+        state: the figures of the state head, which drafts without look-ahead rows; None without one.
     """
 
     file: str
     match: tuple[float, ...]
     accepted: tuple[float, ...]
+    siblings: tuple[tuple[float, ...], ...]
     recall: tuple[tuple[float, ...], ...]
     best: tuple[int, ...]
     floor: Floor
@@ -52,6 +58,7 @@ class DraftReport:
     texts: int
     temperature: float
     top_k: int
+    state: StateAcceptance | None = None
 
     def to_json(self) -> str:
         """A JSON object."""
@@ -93,8 +100,34 @@ class DraftReport:
             rule,
             *(row(str(n), values) for n, values in zip(self.best, self.recall, strict=True)),
             "",
+            *self._of_state_head(),
         ]
         return "\n".join(lines)
+
+    def _of_state_head(self) -> list[str]:
+        """The table of the state head beside the look-ahead rows; nothing without one."""
+        state = self.state
+        if state is None:
+            return []
+        width = max(len(self.match), len(state.match))
+
+        def filled(values: Sequence[float]) -> str:
+            return " | ".join([f"{v:.2f}" for v in values] + ["–"] * (width - len(values)))
+
+        lines = [
+            "## Without look-ahead rows: the state head",
+            "",
+            f"{state.chain.contexts} chains of {len(state.match)} drafts at evenly spread places: "
+            f"**{state.chain.accepted_per_iteration:.2f}** drafts accepted a chain, with look-ahead rows "
+            f"{sum(self.accepted):.2f} of {len(self.match)}.",
+            "",
+            "| match, one of the n best siblings | " + " | ".join(f"draft {j + 1}" for j in range(width)) + " |",
+            "|---|" + "---|" * width,
+        ]
+        for n, (rows, own) in enumerate(zip(self.siblings, state.siblings, strict=False), start=1):
+            lines.append(f"| {n}, look-ahead rows | {filled(rows)} |")
+            lines.append(f"| {n}, state head | {filled(own)} |")
+        return [*lines, f"| accepted (all before it, too), state head | {filled(state.chain.accepted)} |", ""]
 
     def save(self, path: Path) -> None:
         """Write JSON where the name ends with .json, else Markdown."""
@@ -120,31 +153,32 @@ def draft_report(
     """
     model = engine.model
     check_file(model, lookahead)
-    settings = chain_settings(config, lookahead.count)
+    settings = replace(chain_settings(config, lookahead.count), siblings=MOST_SIBLINGS)
     bigrams = engine.read_bigrams(progress, cancel) if config.bigrams and lookahead.sampler is None else None
     parts = parts_of(model, lookahead, bigrams)
     store = PrefixStore(model, [h.ids for h in held], 0)
     reporter = ProgressReporter("Measuring drafts", len(held), "texts", progress, cancel)
     per = max(1, config.evaluate_contexts // len(held))
     generator = torch.Generator().manual_seed(0)
-    tried: list[tuple[torch.Tensor, torch.Tensor]] = []
+    tried: list[Tried] = []
     ideal: list[tuple[torch.Tensor, torch.Tensor]] = []
     with frozen(model):
         for number, text in enumerate(held):
             data = store.batch([number])
             one_text = try_chains(model, parts, data, [even_places(text, per, settings.k)], settings, generator)
-            tried.append((one_text.ranks[0], one_text.matches[0]))
+            tried.append(one_text.view(per, settings.k))
             if floor_places:
                 places = even_places(text, floor_places, settings.k)
                 ideal.append(ideal_matches(model, data, places, settings, floor_repeats, generator))
             reporter.update(number + 1)
-    ranks = torch.cat([r for r, _ in tried])
-    matches = torch.cat([m for _, m in tried])
+    ranks = torch.cat([t.ranks for t in tried])
+    siblings = torch.cat([t.siblings for t in tried])
     blind, one = (torch.cat([pair[i] for pair in ideal]) if ideal else torch.zeros(0, settings.k) for i in (0, 1))
     return DraftReport(
         file=Path(lookahead.origin).name,
-        match=_means(matches),
+        match=_means(siblings[..., 0]),
         accepted=_means((ranks == 0).float().cumprod(1)),
+        siblings=tuple(_means(siblings[..., n]) for n in range(MOST_SIBLINGS)),
         recall=tuple(_means((ranks < n).float()) for n in BEST),
         best=BEST,
         floor=Floor(_means(blind), _means(one), len(blind), settings.top_k * floor_repeats),
@@ -152,6 +186,7 @@ def draft_report(
         texts=len(held),
         temperature=settings.temperature,
         top_k=settings.top_k,
+        state=measure_state_file(engine, lookahead, held, config),
     )
 
 

@@ -8,6 +8,7 @@ import random
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 
@@ -50,7 +51,16 @@ def step_generator(seed: int, step: int, place: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 1_000_003 + step) * 10_007 + place)
 
 
-def learning_rate_factor(step: int, config: TrainingConfig) -> float:
+class Schedule(Protocol):
+    """What the learning rate follows."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def warmup(self) -> int: ...
+
+
+def learning_rate_factor(step: int, config: Schedule) -> float:
     """Linear warm-up, then cosine to a hundredth."""
     if step < config.warmup:
         return (step + 1) / config.warmup
@@ -180,11 +190,11 @@ def batch_loss(
     before = batch.prefix.ids.gather(1, at)
     fitted = parts.fitted(model, hidden.flatten(0, 1), before.flatten(), chains.depth.flatten())
     drafted = hidden if fitted is None else fitted.view_as(hidden)
-    logits = _part_logits(model, drafted, vocabulary.ids)
+    logits = part_logits(model, drafted, vocabulary.ids)
     diverged = (divergence(logits, listed, vocabulary) * weight).sum(1)
     loss, plain, coherent = diverged, diverged, torch.zeros_like(diverged)
     if parts.sampler is not None:
-        plain = (divergence(_part_logits(model, hidden, vocabulary.ids), listed, vocabulary) * weight).sum(1)
+        plain = (divergence(part_logits(model, hidden, vocabulary.ids), listed, vocabulary) * weight).sum(1)
         coherent = diverged
         loss = config.plain_weight * plain + coherent
     matched = match(logits, targets, vocabulary, chains.depth, config.temperature, config.top_k)
@@ -198,6 +208,6 @@ def batch_loss(
     return BatchLoss(total, shown, matched, targets)
 
 
-def _part_logits(model: LanguageModel, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+def part_logits(model: LanguageModel, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """Logits [batch, rows, size] of final hidden states [batch, rows, hidden], over `ids` [batch, size]."""
     return torch.stack([model.logits(states, part) for states, part in zip(hidden, ids, strict=True)])

@@ -340,7 +340,9 @@ class Trainer:
         return Evaluated(self.step, acceptance, better)
 
     def export(self, acceptance: Acceptance | None) -> LookaheadEmbeddings:
-        """The present parts as a look-ahead file's content, with their recipe."""
+        """The present parts as a look-ahead file's content, with their recipe, and the state head that was there."""
+        init = self.options.init  # its state head does not depend on the other parts
+        known = (init.training if init else None) or TrainingSummary()
         summary = TrainingSummary(
             steps=self.step,
             tokens=self.step * self.config.batch * self.config.rows,
@@ -351,8 +353,11 @@ class Trainer:
             temperature=self.config.temperature,
             top_k=self.config.top_k,
             bigrams=self.config.uses_bigrams,
+            state_acceptance=known.state_acceptance,
+            state_command=known.state_command,
         )
-        return self.parts.to_lookahead(self.model, summary, self.options.dtype)
+        made = self.parts.to_lookahead(self.model, summary, self.options.dtype)
+        return replace(made, state=init.state if init else None)
 
     def _checkpoint(self) -> CheckpointSaved:
         started = self.budget.clock()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
 import pytest
+import torch
 
 from pass_core.cli.main import main
 from pass_core.lookahead.format import load_lookahead
@@ -68,7 +70,12 @@ def test_a_recipe_gives_what_is_not_typed(
     out = tmp_path / "mine.safetensors"
     typed = ["--steps", "2", "--rows", "24", "--length", "48", "--contexts", "30", "--rank", "2"]
     common = ["--model", str(model), "--data", str(texts), "--device", "cpu"]
+    typed += ["--state-steps", "2", "--state-depth", "2", "--state-inner", "8"]
     assert run(*common, "--recipe", "standard", "--sampler-inner", "8", *typed, "--out", str(out)) == 0
+    state = load_lookahead(out).state
+    if state is not None:  # two steps may not be better than none
+        assert (state.depth, len(state.guess.step[0]), len(state.fit.step[0])) == (2, 8, 512)
+    assert "State head: done (completed) after 2 steps" in " ".join(capsys.readouterr().out.split())
     made = load_checkpoint(out.with_suffix(".checkpoint")).config
     wanted = RECIPES[Recipe.STANDARD].config
     assert (made.steps, made.rows, made.rank, made.sampler_inner) == (2, 24, 2, 8)
@@ -84,6 +91,40 @@ def test_recipes_say_what_they_take_here(folders: tuple[Path, Path], capsys: pyt
     for name, recipe in RECIPES.items():
         assert f"{name}: {recipe.summary}" in said
     assert "10,080,000 rows" in said
+
+
+def test_a_state_head_is_added_to_a_file_and_measured(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, texts = folders
+    common = ["--model", str(model), "--data", str(texts), "--device", "cpu", "--length", "48", "--contexts", "30"]
+    start, out, report = (tmp_path / name for name in ("start.safetensors", "out.safetensors", "report.json"))
+    rows = ["--kind", "embeddings", "--no-bigrams", "-L", "3", "--rows", "24", "--steps", "2"]
+    assert run(*common, "--out", str(start), *rows) == 0
+    head = ["--state-head", "--state-steps", "30", "--state-inner", "16", "--state-fit-inner", "8"]
+    capsys.readouterr()
+    assert run(*common, "--out", str(out), "--init", str(start), *head, "--evaluate-every", "10") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "state head, step 30/30" in said
+    assert "one of 3 best is right" in said
+    before, made = load_lookahead(start), load_lookahead(out)
+    assert torch.equal(before.embeddings, made.embeddings)
+    assert made.state is not None
+    assert made.training is not None
+    assert before.training is not None
+    assert len(made.training.state_acceptance) == made.state.depth == 4
+    assert made.training.steps == before.training.steps == 2
+    assert run(*common, "--evaluate", str(out), "--no-bigrams") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for title in ("At evenly spread places", "At the places that decoding meets"):
+        assert f"State head, no look-ahead rows. {title} of held-out text" in said
+    assert run(*common, "--evaluate", str(out), "--no-bigrams", "--report", str(report)) == 0
+    data = json.loads(report.read_text(encoding="utf-8"))
+    assert [len(row) for row in data["state"]["siblings"]] == [4, 4, 4]
+    assert [len(row) for row in data["siblings"]] == [3, 3, 3]
+    page = report.with_suffix(".md")
+    assert run(*common, "--evaluate", str(out), "--no-bigrams", "--report", str(page)) == 0
+    assert "## Without look-ahead rows: the state head" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

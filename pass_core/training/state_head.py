@@ -1,0 +1,313 @@
+"""Training a state head on a frozen model: cheap, for it needs no look-ahead rows.
+
+`train_state_head` writes the file that it starts from with a new state head; all else in the file stays byte for byte.
+Of the held-out texts, every second one chooses the best step; the file and the events report the others. `on_event`
+gets `StateHeadStarted`, `StateHeadEvaluated` at step 0 (the untrained head, a reference), then `StateHeadStep` and
+`StateHeadEvaluated`, at last `StateHeadFinished`. The file is written whole whenever a better head was found, and not
+at all while none is better than the untrained one.
+
+A run is a function of (model, texts, config); one with a time limit takes as many steps as fit.
+
+Sources: Medusa, arXiv 2401.10774, section 2.2 (heads on a frozen model); Hydra, arXiv 2402.05109 (given the token).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from pass_core.engine import Engine
+from pass_core.lookahead.embeddings import LookaheadEmbeddings, TrainingSummary
+from pass_core.lookahead.state_head import DRAFT_VOCABULARY
+from pass_core.models.shipped import default_lookahead
+from pass_core.progress import Cancelled, CancelToken
+from pass_core.training.acceptance import HeldOut
+from pass_core.training.budget import Budget, StepPlan
+from pass_core.training.config import TrainingError
+from pass_core.training.control import PauseSwitch
+from pass_core.training.corpus import Corpus
+from pass_core.training.estimate import refuse_untrainable
+from pass_core.training.events import (
+    Ending,
+    EventCallback,
+    StateHeadEvaluated,
+    StateHeadFinished,
+    StateHeadStarted,
+    StateHeadStep,
+    TrainingEvent,
+)
+from pass_core.training.options import TrainingOptions
+from pass_core.training.running_mean import RunningMean
+from pass_core.training.state_acceptance import StateAcceptance, measure_state, state_settings
+from pass_core.training.state_config import StateHeadConfig
+from pass_core.training.state_data import Rows, StateStore, steps_of
+from pass_core.training.state_parts import SHARED, StateHead, StateLoss, acceptance_share, state_loss
+from pass_core.training.step import frozen, learning_rate_factor, step_generator
+from pass_core.training.trainer import CLIP, FREQUENT
+
+WEIGHT_DECAY = 0.01
+
+
+def train_state_head(
+    engine: Engine,
+    corpus: Corpus,
+    config: StateHeadConfig,
+    options: TrainingOptions,
+    *,
+    on_event: EventCallback | None = None,
+    cancel: CancelToken | None = None,
+    pause: PauseSwitch | None = None,
+    budget: Budget | None = None,
+) -> StateHeadFinished:
+    """Train a new state head, and write `options.init` with it to `options.out`.
+
+    Without `options.init` it goes into the file that the model comes with, or beside untrained embeddings.
+
+    Args:
+        budget: of the whole work where that began before this call; else `config.minutes` begin now.
+
+    Raises:
+        TrainingError: the model cannot be trained for, or the texts are too short.
+        LookaheadError: `options.init` is for another model.
+    """
+    cancel = cancel or CancelToken()
+    trainer = StateHeadTrainer(engine, corpus, config, options, cancel, budget)
+    return trainer.run(on_event or _nothing, pause or PauseSwitch())
+
+
+def _nothing(event: TrainingEvent) -> None:
+    pass
+
+
+def divided(held: Sequence[HeldOut]) -> tuple[list[HeldOut], list[HeldOut]]:
+    """(texts to choose by, texts to report): every second one; a single text is both."""
+    return list(held[::2]), list(held[1::2] or held)
+
+
+class StateHeadTrainer:
+    """One run: the head, its optimiser and place. `run` drives it; tests also call `gradient_step`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        corpus: Corpus,
+        config: StateHeadConfig,
+        options: TrainingOptions,
+        cancel: CancelToken,
+        budget: Budget | None = None,
+    ) -> None:
+        model = engine.model
+        refuse_untrainable(model)
+        self.model, self.corpus, self.config, self.options, self.cancel = model, corpus, config, options, cancel
+        self.base = options.init or default_lookahead(model)
+        self.base.check(model)
+        texts = [s[: config.length] for s in corpus.train]
+        self.chosen_by, self.reported = divided(corpus.held_out)
+        _refuse_short(texts, self.chosen_by + self.reported, config.depth)
+        self.head = StateHead.new(model.hidden_size, config).to(model.device)
+        self.mean = RunningMean(self.head, config.ema)
+        self.optimizer = torch.optim.AdamW(
+            self.head.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY
+        )
+        self.budget = budget or Budget(config.minutes)
+        self.until = self.budget.until_end(cancel)
+        self.store = StateStore(model, texts, options.memory, config.top_k, self.until)
+        self._held = [
+            StateStore(model, [h.ids for h in held], options.memory // 16, config.top_k, cancel)
+            for held in (self.chosen_by, self.reported)
+        ]
+        size = min(DRAFT_VOCABULARY, model.vocabulary_size)
+        counts = torch.bincount(torch.cat(texts), minlength=size)[:size]
+        self.frequent = counts.topk(min(FREQUENT, size)).indices.to(model.device)
+        self.step = 0
+        self.best_step, self.best_expected = -1, -math.inf
+        self.best: StateAcceptance | None = None
+        self.plan = StepPlan()
+        self._steps = steps_of(self.store, config)
+        self._next: Rows | None = None
+        self._recent: deque[float] = deque(maxlen=20)
+
+    # -- the run --------------------------------------------------------------------------------------------------
+
+    def run(self, report: Callable[[TrainingEvent], None], pause: PauseSwitch) -> StateHeadFinished:
+        """Drive the whole run; see `train_state_head`."""
+        ending = Ending.COMPLETED
+        with frozen(self.model):
+            try:
+                self.settle_steps()
+                first = self._evaluate(first=True)
+                self._plan_steps()
+                report(self._started())
+                report(first)
+                while self.step < self.config.steps:
+                    pause.wait(self.cancel)
+                    self.cancel.raise_if_cancelled()
+                    done = self._one_step()
+                    self._plan_steps()
+                    steps, every = self.config.steps, self.config.evaluate_every
+                    left = self.budget.left if self.budget.limited else self._seconds_left()
+                    report(replace(done, steps=steps, seconds_left=max(0.0, left)))
+                    if self.step >= steps or (every and self.step % every == 0):
+                        report(self._evaluate())
+            except Cancelled:  # by somebody, or the time is over
+                if self.cancel.cancelled:
+                    ending = Ending.CANCELLED
+                elif self.step:
+                    report(self._evaluate())
+        path = self.options.out if self.best_step > 0 else None
+        finished = StateHeadFinished(ending, self.step, self.best_step, self.best, path)
+        report(finished)
+        return finished
+
+    def settle_steps(self) -> None:
+        """Compute what evaluations need, and time a step without taking it.
+
+        Raises:
+            Cancelled: or the time is over.
+        """
+        for store in self._held:
+            for number in range(len(store)):
+                self.until.raise_if_cancelled()
+                store.block(number)
+        started = self.budget.clock()
+        self._next = rows = self.next_rows()
+        self.gradient_step(rows)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.plan.step_seconds = self.budget.clock() - started
+
+    def next_rows(self) -> Rows:
+        """The chains of the next step.
+
+        Raises:
+            Cancelled: or the time is over.
+        """
+        rows, self._next = self._next or next(self._steps), None
+        return rows
+
+    def seconds(self) -> float:
+        """What all steps and evaluations take, from what one of each took."""
+        every = self.config.evaluate_every
+        evaluations = 2 + (self.config.steps // every if every else 0)
+        return self.plan.step_seconds * self.config.steps + self.plan.evaluation_seconds * evaluations
+
+    def _started(self) -> StateHeadStarted:
+        return StateHeadStarted(
+            trainable=sum(p.numel() for p in self.head.parameters()),
+            steps=self.config.steps,
+            seconds=self.seconds(),
+            train_sequences=len(self.corpus.train),
+            chosen_by=len(self.chosen_by),
+            reported=len(self.reported),
+        )
+
+    def _seconds_left(self) -> float:
+        left = self.config.steps - self.step
+        evaluations = 1 + (left // self.config.evaluate_every if self.config.evaluate_every else 0)
+        mean = sum(self._recent) / max(1, len(self._recent))
+        return mean * left + self.plan.evaluation_seconds * evaluations
+
+    def _plan_steps(self) -> None:
+        """With a time limit: fit the number of steps to the time that is left."""
+        steps = self.config.steps
+        if self.budget.limited:
+            steps = self.plan.steps(self.step, self.budget.left, self.config.evaluate_every)
+            steps = max(1, self.step, steps)
+        self.config = replace(self.config, steps=steps, warmup=min(self.config.warmup, max(1, steps // 10)))
+
+    def _one_step(self) -> StateHeadStep:
+        started = self.budget.clock()
+        factor = learning_rate_factor(self.step, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * factor
+        rows = self.next_rows()
+        loss = self.gradient_step(rows)
+        if not math.isfinite(shown := float(loss.total.detach())):
+            raise TrainingError(
+                f"The state head's loss became {shown} at step {self.step + 1}. Train it on other text."
+            )
+        torch.nn.utils.clip_grad_norm_(self.head.parameters(), CLIP)
+        self.optimizer.step()
+        self.mean.follow(self.step)
+        self.step += 1
+        took = self.budget.clock() - started
+        self._recent.append(took)
+        self.plan.observe_step(took)
+        return StateHeadStep(
+            self.step,
+            self.config.steps,
+            shown,
+            float(loss.divergence),
+            tuple(loss.matches.tolist()),
+            factor,
+            len(rows.hidden),
+            took,
+            0.0,
+            self.store.kept_bytes,
+        )
+
+    def gradient_step(self, rows: Rows) -> StateLoss:
+        """Put the gradient of the present step into the head; nothing else changes."""
+        self.optimizer.zero_grad(set_to_none=True)
+        groups = max(1, len(rows.hidden) // SHARED)
+        generators = [step_generator(self.config.seed, self.step, group) for group in range(groups)]
+        share = acceptance_share(self.step / self.config.steps)
+        loss = state_loss(self.model, self.head, rows, self.frequent, generators, self.config, share)
+        loss.total.backward()
+        return loss
+
+    # -- evaluation, the file -------------------------------------------------------------------------------------
+
+    def _evaluate(self, first: bool = False) -> StateHeadEvaluated:
+        """Measure the running mean, and write the file where it is the best so far."""
+        started = self.budget.clock()
+        with self.mean.in_place():
+            chosen_by, reported = (
+                measure_state(
+                    self.model,
+                    self.head,
+                    held,
+                    store,
+                    state_settings(self.config.depth, self.config.temperature, self.config.top_k),
+                    contexts=max(len(held), self.config.evaluate_contexts // 2),
+                )
+                for held, store in zip((self.chosen_by, self.reported), self._held, strict=True)
+            )
+            better = chosen_by.expected > self.best_expected
+            if better:
+                self.best_expected = chosen_by.expected
+                if not first:
+                    self.best_step, self.best = self.step, reported
+                    self.export(reported).save(self.options.out, dtype=None)
+        self.plan.evaluation_seconds = self.budget.clock() - started
+        return StateHeadEvaluated(self.step, reported, better and not first)
+
+    def export(self, figures: StateAcceptance) -> LookaheadEmbeddings:
+        """The file that the run starts from, with the present head in it."""
+        config, base = self.config, self.base
+        summary = base.training or TrainingSummary(temperature=config.temperature, top_k=config.top_k)
+        summary = replace(summary, state_acceptance=figures.match, state_command=self.options.command)
+        return replace(
+            base,
+            state=self.head.weights(self.options.dtype),
+            base_model=self.model.name,
+            base_fingerprint=self.model.fingerprint,
+            training=summary,
+        )
+
+
+def _refuse_short(train: Sequence[torch.Tensor], held: Sequence[HeldOut], depth: int) -> None:
+    """
+    Raises:
+        TrainingError: there is no text, or too little for a chain.
+    """
+    if not train or not held:
+        raise TrainingError(
+            f"The data gave {len(train)} training and {len(held)} held-out sequences; both are needed. "
+            "Use more or longer documents (at least ten), or --data self."
+        )
+    if any(len(t) <= depth for t in train) or any(len(h.ids) - h.start <= depth for h in held):
+        raise TrainingError(f"Every text needs more than {depth} tokens for chains of {depth} drafts. Use longer ones.")
