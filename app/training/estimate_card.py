@@ -90,7 +90,7 @@ class EstimateCard(Card):
             self.show_text("Time and memory: not measured yet.")
         else:
             c = plan.config
-            before = told.writing_seconds + told.bigrams_seconds
+            before = told.writing_seconds + told.bigrams_seconds + told.state_seconds
             steps = max(1, int((c.minutes * 60 - before) / told.seconds_per_step)) if c.minutes else c.steps
             self._show(before + told.seconds_per_step * steps, steps, told, plan.data)
 
@@ -100,7 +100,11 @@ class EstimateCard(Card):
 
     def _show(self, seconds: float, steps: int, told: Estimate, data: str) -> None:
         text = f"About {seconds_text(seconds)}: {steps:,} steps of {seconds_text(told.seconds_per_step)}"
-        before = (("writing the text", told.writing_seconds), ("reading the bigrams", told.bigrams_seconds))
+        before = (
+            ("writing the text", told.writing_seconds),
+            ("reading the bigrams", told.bigrams_seconds),
+            ("the state head", told.state_seconds),
+        )
         parts = [f"{seconds_text(taken)} for {what}" for what, taken in before if taken]
         self.estimate.setText(", ".join([text, *parts]))
         own = "\nThe model writes its text once; later runs take it as it is." if data == SELF else ""
@@ -116,5 +120,15 @@ class EstimateCard(Card):
     def _key(self, plan: TrainingPlan) -> object:
         """What the time of a step depends on."""
         c, model = plan.config, self._context.model
-        parts = (c.kind, c.with_sampler, c.lookahead, c.rank, c.batch, c.rows, c.length, plan.sequences)
+        parts = (
+            c.kind,
+            c.with_sampler,
+            c.lookahead,
+            c.rank,
+            c.batch,
+            c.rows,
+            c.length,
+            plan.sequences,
+            plan.state_head,
+        )
         return (model.fingerprint if model is not None else "", *parts)

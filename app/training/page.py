@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,7 +104,7 @@ class TrainPage(Page):
             self._context.report_error("There is no interrupted run of this model to resume.")
             return
         self.form.take(plan)
-        self._begin(TrainingPlan(plan.config, plan.data, plan.sequences, plan.out, resume=True))
+        self._begin(replace(plan, resume=True))
 
     def unfinished(self) -> TrainingPlan | None:
         """The interrupted run of the loaded model, if its checkpoint is still there."""
@@ -135,7 +136,7 @@ class TrainPage(Page):
         self.controller.start(plan)
 
     def _event(self, event: object) -> None:
-        from pass_core.training.events import CheckpointSaved, Evaluated, Started, StepDone
+        from pass_core.training.events import CheckpointSaved, Evaluated, Started, StateHeadEvaluated, StepDone
 
         if isinstance(event, Started):
             self.plots.go_on_at(event.step, event.estimate.steps)
@@ -144,8 +145,6 @@ class TrainPage(Page):
         elif isinstance(event, StepDone):
             self.plots.add_loss(event.step, event.loss)
             self.status.show_step(event)
-            if event.step == 1:
-                self.status.set_detail("")
         elif isinstance(event, Evaluated):
             self.plots.add_acceptance(event.step, event.acceptance)
             self.status.show_acceptance(event.acceptance, self.plots.untrained if event.step else None)
@@ -153,6 +152,8 @@ class TrainPage(Page):
                 self._unfinished.remember(self.controller.plan, event.acceptance)
             elif event.best:
                 self.status.set_detail(f"Best so far: step {event.step}. The file holds it.")
+        elif isinstance(event, StateHeadEvaluated):
+            self.status.show_state_head(event)
         elif isinstance(event, CheckpointSaved) and self.controller.state is TrainingState.RUNNING:
             self.status.detail.setToolTip(f"Checkpoint after {event.step} steps: {event.path}")
 

@@ -34,6 +34,7 @@ class TrainingPlan:
         data: "self", or the path of a text file or folder.
         sequences: texts to train on, at most; a quarter as many more (6 to 48) are held out.
         out: the look-ahead file to write.
+        state_head: whether the state head is trained last.
         resume: continue from the checkpoint beside `out`.
     """
 
@@ -41,6 +42,7 @@ class TrainingPlan:
     data: str
     sequences: int
     out: Path
+    state_head: bool = False
     resume: bool = False
 
     @property
@@ -58,6 +60,7 @@ class TrainingPlan:
         c, default = self.config, TrainingConfig()
         words = ["python", "-m", "pass_core", "train", "--model", model.name, "--kind", c.kind.value]
         words += ["--sampler"] if c.with_sampler else []
+        words += ["--state-head"] if self.state_head else []
         words += ["--look-ahead", str(c.lookahead)]
         words += ["--rank", str(c.rank)] if c.adapter else []
         words += ["--data", self.data, "--sequences", str(self.sequences), "--held-out", str(self.held_out)]
@@ -76,6 +79,7 @@ class TrainingPlan:
                 "data": self.data,
                 "sequences": self.sequences,
                 "out": str(self.out),
+                "state_head": self.state_head,
             }
         )
 
@@ -85,7 +89,9 @@ class TrainingPlan:
         try:
             raw: Any = json.loads(text)
             config = TrainingConfig.from_json(raw["config"])
-            return cls(config, str(raw["data"]), int(raw["sequences"]), Path(raw["out"]))
+            return cls(
+                config, str(raw["data"]), int(raw["sequences"]), Path(raw["out"]), bool(raw.get("state_head", False))
+            )
         except (ValueError, TypeError, KeyError):
             return None
 
@@ -113,11 +119,12 @@ def carry_out(plan: TrainingPlan, engine: Engine, control: JobControl, pause: Pa
     from app.training.own_text import divided
     from pass_core.files import cache_folder
     from pass_core.training.budget import Budget
-    from pass_core.training.events import StepDone
+    from pass_core.training.events import StateHeadStep, StepDone
     from pass_core.training.options import TrainingOptions
+    from pass_core.training.phases import train_all
     from pass_core.training.preview import prepare
     from pass_core.training.selfwritten import SelfPlan, make_corpus
-    from pass_core.training.trainer import train
+    from pass_core.training.state_config import StateHeadConfig
 
     check_writable(plan.out)
     config = plan.config
@@ -152,9 +159,16 @@ def carry_out(plan: TrainingPlan, engine: Engine, control: JobControl, pause: Pa
     def report(event: TrainingEvent) -> None:
         if isinstance(event, StepDone):
             control.progress(Progress("Training", event.step, event.steps, "steps", event.seconds_left))
+        elif isinstance(event, StateHeadStep):
+            stage = "Training the state head"
+            control.progress(Progress(stage, event.step, event.steps, "steps", event.seconds_left))
         control.emit(event)
 
-    return train(engine, corpus, config, options, on_event=report, cancel=control.cancel, pause=pause, budget=budget)
+    state = StateHeadConfig() if plan.state_head else None
+    finished, _ = train_all(
+        engine, corpus, config, state, options, on_event=report, cancel=control.cancel, pause=pause, budget=budget
+    )
+    return finished
 
 
 def measure(plan: TrainingPlan, engine: Engine, control: JobControl) -> Estimate:
@@ -166,6 +180,7 @@ def measure(plan: TrainingPlan, engine: Engine, control: JobControl) -> Estimate
     from pass_core.files import cache_folder
     from pass_core.training.preview import preview
     from pass_core.training.selfwritten import SelfPlan, own_text, unwritten
+    from pass_core.training.state_config import StateHeadConfig
 
     to_write = 0
     if plan.data == SELF:
@@ -173,7 +188,13 @@ def measure(plan: TrainingPlan, engine: Engine, control: JobControl) -> Estimate
         written = SelfPlan(plan.sequences, plan.held_out, plan.config.length)
         to_write = unwritten(model, written, own_text(model, written, cache_folder() / "training"))
     return preview(
-        engine, plan.config, sequences=plan.sequences, memory=MEMORY_BYTES, to_write=to_write, cancel=control.cancel
+        engine,
+        plan.config,
+        sequences=plan.sequences,
+        memory=MEMORY_BYTES,
+        to_write=to_write,
+        state=StateHeadConfig() if plan.state_head else None,
+        cancel=control.cancel,
     )
 
 

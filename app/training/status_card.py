@@ -18,7 +18,7 @@ from app.widgets.text_format import seconds_text
 if TYPE_CHECKING:
     from pass_core.progress import Progress
     from pass_core.training.acceptance import Acceptance
-    from pass_core.training.events import StepDone
+    from pass_core.training.events import StateHeadEvaluated, StepDone
 
 EMPTY = (
     "Training teaches a few look-ahead vectors to guess the next tokens; the model itself stays frozen, so its text "
@@ -141,6 +141,8 @@ class StatusCard(Card):
         self.left.set(seconds_text(event.seconds_left), f"{event.rows / max(event.seconds, 1e-9):,.0f} rows/s")
         self.bar.setRange(0, event.steps)
         self.bar.setValue(event.step)
+        if event.step == 1:
+            self.set_detail("")
 
     def set_detail(self, text: str) -> None:
         """The faint line below the bar."""
@@ -150,6 +152,13 @@ class StatusCard(Card):
         """Figures of an evaluation."""
         before = f"untrained {untrained.accepted_per_iteration:.2f}" if untrained is not None else "a chain, held-out"
         self.accepted.set(f"{acceptance.accepted_per_iteration:.2f}", before)
+
+    def show_state_head(self, event: StateHeadEvaluated) -> None:
+        """What the state head drafts by now."""
+        accepted = event.figures.chain.accepted_per_iteration
+        self.set_detail(
+            f"State head after {event.step:,} steps: {accepted:.2f} drafts accepted a chain without look-ahead rows."
+        )
 
     def show_end(self, title: str, text: str, *, result: bool) -> None:
         """The run is over."""

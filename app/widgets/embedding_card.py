@@ -27,6 +27,7 @@ PART_TIPS = {
     "deep": "One vector per layer and look-ahead step, added to look-ahead rows.",
     "adapter": "Low-rank updates of the linear layers, for look-ahead rows only.",
     "sampler": "A small head that makes each draft fit the token before it.",
+    "state": "Drafts from the last token's own state, without look-ahead rows: used where these cost too much.",
     "bigrams": "The model's own expectation after one token alone: makes each draft fit the token before it.\n"
     "Read from the model once, nothing is trained. Not used while a sampler does the same.",
     "repeats": "Drafts gain that followed the same one or two tokens before in this text.",

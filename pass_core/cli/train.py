@@ -27,6 +27,8 @@ _STATE_FIELDS = {
     "state_depth": "depth",
     "state_inner": "inner",
     "state_fit_inner": "fit_inner",
+    "state_places": "places",
+    "state_lr": "learning_rate",
     "evaluate_every": "evaluate_every",
     "contexts": "evaluate_contexts",
 }
@@ -109,6 +111,8 @@ def train(
     state_depth: Annotated[int, typer.Option(help="How deep the state head drafts.")] = _STATE.depth,
     state_inner: Annotated[int, typer.Option(help="Inner width of its guess.")] = _STATE.inner,
     state_fit_inner: Annotated[int, typer.Option(help="Inner width of its fit.")] = _STATE.fit_inner,
+    state_places: Annotated[int, typer.Option(help="Places of a step at which it drafts.")] = _STATE.places,
+    state_lr: Annotated[float, typer.Option(help="Peak rate of the state head.")] = _STATE.learning_rate,
     recipe: Annotated[
         Recipe | None, typer.Option(help="A whole training by name; other options replace their part of it.")
     ] = None,

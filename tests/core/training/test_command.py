@@ -70,7 +70,7 @@ def test_a_recipe_gives_what_is_not_typed(
     out = tmp_path / "mine.safetensors"
     typed = ["--steps", "2", "--rows", "24", "--length", "48", "--contexts", "30", "--rank", "2"]
     common = ["--model", str(model), "--data", str(texts), "--device", "cpu"]
-    typed += ["--state-steps", "2", "--state-depth", "2", "--state-inner", "8"]
+    typed += ["--state-places", "64", "--state-steps", "2", "--state-depth", "2", "--state-inner", "8"]
     assert run(*common, "--recipe", "standard", "--sampler-inner", "8", *typed, "--out", str(out)) == 0
     state = load_lookahead(out).state
     if state is not None:  # two steps may not be better than none
@@ -96,12 +96,14 @@ def test_recipes_say_what_they_take_here(folders: tuple[Path, Path], capsys: pyt
 def test_a_state_head_is_added_to_a_file_and_measured(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, texts = folders
+    texts = folders[1]
+    model = tiny.save(tiny.tiny_gpt2(tokenizer=True, layers=1), tmp_path / "learns fast")
     common = ["--model", str(model), "--data", str(texts), "--device", "cpu", "--length", "48", "--contexts", "30"]
     start, out, report = (tmp_path / name for name in ("start.safetensors", "out.safetensors", "report.json"))
     rows = ["--kind", "embeddings", "--no-bigrams", "-L", "3", "--rows", "24", "--steps", "2"]
     assert run(*common, "--out", str(start), *rows) == 0
     head = ["--state-head", "--state-steps", "30", "--state-inner", "16", "--state-fit-inner", "8"]
+    head += ["--state-places", "128", "--state-lr", "0.03"]
     capsys.readouterr()
     assert run(*common, "--out", str(out), "--init", str(start), *head, "--evaluate-every", "10") == 0
     said = " ".join(capsys.readouterr().out.split())

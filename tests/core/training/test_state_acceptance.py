@@ -11,23 +11,28 @@ import torch
 from pass_core.decoding.events import DraftSource
 from pass_core.engine import Engine
 from pass_core.models.shipped import untrained_lookahead
+from pass_core.runtime.cost import CostModel
 from pass_core.settings import DecodingSettings, LookaheadPart, SamplingSettings, StopConditions, Strategy
 from pass_core.training.acceptance import HeldOut, Tried, walk
 from pass_core.training.state_acceptance import measure_state_file, state_settings, try_state_chains
 from pass_core.training.state_data import StateStore
 from tests import tiny
 from tests.core.training.runs import own_corpus, small_config
-from tests.core.training.state_runs import shaken_head, state_config
+from tests.core.training.state_runs import shaken_head
 
 
 def test_figures_are_the_engines() -> None:
-    """Where fused decoding tried one draft of the state head alone, as many are accepted as the closed form says."""
+    """The best draft of fused decoding is the target's token as often as the closed form says at the same places."""
     model = tiny.tiny_llama(vocabulary=16, peak=2.0)
-    head = shaken_head(model, state_config(depth=1))
+    head = shaken_head(model)
     lookahead = replace(untrained_lookahead(model), state=head.weights(torch.float32))
     alone = frozenset({LookaheadPart.REPEATS, LookaheadPart.BIGRAMS})
     settings = DecodingSettings(
-        strategy=Strategy.FUSED, row_budget=2, sampling=SamplingSettings(0.8, 10), disabled_parts=alone
+        strategy=Strategy.FUSED, auto=True, sampling=SamplingSettings(0.8, 10), disabled_parts=alone
+    )
+    # Look-ahead rows are dear, drafts are free: calls verify a tree that the state head drafted.
+    cost = CostModel(
+        {1: 1.0, 2: 9.0, 48: 9.0}, clock=lambda: 0.0, tokens=CostModel({1: 1.0, 48: 1.0}, clock=lambda: 0.0)
     )
     accepted: list[int] = []
     expected: list[torch.Tensor] = []
@@ -36,11 +41,13 @@ def test_figures_are_the_engines() -> None:
     for seed, prefix in enumerate(torch.randint(0, 16, (30, 4), generator=generator).tolist()):
         text, places = list(prefix), list[int]()
         stop = StopConditions(60, ignore_eos=True)
-        for event in Engine(model).decode(prefix, settings, lookahead=lookahead, stop=stop, seed=seed):
-            if [d.source for d in event.drafts] == [DraftSource.STATE_HEAD] and len(text) > 4:
+        engine = Engine(model, cost=cost.fresh())
+        for event in engine.decode(prefix, settings, lookahead=lookahead, stop=stop, seed=seed):
+            if event.drafts and event.drafts[0].source is DraftSource.STATE_HEAD and len(text) > 4:
                 places.append(len(text) - 1)
-                accepted.append(event.accepted)
+                accepted.append(int(event.drafts[0].id == event.tokens[0].id))
             text.extend(token.id for token in event.tokens)
+        assert places
         block = StateStore(model, [torch.tensor(text)], 0, 10).block(0)
         tried = try_state_chains(model, head, block, [places], state_settings(1, 0.8, 10), generator)
         expected.append(tried.matches.flatten())
