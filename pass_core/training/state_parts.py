@@ -71,8 +71,8 @@ class StateHead(nn.Module):
         return hidden[:, None] + F.silu(shared[:, None] + step[:depth]) @ w_out.T
 
     def fitted(self, guesses: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
-        """What drafts are read from [places, depth, hidden]: the first guess, which knows its token, and each deeper one
-        fitted to the token right before the drafted one, of embedding `before` [places, depth, hidden]."""
+        """What drafts are read from [places, depth, hidden]: the first guess, which knows its token, and deeper ones,
+        each fitted to the token right before the drafted one, of embedding `before` [places, depth, hidden]."""
         deeper = guesses[:, 1:]
         if not deeper.shape[1]:
             return guesses
