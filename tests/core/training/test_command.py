@@ -14,6 +14,7 @@ from pass_core.lookahead.format import load_lookahead
 from pass_core.training.checkpoint import load_checkpoint
 from pass_core.training.recipes import RECIPES, Recipe
 from tests import tiny
+from tests.core.training.runs import own_corpus
 
 
 @pytest.fixture
@@ -94,20 +95,26 @@ def test_recipes_say_what_they_take_here(folders: tuple[Path, Path], capsys: pyt
 
 
 def test_a_state_head_is_added_to_a_file_and_measured(
-    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    private_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    texts = folders[1]
-    model = tiny.save(tiny.tiny_gpt2(tokenizer=True, layers=1), tmp_path / "learns fast")
-    common = ["--model", str(model), "--data", str(texts), "--device", "cpu", "--length", "48", "--contexts", "30"]
+    model = tiny.tiny_gpt2(tokenizer=True, layers=1)
+    corpus = own_corpus(model, sequences=80, held=24, length=48)
+    texts = tmp_path / "own.jsonl"  # what the model wrote itself, as the program keeps it
+    lines: list[dict[str, object]] = [{"fingerprint": model.fingerprint}]
+    for split, ids, start in [("train", t, 4) for t in corpus.train] + [("held", h.ids, 4) for h in corpus.held_out]:
+        lines.append({"split": split, "domain": "prose", "document": "x", "start": start, "ids": ids.tolist()})
+    texts.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    folder = tiny.save(model, tmp_path / "learns fast")
+    common = ["--model", str(folder), "--data", str(texts), "--device", "cpu", "--length", "48", "--contexts", "100"]
     start, out, report = (tmp_path / name for name in ("start.safetensors", "out.safetensors", "report.json"))
     rows = ["--kind", "embeddings", "--no-bigrams", "-L", "3", "--rows", "24", "--steps", "2"]
     assert run(*common, "--out", str(start), *rows) == 0
-    head = ["--state-head", "--state-steps", "30", "--state-inner", "16", "--state-fit-inner", "8"]
+    head = ["--state-head", "--state-steps", "60", "--state-inner", "16", "--state-fit-inner", "8"]
     head += ["--state-places", "128", "--state-lr", "0.03"]
     capsys.readouterr()
-    assert run(*common, "--out", str(out), "--init", str(start), *head, "--evaluate-every", "10") == 0
+    assert run(*common, "--out", str(out), "--init", str(start), *head, "--evaluate-every", "20") == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "state head, step 30/30" in said
+    assert "state head, step 60/60" in said
     assert "one of 3 best is right" in said
     before, made = load_lookahead(start), load_lookahead(out)
     assert torch.equal(before.embeddings, made.embeddings)
