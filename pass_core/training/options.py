@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from pass_core.lookahead.embeddings import LookaheadEmbeddings
+from pass_core.lookahead.embeddings import LookaheadEmbeddings, TrainingSummary
 from pass_core.models.language_model import LanguageModel
 
 
@@ -36,6 +36,14 @@ class TrainingOptions:
     @property
     def checkpoint_path(self) -> Path:
         return self.checkpoint or self.out.with_name(self.out.stem + ".checkpoint")
+
+    def keep_state_head(self, made: LookaheadEmbeddings) -> LookaheadEmbeddings:
+        """`made` with the state head of `init` and its record: it depends on the frozen model alone."""
+        if self.init is None or self.init.state is None or made.training is None:
+            return made
+        known = self.init.training or TrainingSummary()
+        training = replace(made.training, state_acceptance=known.state_acceptance, state_command=known.state_command)
+        return replace(made, state=self.init.state, training=training)
 
 
 def check_file(model: LanguageModel, lookahead: LookaheadEmbeddings) -> None:

@@ -13,6 +13,8 @@ import torch
 
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken
+from pass_core.training.acceptance import HeldOut
+from pass_core.training.config import TrainingError
 from pass_core.training.forward import prefix_forward
 from pass_core.training.objective import LISTED, TEACHER_TOP, Targets
 from pass_core.training.state_config import StateHeadConfig
@@ -146,3 +148,22 @@ def _side_by_side(blocks: dict[int, Block], places: Sequence[tuple[int, int, int
         torch.cat([p.before for p in parts])[back],
         Targets(torch.cat([p.targets.ids for p in parts])[back], torch.cat([p.targets.log_probs for p in parts])[back]),
     )
+
+
+def divided(held: Sequence[HeldOut]) -> tuple[list[HeldOut], list[HeldOut]]:
+    """(texts to choose by, texts to report): every second one; a single text is both."""
+    return list(held[::2]), list(held[1::2] or held)
+
+
+def refuse_short(train: Sequence[torch.Tensor], held: Sequence[HeldOut], depth: int) -> None:
+    """
+    Raises:
+        TrainingError: there is no text, or too little for a chain.
+    """
+    if not train or not held:
+        raise TrainingError(
+            f"The data gave {len(train)} training and {len(held)} held-out sequences; both are needed. "
+            "Use more or longer documents (at least ten), or --data self."
+        )
+    if any(len(t) <= depth for t in train) or any(len(h.ids) - h.start <= depth for h in held):
+        raise TrainingError(f"Every text needs more than {depth} tokens for chains of {depth} drafts. Use longer ones.")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -25,7 +25,6 @@ from pass_core.lookahead.embeddings import LookaheadEmbeddings, TrainingSummary
 from pass_core.lookahead.state_head import DRAFT_VOCABULARY
 from pass_core.models.shipped import default_lookahead
 from pass_core.progress import Cancelled, CancelToken
-from pass_core.training.acceptance import HeldOut
 from pass_core.training.budget import Budget, StepPlan
 from pass_core.training.config import TrainingError
 from pass_core.training.control import PauseSwitch
@@ -44,7 +43,7 @@ from pass_core.training.options import TrainingOptions
 from pass_core.training.running_mean import RunningMean
 from pass_core.training.state_acceptance import StateAcceptance, measure_state, state_settings
 from pass_core.training.state_config import StateHeadConfig
-from pass_core.training.state_data import Rows, StateStore, steps_of
+from pass_core.training.state_data import Rows, StateStore, divided, refuse_short, steps_of
 from pass_core.training.state_parts import SHARED, StateHead, StateLoss, acceptance_share, state_loss
 from pass_core.training.step import frozen, learning_rate_factor, step_generator
 from pass_core.training.trainer import CLIP, FREQUENT
@@ -83,11 +82,6 @@ def _nothing(event: TrainingEvent) -> None:
     pass
 
 
-def divided(held: Sequence[HeldOut]) -> tuple[list[HeldOut], list[HeldOut]]:
-    """(texts to choose by, texts to report): every second one; a single text is both."""
-    return list(held[::2]), list(held[1::2] or held)
-
-
 class StateHeadTrainer:
     """One run: the head, its optimiser and place. `run` drives it; tests also call `gradient_step`."""
 
@@ -107,7 +101,7 @@ class StateHeadTrainer:
         self.base.check(model)
         texts = [s[: config.length] for s in corpus.train]
         self.chosen_by, self.reported = divided(corpus.held_out)
-        _refuse_short(texts, self.chosen_by + self.reported, config.depth)
+        refuse_short(texts, self.chosen_by + self.reported, config.depth)
         self.head = StateHead.new(model.hidden_size, config).to(model.device)
         self.mean = RunningMean(self.head, config.ema)
         self.optimizer = torch.optim.AdamW(
@@ -297,17 +291,3 @@ class StateHeadTrainer:
             base_fingerprint=self.model.fingerprint,
             training=summary,
         )
-
-
-def _refuse_short(train: Sequence[torch.Tensor], held: Sequence[HeldOut], depth: int) -> None:
-    """
-    Raises:
-        TrainingError: there is no text, or too little for a chain.
-    """
-    if not train or not held:
-        raise TrainingError(
-            f"The data gave {len(train)} training and {len(held)} held-out sequences; both are needed. "
-            "Use more or longer documents (at least ten), or --data self."
-        )
-    if any(len(t) <= depth for t in train) or any(len(h.ids) - h.start <= depth for h in held):
-        raise TrainingError(f"Every text needs more than {depth} tokens for chains of {depth} drafts. Use longer ones.")

@@ -341,8 +341,6 @@ class Trainer:
 
     def export(self, acceptance: Acceptance | None) -> LookaheadEmbeddings:
         """The present parts as a look-ahead file's content, with their recipe, and the state head that was there."""
-        init = self.options.init  # its state head does not depend on the other parts
-        known = (init.training if init else None) or TrainingSummary()
         summary = TrainingSummary(
             steps=self.step,
             tokens=self.step * self.config.batch * self.config.rows,
@@ -353,11 +351,8 @@ class Trainer:
             temperature=self.config.temperature,
             top_k=self.config.top_k,
             bigrams=self.config.uses_bigrams,
-            state_acceptance=known.state_acceptance,
-            state_command=known.state_command,
         )
-        made = self.parts.to_lookahead(self.model, summary, self.options.dtype)
-        return replace(made, state=init.state if init else None)
+        return self.options.keep_state_head(self.parts.to_lookahead(self.model, summary, self.options.dtype))
 
     def _checkpoint(self) -> CheckpointSaved:
         started = self.budget.clock()

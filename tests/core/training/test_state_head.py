@@ -27,7 +27,8 @@ from pass_core.training.events import (
     StateHeadStep,
     TrainingEvent,
 )
-from pass_core.training.state_head import StateHeadTrainer, divided, train_state_head
+from pass_core.training.state_data import divided
+from pass_core.training.state_head import StateHeadTrainer, train_state_head
 from pass_core.training.trainer import train
 from tests import tiny
 from tests.core.training.runs import options, own_corpus, small_config
