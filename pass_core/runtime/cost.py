@@ -71,8 +71,8 @@ class CostModel:
     def fresh(self) -> CostModel:
         """The same figures, without host times and whatever was observed."""
         host: dict[bool, float] = {}
-        tokens = self.tokens and CostModel(self.tokens.seconds, self.tokens.buckets, host)
-        return CostModel(self.seconds, self.buckets, host, tokens)
+        tokens = self.tokens and CostModel(self.tokens.seconds, self.tokens.buckets, host, clock=self.clock)
+        return CostModel(self.seconds, self.buckets, host, tokens, self.clock)
 
     def cheapest(self, rows: int) -> float:
         """Seconds of a pass of so many rows of either kind."""

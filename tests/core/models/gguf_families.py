@@ -128,7 +128,9 @@ def write(family: Family, path: Path, quantized: gguf.GGMLQuantizationType | Non
         writer.add_parallel_residual(family.parallel)
     for key, value in family.keys.items():
         add_field(writer, f"{family.arch}.{key}", value)
-    add_tokens(writer, family.extra)
+    # Gemma's converter makes a tokenizer that cannot do without one.
+    unknown = {"tokenizer.ggml.unknown_token_id": 260} if family.arch.startswith("gemma") else {}
+    add_tokens(writer, unknown | family.extra)
     for name, array in tensors(family).items():
         if quantized is not None and array.ndim >= 2:
             packed = gguf.quants.quantize(array, quantized)
