@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,6 +155,7 @@ class ModelsPage(Page):
         self.here = self._fill(self._here, [e for e in found.entries if e.folder is not None], found)
         self.known = self._fill(self._known, [e for e in found.entries if e.folder is None], found)
         self._make_room()
+        self._order_stops()
         total = sum(e.disk_bytes for e in found.entries)
         self.total.setText(f"{bytes_text(total)} on the disk, {bytes_text(found.free)} of memory free")
         self._mark_loaded()
@@ -177,6 +179,13 @@ class ModelsPage(Page):
             card.body.addWidget(made)
             rows[entry.source] = made
         return rows
+
+    def _order_stops(self) -> None:
+        """Rows are made after the fields below them, and Tab would come to them last."""
+        rows = [*self.here.values(), *self.known.values()]
+        stops = [w for r in rows for w in (r.load, r.get, r.remove)]
+        for one, other in itertools.pairwise([*stops, self.search, self.look]):
+            QWidget.setTabOrder(one, other)
 
     def _make_room(self) -> None:
         """Before anything is painted: rows in the old room would be squeezed."""

@@ -39,6 +39,16 @@ class Both:
     def sampler_head(self, weights: Any) -> Any:
         return self._first.sampler_head(weights), self._second.sampler_head(weights)
 
+    def guess_head(self, weights: Any) -> Any:
+        return self._first.guess_head(weights), self._second.guess_head(weights)
+
+    def guess(self, head: Any, state: torch.Tensor, token: int, depth: int) -> torch.Tensor:
+        self.asked["guess"] += 1
+        ours, theirs = (k.guess(h, state, token, depth) for k, h in zip((self._first, self._second), head, strict=True))
+        # Inner numbers are rounded to bfloat16 after sums in another order.
+        assert torch.allclose(ours, theirs, atol=0.01 * float(ours.abs().max()))
+        return ours
+
     def bigram_head(self, bigrams: Any) -> Any:
         return self._first.bigram_head(bigrams), self._second.bigram_head(bigrams)
 
