@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pass_core.settings import Strategy
+from pass_core.settings import Baseline, Strategy
 from pass_core.strategy_names import DESCRIPTIONS, TITLES, short_title, strategy_text
 
 
 def test_every_strategy_has_its_own_names() -> None:
-    assert set(TITLES) == set(DESCRIPTIONS) == set(Strategy)
-    assert len(set(TITLES.values())) == len(set(DESCRIPTIONS.values())) == len(Strategy)
+    assert set(TITLES) == set(DESCRIPTIONS) == {*Strategy, *Baseline}
+    assert len(set(TITLES.values())) == len(set(DESCRIPTIONS.values())) == len(Strategy) + len(Baseline)
 
 
 def test_forms() -> None:

@@ -40,11 +40,14 @@ def box(request: pytest.FixtureRequest) -> Box:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
+def nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No process and no folder of a sandbox remains."""
-    before = set(Path(tempfile.gettempdir()).glob("pass-sandbox-*"))
-    yield
-    assert set(Path(tempfile.gettempdir()).glob("pass-sandbox-*")) <= before
+    with tempfile.TemporaryDirectory(prefix="pass-test-") as own:  # other tests run beside this one
+        Path(own).chmod(0o755)
+        with monkeypatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", own)
+            yield
+        assert not list(Path(own).glob("pass-sandbox-*"))
     mine = psutil.Process().children(recursive=True)
     assert not [p for p in mine if "pass_core.evaluation.sandbox" in " ".join(p.cmdline())]
 
