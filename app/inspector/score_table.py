@@ -9,7 +9,8 @@ from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from app.inspector.explain import Contest, ScoreRow
-from app.theme.apply import ThemeManager, mono, sans
+from app.theme.apply import ThemeManager
+from app.theme.fonts import mono, sans
 from app.theme.roles import Theme, TokenRole
 from app.theme.scale import factor, paint_scaled, scaled, sized
 from app.widgets.text_format import probability_text, visible

@@ -7,7 +7,8 @@ from PySide6.QtGui import QColor, QFontMetricsF, QMouseEvent, QPainter, QPainter
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from app.inspector.tree_layout import EMITTED, ROOT, PlacedNode, place
-from app.theme.apply import ThemeManager, mono, sans
+from app.theme.apply import ThemeManager
+from app.theme.fonts import mono, sans
 from app.theme.roles import ROLE_TITLES, Theme, TokenRole, TokenStyle
 from app.theme.scale import factor, paint_scaled, scaled
 from app.widgets.text_format import probability_text, token_text, visible

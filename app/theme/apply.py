@@ -9,15 +9,12 @@ from pathlib import Path
 from string import Template
 
 from PySide6.QtCore import QObject, Qt, Signal
-from PySide6.QtGui import QColor, QFont, QFontDatabase, QGuiApplication, QPalette
+from PySide6.QtGui import QColor, QFontDatabase, QGuiApplication, QPalette
 from PySide6.QtWidgets import QApplication
 
 from app.theme import scale
+from app.theme.fonts import MONO_FAMILY, SANS_FAMILY, sans
 from app.theme.roles import DARK, LIGHT, THEMES, Theme
-
-SANS_FAMILY = "Inter"
-MONO_FAMILY = "JetBrains Mono NL"
-BASE_POINT_SIZE = 10
 
 
 class ThemeMode(StrEnum):
@@ -102,25 +99,6 @@ def load_fonts() -> None:
     for entry in sorted(folder.iterdir(), key=lambda e: e.name):
         if entry.name.endswith((".ttf", ".otf")):
             QFontDatabase.addApplicationFontFromData(entry.read_bytes())
-
-
-def sans(points: float = BASE_POINT_SIZE, weight: QFont.Weight = QFont.Weight.Normal, *, zoomed: bool = True) -> QFont:
-    """The interface's font; not `zoomed` for painters that are scaled themselves."""
-    font = QFont([SANS_FAMILY, "Segoe UI", "SF Pro Text", "Noto Sans", "DejaVu Sans", "sans-serif"])
-    font.setPointSizeF(points * (scale.factor() if zoomed else 1.0))
-    font.setWeight(weight)
-    font.setFeature(QFont.Tag("tnum"), 1)  # figures of equal width: running numbers do not jitter
-    return font
-
-
-def mono(points: float = BASE_POINT_SIZE, *, zoomed: bool = True) -> QFont:
-    """The font of tokens and figures; `zoomed` as in `sans`."""
-    families = [MONO_FAMILY, "JetBrains Mono", "SF Mono", "Consolas", "Noto Sans Mono", "DejaVu Sans Mono", "monospace"]
-    font = QFont(families)
-    font.setPointSizeF(points * (scale.factor() if zoomed else 1.0))
-    font.setStyleHint(QFont.StyleHint.Monospace)
-    font.setStyleStrategy(QFont.StyleStrategy.PreferAntialias)
-    return font
 
 
 def palette(theme: Theme) -> QPalette:

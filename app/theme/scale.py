@@ -8,33 +8,24 @@ from PySide6.QtCore import QSize
 from PySide6.QtGui import QPainter
 from PySide6.QtWidgets import QAbstractButton, QApplication, QWidget
 
-STEPS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 1.75, 2.0)
+from app.theme.factor import STEPS, factor, next_step, scaled, set_factor
+from app.theme.fonts import mono
+
+__all__ = [
+    "STEPS",
+    "factor",
+    "next_step",
+    "paint_scaled",
+    "resize_all",
+    "scaled",
+    "scaled_sheet",
+    "set_factor",
+    "sized",
+]
+
 LENGTH = re.compile(r"(?<![\w.#-])(\d+(?:\.\d+)?)(pt|px)\b")
 HAIRLINE = 2.0  # pixels: lines stay as thin as they are
 _PROPERTY = "passSizes"
-_factor = 1.0
-
-
-def factor() -> float:
-    """The present factor; 1 is the usual size."""
-    return _factor
-
-
-def set_factor(value: float) -> None:
-    """Change it for everything that is drawn or sized from now on (`resize_all` takes along what is there)."""
-    global _factor
-    _factor = min(STEPS[-1], max(STEPS[0], value))
-
-
-def next_step(steps: int) -> float:
-    """The factor that many steps larger (smaller: below 0) than the present one."""
-    nearest = min(range(len(STEPS)), key=lambda i: abs(STEPS[i] - _factor))
-    return STEPS[min(len(STEPS) - 1, max(0, nearest + steps))]
-
-
-def scaled(pixels: float) -> int:
-    """A length of the usual size at the present one."""
-    return round(pixels * _factor)
 
 
 def paint_scaled(painter: QPainter, widget: QWidget) -> float:
@@ -43,8 +34,8 @@ def paint_scaled(painter: QPainter, widget: QWidget) -> float:
     Returns:
         the width of the widget in these lengths.
     """
-    painter.scale(_factor, _factor)
-    return widget.width() / _factor
+    painter.scale(factor(), factor())
+    return widget.width() / factor()
 
 
 def sized(widget: QWidget, **lengths: float) -> None:
@@ -68,21 +59,19 @@ def resize_all() -> None:
 
 def scaled_sheet(sheet: str) -> str:
     """A style sheet with its lengths at the present size."""
-    if _factor == 1.0:
+    if factor() == 1.0:
         return sheet
 
     def replace(match: re.Match[str]) -> str:
         value, unit = float(match[1]), match[2]
         if unit == "px":
             return f"{match[1] if value <= HAIRLINE else scaled(value)}px"
-        return f"{value * _factor:.2f}pt"
+        return f"{value * factor():.2f}pt"
 
     return LENGTH.sub(replace, sheet)
 
 
 def _apply(widget: QWidget, lengths: dict[str, float]) -> None:
-    from app.theme.apply import mono
-
     for name, length in lengths.items():
         pixels = scaled(length)
         match name:

@@ -10,7 +10,8 @@ import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QObject, QPointF, Signal
 from PySide6.QtGui import QColor
 
-from app.theme.apply import ThemeManager, sans
+from app.theme.apply import ThemeManager
+from app.theme.fonts import sans
 from app.widgets.plots import RatePlot
 
 Readout = Callable[[int], str]

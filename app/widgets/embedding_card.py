@@ -10,7 +10,8 @@ from PySide6.QtCore import QSize, QStandardPaths, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
-from app.theme.apply import ThemeManager, sans
+from app.theme.apply import ThemeManager
+from app.theme.fonts import sans
 from app.theme.scale import paint_scaled, scaled, sized
 from app.widgets.basic import Card, label, menu_heading, row, set_tone, tool_button
 from app.widgets.picker import Picker

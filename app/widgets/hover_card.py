@@ -6,7 +6,8 @@ from PySide6.QtCore import QPoint, QRect, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent
 from PySide6.QtWidgets import QFrame, QGraphicsDropShadowEffect, QHBoxLayout, QVBoxLayout, QWidget
 
-from app.theme.apply import ThemeManager, mono, sans
+from app.theme.apply import ThemeManager
+from app.theme.fonts import mono, sans
 from app.theme.roles import ROLE_EXPLANATIONS, ROLE_TITLES, Theme, TokenRole
 from app.theme.scale import paint_scaled, scaled, sized
 from app.widgets.basic import label, row

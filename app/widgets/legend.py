@@ -8,7 +8,8 @@ from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
-from app.theme.apply import ThemeManager, sans
+from app.theme.apply import ThemeManager
+from app.theme.fonts import sans
 from app.theme.roles import ROLE_EXPLANATIONS, ROLE_TITLES, TokenRole, Underline
 from app.theme.scale import paint_scaled, scaled, sized
 from app.widgets.basic import label

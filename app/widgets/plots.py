@@ -9,7 +9,8 @@ import pyqtgraph as pg
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QBrush, QColor, QContextMenuEvent, QMouseEvent, QPen
 
-from app.theme.apply import ThemeManager, sans
+from app.theme.apply import ThemeManager
+from app.theme.fonts import sans
 from app.theme.roles import Theme, TokenRole
 from app.theme.scale import factor, scaled
 from app.widgets.series import Mark

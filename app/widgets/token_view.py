@@ -20,7 +20,8 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QFrame, QPlainTextEdit, QTextEdit, QWidget
 
-from app.theme.apply import ThemeManager, sans
+from app.theme.apply import ThemeManager
+from app.theme.fonts import sans
 from app.theme.roles import Theme, TokenRole
 from app.theme.scale import scaled, sized
 from app.widgets.hover_card import HoverCard
