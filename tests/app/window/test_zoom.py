@@ -68,6 +68,7 @@ def cut_off(page: QWidget) -> list[str]:
 
 
 def test_everything_grows_and_comes_back(window: MainWindow) -> None:
+    window.status.show_memory()  # else it comes in the middle, after a second
     settle()
     before = sizes(window)
     window.activateWindow()
