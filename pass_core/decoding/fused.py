@@ -50,7 +50,9 @@ class FusedStepper(Stepper):
         self._pending: PendingRows | None = None
         known = training or TrainingSummary()
         self._acceptance = AcceptanceModel(of_siblings(known.acceptance))  # of look-ahead rows
-        self._of_state = AcceptanceModel(of_siblings(known.state_acceptance), lookup=self._acceptance.lookup)
+        self._of_state = AcceptanceModel(
+            of_siblings(known.state_acceptance), lookup=self._acceptance.lookup, tail=self._acceptance.tail
+        )
         self._lookup = NgramProposer()
         self._economy: Economy | None = None
         self._probe_rows = PROBE_ROWS
