@@ -222,10 +222,10 @@ class Program:
 
 
 def settings_path() -> Path:
-    """Where choices are remembered."""
+    """Where choices are remembered. The folder may be missing: `Preferences` makes it at the first write."""
     import platformdirs
 
-    return platformdirs.user_config_path("pass-playground", appauthor=False, ensure_exists=True) / "settings.ini"
+    return platformdirs.user_config_path("pass-playground", appauthor=False) / "settings.ini"
 
 
 def window_icon() -> QIcon:
