@@ -7,9 +7,9 @@ the rows, and y + 0 is y.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,17 +21,34 @@ from pass_core.models.placement import execution_device
 
 # Linear layers of one module that read the same input: their down matrices are one product. Where two turn out to read
 # different ones, each is computed from its own.
-_TOGETHER = (frozenset({"q_proj", "k_proj", "v_proj"}), frozenset({"gate_proj", "up_proj"}))
+TOGETHER = (frozenset({"q_proj", "k_proj", "v_proj"}), frozenset({"gate_proj", "up_proj"}))
+
+
+# Gets the input [.., in] of linear layers and their product [.., sum of outs], and may change the product in place.
+AfterProduct = Callable[[torch.Tensor, torch.Tensor], None]
+
+
+class Products(Protocol):
+    """Linear layers that are one product (`pass_core.runtime.cuda_graphs.linears`)."""
+
+    def group(self, linears: Sequence[nn.Module]) -> int | None:
+        """The number of the product of just these layers, in this order; None where there is none."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Adapters of linear layers that read the same input: down [sum of ranks, in], and for each linear its half."""
+    """Adapters of linear layers that read the same input: down [sum of ranks, in], and for each linear its half.
+
+    Attributes:
+        together: [sum of outs, sum of ranks], each linear's half on the diagonal; `up` are views into it.
+    """
 
     down: torch.Tensor
     linears: list[nn.Module]
     at: list[slice]
     up: list[torch.Tensor]
+    together: torch.Tensor
 
 
 class LookaheadParts:
@@ -65,10 +82,10 @@ class LookaheadParts:
             to: dict[str, Any] = {"device": execution_device(modules[names[0]]), "dtype": dtype}
             halves = [lookahead.adapters[n] for n in names]
             down = torch.cat([half.down for half in halves]).to(**to)
-            up = [half.up.to(**to, copy=True) for half in halves]
-            ends = np.cumsum([half.down.shape[0] for half in halves]).tolist()
-            at = [slice(begin, end) for begin, end in zip([0, *ends], ends)]
-            self._groups.append(_Group(down, [modules[n] for n in names], at, up))
+            together = torch.block_diag(*(half.up for half in halves)).to(**to)
+            at, outs = (_slices([half.down.shape[0] for half in halves]), _slices([h.up.shape[0] for h in halves]))
+            up = [together[out, rank] for out, rank in zip(outs, at)]
+            self._groups.append(_Group(down, [modules[n] for n in names], at, up, together))
             self._adapters |= {n: (down[rows], half) for n, rows, half in zip(names, at, up)}
 
     @property
@@ -103,18 +120,28 @@ class LookaheadParts:
             yield
 
     @contextlib.contextmanager
-    def masked(self, steps: torch.Tensor, is_lookahead: torch.Tensor) -> Generator[None]:
-        """The same with tensors, which may change between replays: steps [n] >= 0, is_lookahead [n, 1]."""
+    def masked(
+        self, steps: torch.Tensor, is_lookahead: torch.Tensor, products: Products | None = None
+    ) -> Generator[dict[int, AfterProduct]]:
+        """The same with tensors, which may change between replays: steps [n] >= 0, is_lookahead [n, 1].
+
+        Yields what has to change the products of `products`, by their numbers: adapters of all layers of one.
+        """
+        after: dict[int, AfterProduct] = {}
         handles: list[torch.utils.hooks.RemovableHandle] = []
         chosen = _Pass(steps, is_lookahead)
         rows = {device: chosen.deep(vectors) for device, vectors in self._deep.items()}
         for layer, (device, index) in zip(self._layers, self._deep_at):
             handles.append(layer.register_forward_pre_hook(_deep_hook(rows[device][index]), with_kwargs=True))
         for group in self._groups:
+            number = None if products is None else products.group(group.linears)
+            if number is not None:
+                after[number] = _adapters_after(chosen, group)
+                continue
             for module, at, up in zip(group.linears, group.at, group.up):
                 handles.append(module.register_forward_hook(_adapter_hook(chosen, group, at, up)))
         try:
-            yield
+            yield after
         finally:
             for handle in handles:
                 handle.remove()
@@ -123,9 +150,10 @@ class LookaheadParts:
 def _groups(lookahead: LookaheadEmbeddings, modules: dict[str, nn.Module]) -> list[list[str]]:
     """Names of the file's adapters, those of linear layers that read the same input together."""
     found: dict[tuple[Any, ...], list[str]] = {}
-    for name, adapter in lookahead.adapters.items():
+    for name in (n for n in modules if n in lookahead.adapters):  # in the order of the model
+        adapter = lookahead.adapters[name]
         parent, _, last = name.rpartition(".")
-        kind: Any = next((names for names in _TOGETHER if last in names), last)
+        kind: Any = next((names for names in TOGETHER if last in names), last)
         key = (parent, kind, adapter.down.shape[1], execution_device(modules[name]))
         found.setdefault(key, []).append(name)
     return list(found.values())
@@ -156,15 +184,30 @@ class _Pass:
     def add_adapter(self, output: torch.Tensor, x: torch.Tensor, group: _Group, at: slice, up: torch.Tensor) -> None:
         """Add one linear's update to its output, in place; the first of a group computes the product for all."""
         if self._last is None or self._last[0] is not group or self._last[1] is not x:
-            _, is_lookahead = self._placed(output.device)
-            flat = x.reshape(-1, x.shape[-1]).to(output.device)
-            self._last = (group, x, self._kept(is_lookahead, flat @ group.down.T))
-        low = self._last[2][:, at]
-        rows = output.view(-1, output.shape[-1])
-        if rows.dtype == low.dtype:
-            rows.addmm_(low, up.T)
-        else:
-            rows.add_(low @ up.T)
+            self._last = (group, x, self._low(x, group, output.device))
+        _add(output, self._last[2][:, at], up)
+
+    def add_adapters(self, output: torch.Tensor, x: torch.Tensor, group: _Group) -> None:
+        """Add the updates of all linears of a group to their product, in place."""
+        _add(output, self._low(x, group, output.device), group.together)
+
+    def _low(self, x: torch.Tensor, group: _Group, device: torch.device) -> torch.Tensor:
+        _, is_lookahead = self._placed(device)
+        return self._kept(is_lookahead, x.reshape(-1, x.shape[-1]).to(device) @ group.down.T)
+
+
+def _add(output: torch.Tensor, low: torch.Tensor, up: torch.Tensor) -> None:
+    rows = output.view(-1, output.shape[-1])
+    if rows.dtype == low.dtype:
+        rows.addmm_(low, up.T)
+    else:
+        rows.add_(low @ up.T)
+
+
+def _slices(sizes: Sequence[int]) -> list[slice]:
+    """Where parts of these sizes lie, one behind the other."""
+    ends = np.cumsum(sizes).tolist()
+    return [slice(begin, end) for begin, end in zip([0, *ends], ends)]
 
 
 def _deep_hook(update: torch.Tensor) -> Any:
@@ -185,3 +228,7 @@ def _adapter_hook(chosen: _Pass, group: _Group, at: slice, up: torch.Tensor) -> 
         chosen.add_adapter(output, args[0], group, at, up)
 
     return hook
+
+
+def _adapters_after(chosen: _Pass, group: _Group) -> AfterProduct:
+    return lambda x, product: chosen.add_adapters(product, x, group)

@@ -23,10 +23,11 @@ from pass_core.runtime.cuda_graphs.buckets import ROW_BUCKETS, row_bucket
 from pass_core.runtime.cuda_graphs.cache import SlotCache, StaticCache
 from pass_core.runtime.cuda_graphs.graphs import Captured, Graphs, Work
 from pass_core.runtime.cuda_graphs.inputs import StaticInputs
+from pass_core.runtime.cuda_graphs.linears import JoinedLinears
 from pass_core.runtime.cuda_graphs.norms import FusedNorms
 from pass_core.runtime.cuda_graphs.storage import Storage, StoragePool
 from pass_core.runtime.grouped_attention import shared_keys
-from pass_core.runtime.lookahead_parts import LookaheadParts
+from pass_core.runtime.lookahead_parts import AfterProduct, LookaheadParts
 from pass_core.runtime.rows import Rows, chain_rows
 from pass_core.runtime.torch_runtime import TorchRuntime
 
@@ -68,6 +69,7 @@ class CudaGraphRuntime(TorchRuntime):
         super().__init__(model)
         self._graphs = graphs
         self._norms = FusedNorms(model)
+        self._linears = JoinedLinears(model)
         self._pool = StoragePool(len(self._layers))
         self._inputs: dict[int, StaticInputs] = {}
         self._columns: dict[int, torch.Tensor] = {}
@@ -189,11 +191,13 @@ class CudaGraphRuntime(TorchRuntime):
         def work() -> torch.Tensor:
             with torch.inference_mode(), contextlib.ExitStack() as inside:
                 states = self.model.input_embedding(inputs.tokens)
+                after: dict[int, AfterProduct] = {}
                 if parts is not None:
                     steps, is_lookahead = inputs.lookahead()
                     states = torch.where(is_lookahead, parts.embeddings.index_select(0, steps), states)
                     if parts.any_inside:
-                        inside.enter_context(parts.masked(steps, is_lookahead))
+                        after = inside.enter_context(parts.masked(steps, is_lookahead, self._linears))
+                inside.enter_context(self._linears.active(after))
                 inside.enter_context(shared_keys(self.model))
                 inside.enter_context(self._norms.active())
                 out = self._base(
