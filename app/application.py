@@ -113,6 +113,7 @@ class Program:
     ) -> None:
         from app.pages import register_pages
         from app.start.crash import CrashReporter
+        from app.start.threads import apply_threads
         from app.state.context import AppContext
         from app.state.diary import Diary
         from app.state.loader import Loader
@@ -127,6 +128,7 @@ class Program:
         logging.getLogger("app").setLevel(logging.INFO)
         logging.getLogger("pass_core").setLevel(logging.INFO)
         self._preferences = Preferences(None if arguments.unattended else settings_path())
+        apply_threads(self._preferences)
         mode = arguments.theme or self._preferences.get("theme", ThemeMode.SYSTEM.value)
         if mode not in set(ThemeMode):
             mode = ThemeMode.SYSTEM.value
@@ -223,9 +225,9 @@ class Program:
 
 def settings_path() -> Path:
     """Where choices are remembered. The folder may be missing: `Preferences` makes it at the first write."""
-    import platformdirs
+    from app.state.folders import Place, default_folder
 
-    return platformdirs.user_config_path("pass-playground", appauthor=False) / "settings.ini"
+    return default_folder(Place.SETTINGS) / "settings.ini"
 
 
 def window_icon() -> QIcon:

@@ -19,11 +19,13 @@ def register_pages(window: MainWindow, generate: GeneratePage, context: AppConte
     from app.export.presets import PresetFolder
     from app.generate.text_menu import TextMenu
     from app.history.page import HistoryPage
-    from app.history.service import HistoryService, default_path
+    from app.history.service import HistoryService, kept_path
     from app.inspector.page import InspectPage
+    from app.preferences.entries import add_preferences_entry
     from app.tour.entries import add_help_entries
     from app.training.page import TrainPage
     from app.widgets.lazy_page import LazyPage
+    from app.widgets.long_work_notice import LongWorkNotice
 
     def benchmark() -> Page:
         from app.benchmark.page import BenchmarkPage
@@ -40,7 +42,7 @@ def register_pages(window: MainWindow, generate: GeneratePage, context: AppConte
 
         return LosslessnessPage(context)
 
-    history = HistoryService(context, default_path() if context.preferences.remembers else None, window)
+    history = HistoryService(context, kept_path(context.preferences), window)
     history.noticed.connect(context.notify)
     window.closed.connect(history.close)
     inspect = InspectPage(context, history)
@@ -65,3 +67,5 @@ def register_pages(window: MainWindow, generate: GeneratePage, context: AppConte
     generate.run_started.connect(inspect.follow)
     generate.inspect_requested.connect(inspect.open_newest)
     add_help_entries(window, context)
+    add_preferences_entry(window, history, context)
+    LongWorkNotice(window, context)

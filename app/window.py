@@ -27,7 +27,7 @@ from app.state.loader import Loader
 from app.state.preferences import Preferences
 from app.theme.apply import ThemeMode
 from app.theme.icons import set_icon
-from app.theme.scale import sized
+from app.theme.scale import next_step, sized
 from app.widgets.banner import Banner
 from app.widgets.embedding_card import SUFFIXES
 from app.widgets.help import HelpDialog
@@ -142,7 +142,11 @@ class MainWindow(QMainWindow):
         if not steps:
             for view in self.findChildren(TokenView):
                 view.reset_zoom()
-        self._context.theme.zoom_by(steps)
+        self.set_zoom(next_step(steps) if steps else 1.0)
+
+    def set_zoom(self, factor: float) -> None:
+        """Draw the whole window at this size, and remember it."""
+        self._context.theme.set_zoom(factor)
         self._context.preferences.set("view/zoom", self._context.theme.zoom)
 
     def page(self, key: str) -> Page:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from platformdirs import user_data_path
 from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from app.benchmark.humaneval_panel import HumanEvalPanel
 from app.benchmark.speed_panel import SpeedPanel
 from app.state.context import AppContext
+from app.state.folders import Place, folder_of
 from app.widgets.page import Page
 
 
@@ -22,7 +22,7 @@ class BenchmarkPage(Page):
         super().__init__(parent)
         folder: Path | None = None
         if context.preferences.remembers:
-            folder = user_data_path("pass-playground", appauthor=False) / "measurements"
+            folder = folder_of(Place.MEASUREMENTS, context.preferences)
         self.speed = SpeedPanel(context, folder)
         self.humaneval = HumanEvalPanel(context, folder)
         tabs = QTabWidget()

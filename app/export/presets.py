@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
+from app.state.folders import Place, default_folder
 from pass_core.files import write_atomically
 from pass_core.records.runs import BrokenRecord, settings_from_dict, settings_to_dict, stop_from_dict, stop_to_dict
 from pass_core.settings import DecodingSettings, RunSettings, StopConditions
@@ -91,7 +90,7 @@ class PresetFolder:
     """The user's own presets, one file each."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or platformdirs.user_config_path("pass-playground", appauthor=False) / "presets"
+        self.folder = folder or default_folder(Place.SETTINGS) / "presets"
 
     def presets(self) -> tuple[list[Preset], list[str]]:
         """All presets by name, and a plain sentence for every file that cannot be used."""

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
 from PySide6.QtCore import QObject, Signal
 from shiboken6 import isValid
 
 from app.engine.run import Run
 from app.history.recorder import HistoryRecorder
 from app.history.store import DEFAULT_LIMIT, HistoryError, HistoryStore
+from app.state.folders import Place, choose_folder, default_folder, folder_of
+from app.state.preferences import Preferences
 from pass_core.decoding.events import StepEvent
 from pass_core.records.runs import (
     LookaheadInfo,
@@ -33,9 +34,9 @@ LIMIT_KEY = "history/limit_mb"
 FILE_NAME = "history.sqlite3"
 
 
-def default_path() -> Path:
-    """The history file in the user's data folder."""
-    return platformdirs.user_data_path("pass-playground", appauthor=False) / FILE_NAME
+def kept_path(preferences: Preferences) -> Path | None:
+    """The history file in the folder that was chosen for it; None where nothing shall be remembered."""
+    return folder_of(Place.HISTORY, preferences) / FILE_NAME if preferences.remembers else None
 
 
 class HistoryService(QObject):
@@ -101,6 +102,20 @@ class HistoryService(QObject):
         self.limit_mb = megabytes
         self._context.preferences.set(LIMIT_KEY, megabytes)
         self.ask(lambda store: store.set_limit(megabytes * 1_000_000), changes=True)
+
+    def move_to(self, folder: Path | None) -> None:
+        """Keep the history in another folder from now on, its runs taken along; None is the default one.
+
+        A history that is there already is opened as it is.
+        """
+        preferences = self._context.preferences
+        target = default_folder(Place.HISTORY) if folder is None else folder
+
+        def moved(sentence: str) -> None:
+            choose_folder(Place.HISTORY, preferences, target)
+            self._context.notify(sentence)
+
+        self.ask(lambda store: store.move_to(target / FILE_NAME), moved, changes=True)
 
     def close(self) -> None:
         """Commit everything and end the recorder's thread; idempotent."""

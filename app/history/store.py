@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from app.history.database import HistoryError, alive, open_database, process_mark
+from app.history.moving import copy_database, require_alone
 from pass_core.decoding.events import StepEvent
 from pass_core.decoding.summary import Summary, summarize
 from pass_core.records.runs import (
@@ -215,6 +216,37 @@ class HistoryStore:
         with self._transaction():
             self._db.executemany("DELETE FROM runs WHERE id = ?", [(i,) for i in run_ids])
         self._shrink()
+
+    def move_to(self, path: Path) -> str:
+        """Go on in another file: everything is taken along, or a history that is there already is opened.
+
+        Returns:
+            A sentence for the user.
+
+        Raises:
+            HistoryError: the other file cannot be written or opened; this one stays in use.
+        """
+        before = self.path
+        if before == path:
+            return f"The history is in {path.parent}."
+        require_alone(self._db)
+        try:
+            taken_along = not path.exists()
+            if taken_along:
+                copy_database(self._db, path)
+            other, notice = open_database(path)
+        except BaseException:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            raise
+        self._db.close()
+        self.path, self._db = path, other
+        if taken_along:
+            if before is not None:
+                before.unlink(missing_ok=True)
+            return f"The history is in {path.parent} now."
+        self._settle_unfinished()
+        stay = f" The runs kept until now stay in {before}." if before is not None else ""
+        return notice or f"The history that was in {path.parent} already is open.{stay}"
 
     def set_limit(self, limit: int) -> int:
         """Set another bound of the size, in bytes, and keep it now; returns the number of runs that went."""

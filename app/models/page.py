@@ -23,6 +23,7 @@ from app.engine.aside import Aside
 from app.models.model_row import ModelRow
 from app.state.context import AppContext
 from app.state.errors import plain_sentence
+from app.state.folders import Place, folder_of
 from app.state.loader import Loader
 from app.theme.icons import set_icon
 from app.widgets.actions import make_action
@@ -82,7 +83,8 @@ class ModelsPage(Page):
 
     def refresh(self, *_: object) -> None:
         """Look at the disk again."""
-        self._looking.start(_look)
+        trained = folder_of(Place.TRAINED, self._context.preferences)
+        self._looking.start(lambda progress, cancel: _look(trained))
 
     def look_on_hub(self) -> None:
         """Search the hub for what is typed."""
@@ -316,12 +318,9 @@ class ModelsPage(Page):
         layout.addWidget(scroll)
 
 
-def _look(progress: ProgressCallback, cancel: CancelToken) -> Found:
-    import platformdirs
-
+def _look(trained: Path) -> Found:
     from pass_core.models.fit import free_memory
 
-    trained = platformdirs.user_data_path("pass-playground", appauthor=False) / "trained"
     entries = inventory()
     counts = {e.name: len(lookahead_files(e.name, (trained,))) for e in entries}
     return Found(entries, counts, free_memory())

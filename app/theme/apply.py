@@ -70,10 +70,6 @@ class ThemeManager(QObject):
             scale.resize_all()
             self.changed.emit(self.current)
 
-    def zoom_by(self, steps: int) -> None:
-        """So many steps larger or smaller; 0 goes back to the usual size."""
-        self.set_zoom(scale.next_step(steps) if steps else 1.0)
-
     def _system_changed(self, *_: object) -> None:
         if self._mode is ThemeMode.SYSTEM and self._resolve() is not self.current:
             self._apply(self._resolve())

@@ -10,6 +10,7 @@ from typing import Any
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QDoubleSpinBox, QFileDialog, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
+from app.state.folders import Place, default_folder
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
 from app.theme.scale import sized
@@ -41,6 +42,9 @@ EVALUATIONS, EVALUATION_CONTEXTS = 12, 192  # often enough to watch, for a tenth
 class TrainingForm(QWidget):
     """Yields immutable plans.
 
+    Attributes:
+        folder: where a file goes that nobody named.
+
     Signals:
         changed(): any choice; read `plan`.
     """
@@ -53,6 +57,7 @@ class TrainingForm(QWidget):
         self._model_name = ""
         self._path = ""
         self._out: Path | None = None
+        self.folder: Callable[[], Path] = lambda: default_folder(Place.TRAINED)
         self._base = TrainingConfig()
         self._make_what()
         self._make_data()
@@ -101,7 +106,7 @@ class TrainingForm(QWidget):
 
     def out(self) -> Path:
         """Where the file goes."""
-        return self._out or suggested_file(self._model_name, self.kind.value(), self.sampler.isChecked())
+        return self._out or suggested_file(self.folder(), self._model_name, self.kind.value(), self.sampler.isChecked())
 
     def set_model_name(self, name: str) -> None:
         """The model that is trained for; "" while none is loaded."""

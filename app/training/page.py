@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWi
 
 from app.engine.aside import Aside
 from app.state.context import AppContext
+from app.state.folders import Place, folder_of
 from app.theme.scale import sized
 from app.training.controller import TrainingController, TrainingState
 from app.training.estimate_card import EstimateCard
@@ -57,6 +58,7 @@ class TrainPage(Page):
         self._survey = Survey("")
         self.controller = TrainingController(context, self)
         self.form = TrainingForm(context.theme)
+        self.form.folder = lambda: folder_of(Place.TRAINED, context.preferences)
         self.plots = TrainingPlots(context.theme)
         self.status = StatusCard(context.theme)
         self.takes = EstimateCard(context, self.controller)

@@ -96,11 +96,8 @@ class TrainingPlan:
             return None
 
 
-def suggested_file(model_name: str, kind: str, sampler: bool) -> Path:
-    """A new name in the folder for trained files; nothing that exists is ever suggested."""
-    import platformdirs
-
-    folder = platformdirs.user_data_path("pass-playground", appauthor=False) / "trained"
+def suggested_file(folder: Path, model_name: str, kind: str, sampler: bool) -> Path:
+    """A new name in `folder`; nothing that exists is ever suggested."""
     stem = re.sub(r"[^\w.-]+", "-", Path(model_name).name).strip("-.") or "model"
     stem += f"-{kind}" + ("-sampler" if sampler else "")
     number, path = 1, folder / f"{stem}.safetensors"

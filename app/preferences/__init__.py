@@ -1,0 +1,1 @@
+"""The preferences of the window: look, computing, notices, folders."""
