@@ -116,7 +116,7 @@ def carry_out(plan: TrainingPlan, engine: Engine, control: JobControl, pause: Pa
     from app.training.own_text import divided
     from pass_core.files import cache_folder
     from pass_core.training.budget import Budget
-    from pass_core.training.events import StateHeadStep, StepDone
+    from pass_core.training.events import Ending, StateHeadStep, StepDone
     from pass_core.training.options import TrainingOptions
     from pass_core.training.phases import train_all
     from pass_core.training.preview import prepare
@@ -162,9 +162,11 @@ def carry_out(plan: TrainingPlan, engine: Engine, control: JobControl, pause: Pa
         control.emit(event)
 
     state = StateHeadConfig() if plan.state_head else None
-    finished, _ = train_all(
+    finished, last = train_all(
         engine, corpus, config, state, options, on_event=report, cancel=control.cancel, pause=pause, budget=budget
     )
+    if last is not None and last.ending is Ending.CANCELLED:  # the whole run can be resumed, in its last part
+        return replace(finished, ending=last.ending, checkpoint=last.checkpoint or finished.checkpoint)
     return finished
 
 

@@ -263,17 +263,17 @@ def train(
     with interrupt_cancels(cancel):
         if state is not None and alone:
             asked = state.beside(config)
-            train_state_head(engine, corpus, asked, options, on_event=lines, cancel=cancel, budget=budget)
+            last = train_state_head(engine, corpus, asked, options, on_event=lines, cancel=cancel, budget=budget)
             finished = None
         else:
-            finished, _ = train_all(
+            finished, last = train_all(
                 engine, corpus, config, state, options, on_event=lines, cancel=cancel, budget=budget
             )
     if cancel.cancelled:
         if finished is not None and finished.ending is Ending.CANCELLED:
             note(f"Cancelled at step {finished.step}; the same command with --resume continues.")
-        else:
-            note("Cancelled while the state head was trained; the same command trains it anew.")
+        elif last is not None and last.ending is Ending.CANCELLED:
+            note(f"Cancelled at step {last.step} of the state head; the same command with --resume continues.")
         raise typer.Exit(INTERRUPTED)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -60,10 +60,15 @@ class Acceptance:
 
     @classmethod
     def from_json(cls, text: str) -> Acceptance:
-        raw = json.loads(text)
+        return cls.from_raw(json.loads(text))
+
+    @classmethod
+    def from_raw(cls, raw: dict[str, Any]) -> Acceptance:
+        """From what `dataclasses.asdict` made of it, through JSON or not."""
+        known = dict(raw)
         for name in ("by_position", "accepted", "top1"):
-            raw[name] = tuple(raw[name])
-        return cls(**raw)
+            known[name] = tuple(known[name])
+        return cls(**known)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,12 @@ class Budget:
         out._started = self._started
         return out
 
+    def after(self, seconds: float) -> Budget:
+        """The same, of which `seconds` were spent before: by the run that is continued."""
+        out = Budget(self.minutes, self.clock)
+        out._started = self._started - seconds
+        return out
+
 
 class _Until(CancelToken):
     """A token that cancels at a time, too."""

@@ -128,7 +128,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class StateHeadStarted:
-    """The training of a state head begins.
+    """The training of a state head begins (or resumes) at `step`.
 
     Attributes:
         trainable: parameters that learn.
@@ -142,6 +142,7 @@ class StateHeadStarted:
     train_sequences: int
     chosen_by: int
     reported: int
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,7 @@ class StateHeadFinished:
         step, best_step: steps done, and the step whose head is in the file (-1: none).
         figures: held-out figures of that head.
         path: the look-ahead file; None where no step was better than the untrained head, and nothing was written.
+        checkpoint: where a cancelled run can be resumed from; None before its first step.
     """
 
     ending: Ending
@@ -196,6 +198,7 @@ class StateHeadFinished:
     best_step: int
     figures: StateAcceptance | None
     path: Path | None
+    checkpoint: Path | None = None
 
 
 TrainingEvent = (

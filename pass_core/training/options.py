@@ -17,7 +17,7 @@ class TrainingOptions:
 
     Attributes:
         out: the look-ahead file to write (the best parts so far, replaced as they improve).
-        checkpoint: the run's state; beside `out` when None.
+        checkpoint: the run's state; beside `out` when None. That of the state head has a file of its own next to it.
         resume: continue from the checkpoint when there is one.
         memory: bytes for what the frozen model computed for the training sequences.
         command: recorded in the file, to reproduce it.
@@ -36,6 +36,12 @@ class TrainingOptions:
     @property
     def checkpoint_path(self) -> Path:
         return self.checkpoint or self.out.with_name(self.out.stem + ".checkpoint")
+
+    @property
+    def state_checkpoint_path(self) -> Path:
+        """Where the training of the state head keeps its state."""
+        path = self.checkpoint_path
+        return path.with_name(path.stem + ".state-head" + path.suffix)
 
     def keep_state_head(self, made: LookaheadEmbeddings) -> LookaheadEmbeddings:
         """`made` with the state head of `init` and its record: it depends on the frozen model alone."""

@@ -8,6 +8,7 @@ from pass_core.engine import Engine
 from pass_core.lookahead.format import load_lookahead
 from pass_core.progress import CancelToken
 from pass_core.training.budget import STATE_HEAD_SHARE, Budget
+from pass_core.training.checkpoint import forget_checkpoint
 from pass_core.training.config import TrainingConfig
 from pass_core.training.control import PauseSwitch
 from pass_core.training.corpus import Corpus
@@ -34,8 +35,8 @@ def train_all(
     """`train`, then `train_state_head` on the file that it made, with what `config` and `state` have in common taken
     from `config`.
 
-    A time limit leaves STATE_HEAD_SHARE of it for the state head. Of several processes the first one trains it. A
-    cancelled state head leaves the file as it is; resumed, it starts anew.
+    A time limit leaves STATE_HEAD_SHARE of it for the state head. Of several processes the first one trains it. Each
+    part has a checkpoint, so a resumed run continues in the part where it was.
 
     Args:
         state: None for no state head. Other arguments are those of `train`.
@@ -46,12 +47,14 @@ def train_all(
     whole = budget or Budget(config.minutes)
     both = state is not None and whole.limited
     first = whole.first(1 - STATE_HEAD_SHARE) if both else whole
+    if not options.resume:
+        forget_checkpoint(options.state_checkpoint_path)
     finished = train(engine, corpus, config, options, on_event=on_event, cancel=cancel, pause=pause, budget=first)
     if state is None or finished.ending is Ending.CANCELLED or finished.path is None:
         return finished, None
     if not Processes(cpu=engine.model.device.type == "cpu").main:
         return finished, None
-    # What a resumed run took before its interruption is not known here.
+    # What a resumed run's other parts took before its interruption is not known here.
     left = Budget(STATE_HEAD_SHARE * config.minutes) if options.resume and both else whole
     made = replace(options, init=load_lookahead(finished.path))
     last = train_state_head(

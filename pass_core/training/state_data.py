@@ -111,19 +111,26 @@ def rows_of(block: Block, text: torch.Tensor, place: torch.Tensor, depth: int) -
     return Rows(block.hidden[text, place - 1], block.ids[which, at], targets)
 
 
-def steps_of(store: StateStore, config: StateHeadConfig) -> Iterator[Rows]:
-    """The chains of each step, without end: every epoch meets each place about once, in an order from the seed."""
+def steps_of(store: StateStore, config: StateHeadConfig, start: int = 0) -> Iterator[Rows]:
+    """The chains of each step from step `start` on, without end: every epoch meets each place about once, in an order
+    from the seed. What earlier steps took is counted, not computed."""
     epoch = number = 0
     while True:
         order = epoch_order(len(store), config.seed, epoch)
         for first in range(0, len(order), GROUP):
             group = order[first : first + GROUP]
             found = [(b, t, c) for b in group for t, c in _places(store.lengths(b), config.depth)]
-            blocks = {b: store.block(b) for b in group}
-            shuffled = torch.randperm(len(found), generator=step_generator(config.seed, number, 10_000)).tolist()
             size = min(config.places, len(found))
-            for start in range(0, len(found) - size + 1, size):
-                yield _side_by_side(blocks, [found[i] for i in shuffled[start : start + size]], config.depth)
+            count = len(found) // size
+            if number + count <= start:
+                number += count
+                continue
+            shuffled = torch.randperm(len(found), generator=step_generator(config.seed, number, 10_000)).tolist()
+            done = max(0, start - number)
+            number += done
+            blocks = {b: store.block(b) for b in group}
+            for at in range(done * size, count * size, size):
+                yield _side_by_side(blocks, [found[i] for i in shuffled[at : at + size]], config.depth)
                 number += 1
         epoch += 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pass_core.training.acceptance import Acceptance
 
@@ -25,3 +26,10 @@ class StateAcceptance:
     def match(self) -> tuple[float, ...]:
         """How often the draft at each position is the target's token, accepted before or not (closed form)."""
         return self.siblings[0]
+
+    @classmethod
+    def from_raw(cls, raw: dict[str, Any]) -> StateAcceptance:
+        """From what `dataclasses.asdict` made of it, through JSON or not."""
+        return cls(
+            Acceptance.from_raw(raw["chain"]), tuple(tuple(row) for row in raw["siblings"]), float(raw["expected"])
+        )

@@ -34,7 +34,7 @@ from pass_core.progress import CancelToken
 from pass_core.training.acceptance import Acceptance, chain_settings, measure
 from pass_core.training.budget import Budget, StepPlan, fewer_places, rarer_evaluations
 from pass_core.training.chains import join
-from pass_core.training.checkpoint import RunState, data_digest, load_checkpoint, save_checkpoint
+from pass_core.training.checkpoint import RunState, data_digest, forget_checkpoint, load_checkpoint, save_checkpoint
 from pass_core.training.config import TrainingConfig, TrainingError
 from pass_core.training.control import PauseSwitch
 from pass_core.training.corpus import Corpus
@@ -140,7 +140,6 @@ class Trainer:
         self.budget = budget or Budget(config.minutes)
         self.plan = StepPlan()
         self._moved: tuple[list[int], torch.Tensor] | None = None
-        self._before = 0.0  # seconds of the runs that this one resumes
         if options.resume and options.checkpoint_path.exists():
             self._resume()
 
@@ -161,6 +160,8 @@ class Trainer:
             told = estimate(self.model, self.parts, self.config, self.sequences, self.options.memory, self.pace)
             report(Started(self.config, told, self.step, len(self.sequences), len(self.corpus.held_out)))
             if self.step == 0:
+                if self.processes.main:
+                    forget_checkpoint(self.options.checkpoint_path)
                 report(first or self._evaluate())
             ending = Ending.COMPLETED
             while self.step < self.config.steps:
@@ -171,7 +172,7 @@ class Trainer:
                 done = self._one_step()
                 if self.config.minutes:
                     self._plan_steps()
-                    done = replace(done, steps=self.config.steps, seconds_left=max(0.0, self._left()))
+                    done = replace(done, steps=self.config.steps, seconds_left=max(0.0, self.budget.left))
                 report(done)
                 last = self.step >= self.config.steps
                 every = self.config.evaluate_every
@@ -202,13 +203,9 @@ class Trainer:
         self._plan_steps()
         return evaluated
 
-    def _left(self) -> float:
-        """Seconds of the time limit that are left, those of earlier parts of a resumed run counted."""
-        return self.budget.left - self._before
-
     def _plan_steps(self) -> None:
         """Fit the number of steps, and with it the fall of the learning rate, to the time that is left."""
-        left = self.processes.agree(self._left(), self.model.device)
+        left = self.processes.agree(self.budget.left, self.model.device)
         steps = self.plan.steps(self.step, left, self.config.evaluate_every, self.plan.checkpoint_seconds)
         self.config = replace(self.config, steps=max(1, self.step, int(self.processes.agree(steps, self.model.device))))
 
@@ -361,7 +358,7 @@ class Trainer:
         self.plan.checkpoint_seconds = self.budget.clock() - started
         return CheckpointSaved(self.step, self.options.checkpoint_path)
 
-    def state(self) -> RunState:
+    def state(self) -> RunState[TrainingConfig]:
         """Everything a resumed run needs."""
         return RunState(
             config=self.config,
@@ -376,19 +373,21 @@ class Trainer:
             seconds=self.seconds,
             mean=self.mean.state_dict(),
             walkers=self.walkers.places,
-            spent=self._before + self.budget.spent,
+            spent=self.budget.spent,
+            evaluation_seconds=self.plan.evaluation_seconds,
         )
 
     def _resume(self) -> None:
         path = self.options.checkpoint_path
         state = load_checkpoint(path)
-        state.check(path, self.config, self.model.fingerprint, self.digest)
+        state.check(path, self.config, self.model.fingerprint, self.digest, self.options.out)
         self.config = state.config
         self.parts.load_state_dict(state.parts)
         self.optimizer.load_state_dict(state.optimizer)
         self.mean.load_state_dict(state.mean)
         self.walkers.places = state.walkers
-        self.step, self.seconds, self._before = state.step, state.seconds, state.spent
+        self.step, self.seconds, self.budget = state.step, state.seconds, self.budget.after(state.spent)
+        self.plan.evaluation_seconds = state.evaluation_seconds
         best = Acceptance.from_json(state.best_acceptance) if state.best_acceptance else None
         self.best = _Best(state.best_step, best, state.worse)
 

@@ -27,7 +27,8 @@ from pass_core.lookahead.format import load_lookahead
 from pass_core.settings import StopConditions
 from pass_core.training.checkpoint import load_checkpoint
 from pass_core.training.config import TrainingConfig, TrainingError, TrainingKind
-from pass_core.training.events import Ending, Estimate, Evaluated, Finished, StepDone
+from pass_core.training.events import Ending, Estimate, Evaluated, Finished, StateHeadStep, StepDone
+from pass_core.training.state_config import StateHeadConfig
 
 TIMEOUT = 60_000
 SMALL = TrainingConfig(
@@ -142,6 +143,31 @@ def test_cancel_keeps_a_checkpoint_from_which_it_goes_on(
         page.takes.resume_button.click()
     assert page.plots.steps == list(range(1, finished.step + 2))
     assert not page.takes.resume_button.isVisible()
+
+
+def test_a_run_stopped_in_its_state_head_goes_on_there(page: TrainPage, qtbot: QtBot) -> None:
+    page.form.state_head.setChecked(True)
+
+    def of_head(step: int) -> AbstractContextManager[object]:
+        return qtbot.waitSignal(
+            page.controller.reported,
+            timeout=TIMEOUT,
+            check_params_cb=lambda e: isinstance(e, StateHeadStep) and e.step >= step,
+        )
+
+    with of_head(1):
+        page.start()
+    with qtbot.waitSignal(page.controller.ended, timeout=TIMEOUT) as ended:
+        page.takes.bar.stop.click()
+    finished = ended.args[0]
+    assert finished.ending is Ending.CANCELLED
+    done = load_checkpoint(finished.checkpoint, StateHeadConfig).step
+    events: list[object] = []
+    page.controller.reported.connect(events.append)
+    with of_head(done + 1):
+        page.takes.resume_button.click()
+    assert not [e for e in events if isinstance(e, StepDone)]
+    assert next(e.step for e in events if isinstance(e, StateHeadStep)) == done + 1
 
 
 def test_an_interrupted_run_is_found_again_by_another_window(page: TrainPage, ready: AppContext, qtbot: QtBot) -> None:
