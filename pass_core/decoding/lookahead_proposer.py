@@ -66,4 +66,4 @@ class LookaheadProposer:
     def first(self, depth: int) -> DraftRows:
         """The rows of the first depths."""
         rows = self.rows
-        return DraftRows(rows.hidden, rows.logits, rows.at[:depth], rows.steps[:depth], rows.plain)
+        return DraftRows(rows.hidden, rows.logits, rows.at[:depth], rows.steps[:depth], rows.plain, rows.tokens)

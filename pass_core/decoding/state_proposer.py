@@ -10,8 +10,8 @@ from pass_core.decoding.events import DraftSource
 from pass_core.decoding.lookahead_proposer import LookaheadProposer
 from pass_core.kernels.interface import DraftHead, DraftRows, IntArray, Kernels
 from pass_core.lookahead.embeddings import StateHeadWeights
-from pass_core.lookahead.state_head import DRAFT_VOCABULARY, STATE_CANDIDATES
-from pass_core.runtime.base import Runtime
+from pass_core.lookahead.state_head import STATE_CANDIDATES
+from pass_core.runtime.base import Runtime, Shortlist
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,20 +21,22 @@ class StateProposer:
     Attributes:
         guess, fit: its two layers, as the kernels have them.
         depth: how deep it drafts.
+        vocabulary: the tokens that it drafts, and what reads their logits.
     """
 
     kernels: Kernels
-    runtime: Runtime
     guess: DraftHead
     fit: DraftHead
     depth: int
+    vocabulary: IntArray
+    shortlist: Shortlist
 
     @classmethod
     def of(cls, weights: StateHeadWeights, kernels: Kernels, runtime: Runtime) -> StateProposer:
         """The proposer of a file's weights."""
-        return cls(
-            kernels, runtime, kernels.guess_head(weights.guess), kernels.sampler_head(weights.fit), weights.depth
-        )
+        guess, fit = kernels.guess_head(weights.guess), kernels.sampler_head(weights.fit)
+        vocabulary = weights.vocabulary
+        return cls(kernels, guess, fit, weights.depth, vocabulary.numpy(), runtime.shortlist(vocabulary))
 
     def propose(self, state: torch.Tensor, token: int, depth: int, text: IntArray | None) -> LookaheadProposer:
         """Drafts of depths 1..depth after `token`.
@@ -45,6 +47,6 @@ class StateProposer:
         """
         depth = min(depth, self.depth)
         hidden = self.kernels.guess(self.guess, state, token, depth)
-        logits = self.runtime.logits(hidden, DRAFT_VOCABULARY)
-        rows = DraftRows(hidden, logits, range(depth), range(depth), plain=1)
-        return LookaheadProposer(self.kernels, rows, self.fit, text, DraftSource.STATE_HEAD, STATE_CANDIDATES)
+        rows = DraftRows(hidden, self.shortlist(hidden), range(depth), range(depth), 1, self.vocabulary)
+        candidates = min(STATE_CANDIDATES, self.vocabulary.size)
+        return LookaheadProposer(self.kernels, rows, self.fit, text, DraftSource.STATE_HEAD, candidates)

@@ -114,11 +114,11 @@ class DraftRows:
 
     Attributes:
         hidden: [n, hidden] states after the final norm.
-        logits: [n, vocabulary] float32, plain look-ahead logits of the same rows; of the lowest token ids alone where
-            drafts shall be among these.
+        logits: [n, vocabulary] float32, plain look-ahead logits of the same rows; of `tokens` alone, if given.
         at: which of these rows draft depth 1, 2, ..
         steps: 0-based look-ahead step of each of them.
         plain: how many of the first depths a draft head leaves as their logits have them.
+        tokens: the token of each column of `logits`, contiguous and rising; None where they are the whole vocabulary.
     """
 
     hidden: torch.Tensor
@@ -126,6 +126,7 @@ class DraftRows:
     at: Sequence[int]
     steps: Sequence[int]
     plain: int = 0
+    tokens: IntArray | None = None
 
 
 @dataclass(frozen=True, slots=True)

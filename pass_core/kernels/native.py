@@ -55,6 +55,7 @@ class NativeKernels:
     def __init__(self, library: ctypes.CDLL, model: LanguageModel | None = None, handle: int | None = None) -> None:
         self._library = declared(library)
         self._block: int = library.pass_top_block()
+        self._small_block: int = library.pass_small_block()
         self._handle = handle
         self._reference = ReferenceKernels(model)
         self._table: torch.Tensor | None = None
@@ -185,6 +186,7 @@ class NativeKernels:
             steps=steps.ctypes.data,
             shares=shares.ctypes.data,
             text=None if text is None else text.ctypes.data,
+            columns=None if rows.tokens is None else rows.tokens.ctypes.data,
             table=_address(self._table),
             head=_address(self._output),
             tokens=tokens.ctypes.data,
@@ -244,7 +246,7 @@ class NativeKernels:
             and logits.dtype is torch.float32
             and not vocabulary % self._block
             and logits.stride(1) == 1
-            and 0 < count <= vocabulary // self._block
+            and 0 < count <= vocabulary // self._small_block
         )
 
 

@@ -56,6 +56,7 @@ GrowArrays = block(
         ("steps", "const int32_t*"),
         ("shares", "const double*"),
         ("text", "const int64_t*"),
+        ("columns", "const int64_t*"),
         ("table", "const uint16_t*"),
         ("head", "const uint16_t*"),
         ("tokens", "int64_t*"),
@@ -97,6 +98,7 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     # name: (result, parameters)
     "pass_layout": (ctypes.c_char_p, (_INT,)),
     "pass_top_block": (_INT, ()),
+    "pass_small_block": (_INT, ()),
     "pass_top": (_INT, _blocks(TopRequest, TopArrays)),
     "pass_walk": (_INT, _blocks(WalkBlock, WalkArrays)),
     "pass_grow": (_INT, (_ADDRESS, _ADDRESS, *_blocks(GrowBlock, GrowArrays))),

@@ -222,6 +222,8 @@ class _Growth:
         else:
             self.ids, self.values = top.top_k(plain, min(request.candidates, plain.shape[1]))
             self.top_k = min(self.top_k, self.ids.shape[1])
+        if rows.tokens is not None:
+            self.ids = torch.as_tensor(rows.tokens, device=self.device)[self.ids]
         self.branches = min(request.branches, self.top_k)
         if head is not None:
             self.ids, order = self.ids.sort(dim=1)  # candidates that a head scores alike go by id

@@ -31,6 +31,8 @@ class FittingModel(Protocol):
     @property
     def hidden_size(self) -> int: ...
     @property
+    def vocabulary_size(self) -> int: ...
+    @property
     def layers(self) -> Sequence[Any]: ...
     def linears(self) -> Mapping[str, Any]: ...
 
@@ -78,10 +80,12 @@ class SamplerWeights:
 
 @dataclass(frozen=True, slots=True)
 class StateHeadWeights:
-    """The state head (`pass_core.lookahead.state_head`): its guess and its fit, [D, inner] steps each."""
+    """The state head (`pass_core.lookahead.state_head`): its guess and its fit, [D, inner] steps each, and the tokens
+    that it drafts, int64 [n], rising."""
 
     guess: SamplerWeights
     fit: SamplerWeights
+    vocabulary: torch.Tensor
 
     @property
     def depth(self) -> int:
@@ -163,6 +167,8 @@ class LookaheadEmbeddings:
         for name, head in heads.items():
             if head is not None:
                 out |= {f"{name}.in.weight": head.w_in, f"{name}.step": head.step, f"{name}.out.weight": head.w_out}
+        if self.state is not None:
+            out["state.vocabulary"] = self.state.vocabulary.to(torch.int32)
         return out
 
     def without(self, disabled: frozenset[LookaheadPart]) -> LookaheadEmbeddings:
@@ -181,15 +187,16 @@ class LookaheadEmbeddings:
         """Write the file atomically.
 
         Args:
-            dtype: what to store; None keeps each tensor's own dtype.
+            dtype: what to store, token ids apart; None keeps each tensor's own dtype.
 
         Raises:
             WriteError: the older file, if any, is unchanged.
         """
         tensors = {
-            n: t.detach().to(device="cpu", dtype=dtype or t.dtype).contiguous().clone()
+            n: t.detach().to(device="cpu", dtype=dtype if dtype and t.is_floating_point() else t.dtype)
             for n, t in self.tensors().items()
         }
+        tensors = {n: t.contiguous().clone() for n, t in tensors.items()}
         metadata = {
             "format": FORMAT,
             "format_version": str(FORMAT_VERSION),
@@ -219,6 +226,12 @@ class LookaheadEmbeddings:
                 f"These look-ahead embeddings were trained for {self.base_model or 'another model'} "
                 f"(fingerprint {self.base_fingerprint}), but {model.name} (fingerprint {model.fingerprint}) is loaded. "
                 "Load that model, or train embeddings for this one."
+            )
+        last = -1 if self.state is None else int(self.state.vocabulary[-1])
+        if last >= model.vocabulary_size:
+            raise PartMismatch(
+                f"The file's state head drafts token {last}, but {model.name} has {model.vocabulary_size} tokens. "
+                "Choose a file that was trained for this model."
             )
         if self.deep is not None and self.deep.shape[0] != len(model.layers):
             raise PartMismatch(

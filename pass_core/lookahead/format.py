@@ -13,7 +13,7 @@ The file is a safetensors file. Tensors (any floating dtype, bfloat16 when shipp
   rms(x) = x / sqrt(mean(x²) + 1e-6). The lm_head reads h'.
 - `state.guess.in.weight` [inner, 2·hidden], `state.guess.step` [D, inner], `state.guess.out.weight` [hidden, inner],
   and the same three of `state.fit` with an inner size of its own: optional state head of D depths
-  (`pass_core.lookahead.state_head`).
+  (`pass_core.lookahead.state_head`). `state.vocabulary` [n], int32: the tokens that it drafts, rising.
 
 Metadata (str -> str): `format` "pass-lookahead", `format_version`, `base_model`, `base_fingerprint`, `hidden_size`,
 `lookahead`, `training` (a JSON object; see `TrainingSummary`), `parts` (comma separated).
@@ -58,6 +58,7 @@ MOST_TENSORS = 10_000
 _CHUNK = 1 << 22
 
 _HEADS = ("sampler", "state.guess", "state.fit")
+_VOCABULARY = "state.vocabulary"
 
 
 def load_lookahead(path: str | Path) -> LookaheadEmbeddings:
@@ -107,19 +108,21 @@ def _from_format(path: Path, content: Content) -> LookaheadEmbeddings:
     heads = {name: _head_steps(path, headers, name, hidden) for name in _HEADS}
     if heads["sampler"] not in (None, count):
         raise PartMismatch(f"{path.name}: the sampler head has {heads['sampler']} steps, but L = {count}.")
-    if heads["state.guess"] != heads["state.fit"]:
+    if heads["state.guess"] != heads["state.fit"] or (heads["state.fit"] is None) != (_VOCABULARY not in headers):
         raise PartMismatch(f"{path.name}: the state head is incomplete, or its two layers have different depths.")
     training = metadata.get("training")
     summary = _summary(path, training) if training else None
 
     values = {name: _values(path, name, header) for name, header in headers.items()}
+    if _VOCABULARY in values:
+        _check_vocabulary(path, values[_VOCABULARY])
     guess, fit = _head(values, "state.guess"), _head(values, "state.fit")
     return LookaheadEmbeddings(
         embeddings=values["lookahead"],
         deep=values.get("deep"),
         adapters={n: AdapterWeights(values[f"adapter.{n}.down"], values[f"adapter.{n}.up"]) for n in adapters},
         sampler=_head(values, "sampler"),
-        state=None if guess is None or fit is None else StateHeadWeights(guess, fit),
+        state=None if guess is None or fit is None else StateHeadWeights(guess, fit, values[_VOCABULARY].long()),
         base_model=metadata.get("base_model", ""),
         base_fingerprint=metadata.get("base_fingerprint", ""),
         training=summary,
@@ -128,7 +131,11 @@ def _from_format(path: Path, content: Content) -> LookaheadEmbeddings:
 
 
 def _is_ours(name: str) -> bool:
-    return name in ("lookahead", "deep") or name.startswith("adapter.") or any(name in _tensors(h) for h in _HEADS)
+    return (
+        name in ("lookahead", "deep", _VOCABULARY)
+        or name.startswith("adapter.")
+        or any(name in _tensors(h) for h in _HEADS)
+    )
 
 
 def _tensors(head: str) -> tuple[str, str, str]:
@@ -173,7 +180,10 @@ def _check_header(path: Path, headers: Mapping[str, Stored]) -> None:
     if len(headers) > MOST_TENSORS:
         raise TooLarge(f"{path.name} has {len(headers)} tensors, which no look-ahead file has.")
     for name, header in headers.items():
-        if not header.floating:
+        if name == _VOCABULARY:
+            if header.dtype != "int32" or len(header.shape) != 1 or not header.shape[0]:
+                raise PartMismatch(f"{path.name}: “{name}” is no list of int32 token ids. Train the file again.")
+        elif not header.floating:
             raise DtypeMismatch(
                 f"{path.name}: “{name}” has dtype {header.dtype}, "
                 "but look-ahead embeddings are floating-point numbers of 8 to 64 bits."
@@ -233,6 +243,11 @@ def _head_steps(path: Path, headers: Mapping[str, Stored], name: str, hidden: in
     if not fits or inner == 0 or not 0 < steps <= MOST_STEPS:
         raise PartMismatch(f"{path.name}: the {title}'s shapes do not fit hidden size {hidden}.")
     return steps
+
+
+def _check_vocabulary(path: Path, ids: torch.Tensor) -> None:
+    if int(ids[0]) < 0 or not bool((ids[1:] > ids[:-1]).all()):
+        raise PartMismatch(f"{path.name}: the token ids of “{_VOCABULARY}” do not rise. Download or train it again.")
 
 
 def _summary(path: Path, text: str) -> TrainingSummary:

@@ -2,11 +2,11 @@
 
 h is the state after the final norm that predicted the last token t, e the input embedding of t. A guess for each depth
 d (Medusa, arXiv 2401.10774, given t: Hydra, arXiv 2402.05109):
-g_d = h + G_out silu(G_in [rms(h); rms(e)] + guess_d). The lm_head reads candidates for depth d from g_d, of the
-`DRAFT_VOCABULARY` lowest token ids alone: usual tokenizers give low ids to frequent tokens, and reading the whole
-lm_head once more costs a fifth of a plain step. Drafts of depth 1 are read from g_1, which knows t. Deeper ones are
-fitted to the token right before them by a second layer, as the sampler head does (`pass_core.lookahead.sampler`).
-Both layers have the sampler head's form.
+g_d = h + G_out silu(G_in [rms(h); rms(e)] + guess_d). The lm_head reads candidates for depth d from g_d, of the file's
+draft vocabulary alone: the most frequent tokens of the text that the head was trained on (FR-Spec, arXiv 2502.14856).
+Reading the whole lm_head once more costs a fifth of a plain step. Drafts of depth 1 are read from g_1, which knows t.
+Deeper ones are fitted to the token right before them by a second layer, as the sampler head does
+(`pass_core.lookahead.sampler`). Both layers have the sampler head's form.
 """
 
 from __future__ import annotations
@@ -15,8 +15,18 @@ import torch
 
 from pass_core.lookahead.sampler import corrected, from_state
 
-DRAFT_VOCABULARY = 8_192
+DRAFT_VOCABULARY = 4_096  # tokens of it; a few more of a large vocabulary would be drafted, and each costs time
 STATE_CANDIDATES = 64  # likeliest tokens of a guess that drafts are chosen from
+
+
+def draft_vocabulary(counts: torch.Tensor) -> torch.Tensor:
+    """The draft vocabulary: ids [at most DRAFT_VOCABULARY], rising, of the most frequent tokens.
+
+    Args:
+        counts: [vocabulary] how often each token stands in the text. Of equally frequent ones the lower id is taken.
+    """
+    order = counts.argsort(descending=True, stable=True)
+    return order[:DRAFT_VOCABULARY].sort().values
 
 
 def guess(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -105,7 +105,6 @@ class LanguageModel:
         hidden: torch.Tensor,
         ids: torch.Tensor | None = None,
         operands: torch.dtype | None = None,
-        first: int | None = None,
     ) -> torch.Tensor:
         """Logits as the whole model computes them, lm_head, logit scale and soft cap included.
 
@@ -114,19 +113,13 @@ class LanguageModel:
         Args:
             hidden: states after the final norm [rows, hidden].
             ids: the tokens to score [n]; all of the vocabulary by default.
-            first: score the `first` lowest token ids alone.
             operands: with `ids`, what their weights are rounded to first; sums keep the dtype of `hidden`.
 
         Returns:
-            float32 [rows, vocabulary], [rows, n], or [rows, first].
+            float32 [rows, vocabulary] or [rows, n].
         """
-        if first is not None and first < self.vocabulary_size and type(self.lm_head) is nn.Linear:
-            weight, bias = (stored_parameter(self.lm_head, name) for name in ("weight", "bias"))
-            assert weight is not None
-            part = None if bias is None else bias[:first]
-            raw = nn.functional.linear(hidden.to(weight.device, weight.dtype), weight[:first], part).float()
-        elif ids is None:
-            raw = self.lm_head(hidden.to(execution_device(self.lm_head))).float()[:, :first]
+        if ids is None:
+            raw = self.lm_head(hidden.to(execution_device(self.lm_head))).float()
         else:
             weight, bias = (stored_parameter(self.lm_head, name) for name in ("weight", "bias"))
             assert weight is not None
@@ -135,6 +128,22 @@ class LanguageModel:
             rows = weight.index_select(0, at)
             rows = rows if operands is None else rows.to(operands)
             raw = nn.functional.linear(hidden, rows.to(hidden), chosen).float()
+        return self._scaled(raw)
+
+    def shortlist(self, ids: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What gives the logits [rows, n] of tokens `ids` [n] for states [rows, hidden], as `logits` has them.
+
+        It keeps a copy of their rows of the lm_head, where that is a plain linear layer."""
+        if type(self.lm_head) is not nn.Linear:
+            return lambda hidden: self.logits(hidden)[:, ids.to(execution_device(self.lm_head))]
+        weight, bias = (stored_parameter(self.lm_head, name) for name in ("weight", "bias"))
+        assert weight is not None
+        at = ids.to(weight.device)
+        rows, chosen = weight.detach().index_select(0, at), None if bias is None else bias.detach()[at]
+        return lambda hidden: self._scaled(nn.functional.linear(hidden.to(rows), rows, chosen).float())
+
+    def _scaled(self, raw: torch.Tensor) -> torch.Tensor:
+        """The lm_head's products as logits: scale and soft cap."""
         divisor = getattr(self.config, "logits_scaling", None)  # Granite
         if divisor:
             raw = raw / divisor

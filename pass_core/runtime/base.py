@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -10,6 +10,9 @@ import torch
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.progress import CancelToken, ProgressCallback
 from pass_core.runtime.rows import Rows
+
+Shortlist = Callable[[torch.Tensor], torch.Tensor]
+"""[m, hidden] hidden states to float32 logits [m, n] of n tokens: the numbers that `Runtime.logits` has for them."""
 
 
 class Cache(Protocol):
@@ -63,9 +66,16 @@ class Runtime(Protocol):
         """Hidden states after the final norm, [n, hidden], of all rows; their keys and values wait in the cache."""
         ...
 
-    def logits(self, hidden: torch.Tensor, first: int | None = None) -> torch.Tensor:
-        """Vocabulary logits, float32 [m, vocabulary], of [m, hidden] hidden states; of the `first` lowest token ids
-        alone, if given."""
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Vocabulary logits, float32 [m, vocabulary], of [m, hidden] hidden states."""
+        ...
+
+    def shortlist(self, ids: torch.Tensor) -> Shortlist:
+        """Rows of the lm_head alone: of tokens `ids` [n], int64, rising. That of the ids asked for last is kept.
+
+        Raises:
+            MemoryError: there is not enough memory; a plain sentence.
+        """
         ...
 
     def synchronize(self) -> None:

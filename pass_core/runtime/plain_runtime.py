@@ -15,7 +15,7 @@ from pass_core.models.cache_argument import cache_argument
 from pass_core.models.capabilities import recurrent_parts, rope_boundary
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken, ProgressCallback
-from pass_core.runtime.base import Cache
+from pass_core.runtime.base import Cache, Shortlist
 from pass_core.runtime.rows import Rows
 
 _READ_AGAIN = frozenset({"phi3", "phi4_multimodal"})  # in prepare_inputs_for_generation
@@ -137,8 +137,14 @@ class PlainRuntime:
         growing.pending = rows.count
         return logits
 
-    def logits(self, hidden: torch.Tensor, first: int | None = None) -> torch.Tensor:
-        return hidden.float()[:, :first]
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden.float()
+
+    def shortlist(self, ids: torch.Tensor) -> Shortlist:
+        """Raises:
+        RuntimeError: nothing drafts here.
+        """
+        raise RuntimeError(f"{self.model.name} cannot draft: {self.model.capabilities.reason}")
 
     def synchronize(self) -> None:
         if self._device.type == "cuda":

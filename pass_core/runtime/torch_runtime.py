@@ -13,7 +13,7 @@ from pass_core.models.cache_argument import cache_argument
 from pass_core.models.language_model import LanguageModel
 from pass_core.models.placement import devices_of, is_spread
 from pass_core.progress import CancelToken, ProgressCallback
-from pass_core.runtime.base import Cache
+from pass_core.runtime.base import Cache, Shortlist
 from pass_core.runtime.cache import KVCache
 from pass_core.runtime.grouped_attention import shared_keys
 from pass_core.runtime.lookahead_parts import LookaheadParts
@@ -34,6 +34,7 @@ class TorchRuntime:
         self._dtype = model.dtype
         self._layers = list(model.layers)
         self._lookahead: LookaheadEmbeddings | None = None
+        self._shortlist: tuple[torch.Tensor, Shortlist] | None = None
         self._parts: LookaheadParts | None = None
         self._packed = pack_linears(model)
 
@@ -114,9 +115,14 @@ class TorchRuntime:
         distance = (depths + committed)[:, None] - keys
         return layer_masks(self.model, seen.to(self._device)[None, None], distance.to(self._device)[None, None])
 
-    def logits(self, hidden: torch.Tensor, first: int | None = None) -> torch.Tensor:
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
-            return self.model.logits(hidden, first=first)
+            return self.model.logits(hidden)
+
+    def shortlist(self, ids: torch.Tensor) -> Shortlist:
+        if self._shortlist is None or self._shortlist[0] is not ids:
+            self._shortlist = ids, self.model.shortlist(ids)
+        return self._shortlist[1]
 
     def synchronize(self) -> None:
         if self._device.type == "cuda":

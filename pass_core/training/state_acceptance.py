@@ -8,7 +8,7 @@ import torch
 
 from pass_core.engine import Engine
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
-from pass_core.lookahead.state_head import DRAFT_VOCABULARY, STATE_CANDIDATES
+from pass_core.lookahead.state_head import STATE_CANDIDATES
 from pass_core.models.language_model import LanguageModel
 from pass_core.training.acceptance import (
     Attempt,
@@ -43,6 +43,7 @@ def try_state_chains(
 ) -> Tried:
     """Draft one chain at each place of each of the block's texts, equally many for all."""
     device = block.ids.device
+    drafted = head.vocabulary
     tried: list[Tried] = []
     for number, of_text in enumerate(places):
         place = torch.tensor(list(of_text), device=device)
@@ -50,7 +51,9 @@ def try_state_chains(
         embedded = model.input_embedding(rows.before)
         guesses = head.guesses(rows.hidden, embedded[:, 0], settings.k)
         plain, fitted = (
-            model.logits(states.flatten(0, 1), first=DRAFT_VOCABULARY)
+            torch.full((states.shape[0] * settings.k, model.vocabulary_size), float("-inf"), device=device).index_copy_(
+                1, drafted, model.logits(states.flatten(0, 1), drafted)
+            )
             for states in (guesses, head.fitted(guesses, embedded))
         )
         targets = Targets(*(t.flatten(0, 1) for t in (rows.targets.ids, rows.targets.log_probs)))

@@ -23,7 +23,7 @@ import torch
 
 from pass_core.engine import Engine
 from pass_core.lookahead.embeddings import LookaheadEmbeddings, TrainingSummary
-from pass_core.lookahead.state_head import DRAFT_VOCABULARY
+from pass_core.lookahead.state_head import draft_vocabulary
 from pass_core.models.shipped import default_lookahead
 from pass_core.progress import Cancelled, CancelToken
 from pass_core.training.budget import Budget, StepPlan
@@ -125,7 +125,10 @@ class StateHeadTrainer:
         self.chosen_by, self.reported = divided(corpus.held_out)
         refuse_short(texts, self.chosen_by + self.reported, config.depth)
         self.digest = data_digest(texts, [h.ids for h in corpus.held_out])
-        self.head = StateHead.new(model.hidden_size, config).to(model.device)
+        counts = torch.bincount(torch.cat(texts), minlength=model.vocabulary_size)
+        drafted = draft_vocabulary(counts)
+        self.head = StateHead.new(model.hidden_size, config, drafted).to(model.device)
+        self.frequent = counts[drafted].topk(min(FREQUENT, len(drafted))).indices.to(model.device)
         self.mean = RunningMean(self.head, config.ema)
         self.optimizer = torch.optim.AdamW(
             self.head.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY
@@ -144,9 +147,6 @@ class StateHeadTrainer:
             StateStore(model, [h.ids for h in held], options.memory // 16, config.top_k, cancel)
             for held in (self.chosen_by, self.reported)
         ]
-        size = min(DRAFT_VOCABULARY, model.vocabulary_size)
-        counts = torch.bincount(torch.cat(texts), minlength=size)[:size]
-        self.frequent = counts.topk(min(FREQUENT, size)).indices.to(model.device)
         self._steps = steps_of(self.store, config, self.step)
         self._next: Rows | None = None
         self._recent: deque[float] = deque(maxlen=20)

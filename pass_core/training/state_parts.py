@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from pass_core.lookahead.embeddings import SamplerWeights, StateHeadWeights
 from pass_core.lookahead.sampler import from_state, rms, rounded
-from pass_core.lookahead.state_head import DRAFT_VOCABULARY
 from pass_core.models.language_model import LanguageModel
 from pass_core.training.objective import Targets, choose_vocabulary, divergence, match
 from pass_core.training.parts import Sampler
@@ -35,26 +34,29 @@ class StateHead(nn.Module):
     It starts with W_out at zero, so that untrained guesses are the state itself.
     """
 
-    def __init__(self, guess: Sampler, fit: Sampler) -> None:
+    vocabulary: torch.Tensor
+
+    def __init__(self, guess: Sampler, fit: Sampler, vocabulary: torch.Tensor) -> None:
         super().__init__()
         self.guess, self.fit = guess, fit
+        self.register_buffer("vocabulary", vocabulary, persistent=False)
 
     @classmethod
-    def new(cls, hidden: int, config: StateHeadConfig) -> StateHead:
-        """An untrained head, from the config's seed."""
+    def new(cls, hidden: int, config: StateHeadConfig, vocabulary: torch.Tensor) -> StateHead:
+        """An untrained head, from the config's seed, for the tokens `vocabulary` [n]."""
         generator = torch.Generator().manual_seed(config.seed)
 
         def layer(inner: int) -> Sampler:
             w_in = torch.randn(inner, 2 * hidden, generator=generator) / math.sqrt(2 * hidden)
             return Sampler(w_in, torch.zeros(config.depth, inner), torch.zeros(hidden, inner))
 
-        return cls(layer(config.inner), layer(config.fit_inner))
+        return cls(layer(config.inner), layer(config.fit_inner), vocabulary)
 
     @classmethod
     def of(cls, weights: StateHeadWeights) -> StateHead:
         """A file's head."""
         guess, fit = (Sampler(w.w_in.float(), w.step.float(), w.w_out.float()) for w in (weights.guess, weights.fit))
-        return cls(guess, fit)
+        return cls(guess, fit, weights.vocabulary)
 
     @property
     def depth(self) -> int:
@@ -87,7 +89,7 @@ class StateHead(nn.Module):
             values = (layer.w_in, layer.step, layer.w_out)
             return SamplerWeights(*(v.detach().to(device="cpu", dtype=dtype, copy=True) for v in values))
 
-        return StateHeadWeights(copied(self.guess), copied(self.fit))
+        return StateHeadWeights(copied(self.guess), copied(self.fit), self.vocabulary.cpu())
 
 
 @dataclass(frozen=True)
@@ -99,14 +101,16 @@ class StateLoss:
     matches: torch.Tensor
 
 
-def draftable(targets: Targets, size: int) -> tuple[Targets, Targets, torch.Tensor]:
-    """Targets of tokens below `size` alone: for the divergence (others have no probability, and count as token 0), for
-    the match (others have an id that no draft has), and the probability [...] of the tokens that can be drafted."""
-    there = targets.ids < size
+def draftable(targets: Targets, vocabulary: torch.Tensor) -> tuple[Targets, Targets, torch.Tensor]:
+    """Targets as places in the draft vocabulary [n], rising: for the divergence (other tokens have no probability, and
+    count as place 0), for the match (others stand at -1, where no draft does), and the probability [...] of the tokens
+    that can be drafted."""
+    places = torch.searchsorted(vocabulary, targets.ids).clamp_max(len(vocabulary) - 1)
+    there = vocabulary[places] == targets.ids
     log_probs = torch.where(there, targets.log_probs, torch.full_like(targets.log_probs, _ABSENT))
-    ids = torch.where(there, targets.ids, torch.zeros_like(targets.ids))
-    foreign = torch.where(there, targets.ids, torch.full_like(targets.ids, -1))
-    return Targets(ids, log_probs), Targets(foreign, targets.log_probs), log_probs.exp().sum(-1)
+    known = torch.where(there, places, torch.zeros_like(places))
+    foreign = torch.where(there, places, torch.full_like(places, -1))
+    return Targets(known, log_probs), Targets(foreign, targets.log_probs), log_probs.exp().sum(-1)
 
 
 def acceptance_share(progress: float) -> float:
@@ -128,11 +132,11 @@ def state_loss(
     rule does not accept, each weighted by how likely the chain gets there.
 
     Args:
-        frequent: ids below DRAFT_VOCABULARY of the most frequent tokens.
+        frequent: places of the most frequent tokens in the head's draft vocabulary.
         generators: one for each `SHARED` places.
         share: of the acceptance.
     """
-    depth, size = head.depth, min(DRAFT_VOCABULARY, model.vocabulary_size)
+    depth, drafted = head.depth, head.vocabulary
     groups = len(generators)
     per = len(rows.hidden) // groups
     many = groups * per
@@ -140,10 +144,10 @@ def state_loss(
     guesses = head.guesses(rows.hidden[:many], embedded[:, 0], depth)
     fitted = head.fitted(guesses, embedded)
     targets = Targets(*(t[:many].view(groups, per * depth, -1) for t in (rows.targets.ids, rows.targets.log_probs)))
-    to_learn, to_match, mass = draftable(targets, size)
-    vocabulary = choose_vocabulary(to_learn, frequent, size, generators, SAMPLED)
+    to_learn, to_match, mass = draftable(targets, drafted)
+    vocabulary = choose_vocabulary(to_learn, frequent, len(drafted), generators, SAMPLED)
     steps = torch.arange(depth, device=mass.device).repeat(per).expand(groups, -1)
-    logits = part_logits(model, fitted.view(groups, per * depth, -1), vocabulary.ids)
+    logits = part_logits(model, fitted.view(groups, per * depth, -1), drafted[vocabulary.ids])
     diverged = divergence(logits, to_learn, vocabulary) * mass
     matched = match(logits, to_match, vocabulary, steps, config.temperature, config.top_k)
     kept = LEAST_REACH + (1 - LEAST_REACH) * matched.draft.detach().view(-1, depth)
@@ -153,7 +157,7 @@ def state_loss(
     total = (reach * (weights[0] * diverged + weights[1] * missed)).mean()
     few = max(1, round(GUESSES * groups))  # groups
     part = vocabulary.of_first(few)
-    alone = part_logits(model, guesses.view(groups, per * depth, -1)[:few], part.ids)
+    alone = part_logits(model, guesses.view(groups, per * depth, -1)[:few], drafted[part.ids])
     guessed = divergence(alone, to_learn.of_first(few), part) * mass[:few]
     total = total + GUESS * (reach[:few] * guessed).mean()
     return StateLoss(total, diverged.detach().mean(), matched.draft.detach().view(-1, depth).mean(0))

@@ -210,32 +210,29 @@ def test_guesses_and_their_trees_are_the_same_in_both(model: LanguageModel, runt
         head = kernels.guess_head(weights)
         guesses.append(kernels.guess(head, state, 77, 4))
         assert torch.equal(kernels.guess(head, state, 77, 2), guesses[-1][:2])
-        rows = DraftRows(guesses[0], runtime.logits(guesses[0])[:, :VOCABULARY], range(4), range(4))
+        tokens = torch.arange(0, VOCABULARY, 2)
+        rows = DraftRows(guesses[0], runtime.shortlist(tokens)(guesses[0]), range(4), range(4), 1, tokens.numpy())
         trees.append(kernels.grow_tree(rows, request_for("auto", 1, head=True), kernels.sampler_head(weights)))
     assert torch.allclose(*guesses, atol=1e-4)
     assert (trees[0].tokens, trees[0].parents) == (trees[1].tokens, trees[1].parents)
+    assert trees[0].tokens
+    assert not any(token % 2 for token in trees[0].tokens)
 
 
 @compiled
-def test_logits_of_the_lowest_ids_are_the_same_numbers(model: LanguageModel, runtime: NativeRuntime) -> None:
-    hidden = torch.randn(3, model.hidden_size, generator=torch.Generator().manual_seed(4))
-    for first in (1, 100, 256, VOCABULARY, 10 * VOCABULARY):
-        assert torch.equal(runtime.logits(hidden, first), runtime.logits(hidden)[:, :first])
-
-
-@compiled
-def test_trees_of_the_lowest_ids_hold_no_other(runtime: NativeRuntime) -> None:
+def test_trees_of_a_draft_vocabulary_hold_no_other_token(runtime: NativeRuntime) -> None:
     wide = bfloat16_model(vocab_size=2 * VOCABULARY)
     both = NativeRuntime(wide, threads=2)
     hidden = torch.randn(4, wide.hidden_size, generator=torch.Generator().manual_seed(4))
-    logits = both.logits(hidden)
-    cut = logits.clone()
-    cut[:, VOCABULARY:] = -1e9
+    tokens = torch.randperm(2 * VOCABULARY, generator=torch.Generator().manual_seed(5))[:VOCABULARY].sort().values
+    cut = torch.full((4, 2 * VOCABULARY), -1e9).index_copy_(1, tokens, both.logits(hidden)[:, tokens])
     request = request_for("budget", 2, head=False)
-    compiled_kernels = kernels_named("compiled", wide, both)
-    ours = compiled_kernels.grow_tree(DraftRows(hidden, both.logits(hidden, VOCABULARY), range(4), range(4)), request)
-    assert ours.tokens == compiled_kernels.grow_tree(DraftRows(hidden, cut, range(4), range(4)), request).tokens
-    assert max(ours.tokens) < VOCABULARY
+    rows = DraftRows(hidden, both.shortlist(tokens)(hidden), range(4), range(4), tokens=tokens.numpy())
+    for name in NAMES:
+        kernels = kernels_named(name, wide, both)
+        ours = kernels.grow_tree(rows, request)
+        assert ours.tokens == kernels.grow_tree(DraftRows(hidden, cut, range(4), range(4)), request).tokens
+        assert set(ours.tokens) <= set(tokens.tolist())
 
 
 @pytest.mark.parametrize("name", NAMES)

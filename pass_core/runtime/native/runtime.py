@@ -6,6 +6,7 @@ import ctypes
 import os
 from collections.abc import Sequence
 from typing import Any
+from weakref import proxy
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ import torch
 from pass_core.lookahead.embeddings import AdapterWeights, LookaheadEmbeddings
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken, ProgressCallback
-from pass_core.runtime.base import Cache
+from pass_core.runtime.base import Cache, Shortlist
 from pass_core.runtime.native.arrays import floats, halves, pointer
 from pass_core.runtime.native.build import library, reason_missing
 from pass_core.runtime.native.formats import ACTIVATION_BITS, Format, Weights
@@ -144,6 +145,27 @@ class NativeCache:
             self.handle = None
 
 
+class NativeShortlist:
+    """Some rows of a runtime's lm_head in the library (see `pass_core.runtime.base.Shortlist`)."""
+
+    def __init__(self, runtime: NativeRuntime, ids: torch.Tensor) -> None:
+        self.ids, self._runtime = ids, proxy(runtime)
+        self._lib = runtime.lib
+        self._lib.pass_shortlist_new.restype = ctypes.c_void_p
+        at = ids.numpy().astype(np.int32)
+        self.handle = self._lib.pass_shortlist_new(ctypes.c_void_p(runtime.handle), pointer(at), at.size)
+        if not self.handle:
+            raise MemoryError("There is not enough memory for the draft vocabulary. Switch the state head off.")
+
+    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self._runtime.head(hidden, self.ids.numel(), self.handle)
+
+    def __del__(self) -> None:
+        if handle := getattr(self, "handle", None):
+            self._lib.pass_shortlist_free(ctypes.c_void_p(handle))
+            self.handle = None
+
+
 class NativeRuntime:
     """See csrc/forward.h: the result of a row does not depend on the other rows of its pass.
 
@@ -186,6 +208,7 @@ class NativeRuntime:
         wide = self.weights == "float32" if wide_cache is None else wide_cache
         self._cache_format = Format.F32 if wide else Format.BF16
         self._lookahead: LookaheadEmbeddings | None = None
+        self._shortlist: NativeShortlist | None = None
         self.blocks = blocks
         self._source = WeightSource(lib, model, self.weights, blocks)
         self._table = self._source.table()
@@ -337,16 +360,23 @@ class NativeRuntime:
             raise MemoryError("There is not enough memory for this call. Choose a smaller row budget.")
         return hidden
 
-    def logits(self, hidden: torch.Tensor, first: int | None = None) -> torch.Tensor:
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.head(hidden, self._vocabulary)
+
+    def shortlist(self, ids: torch.Tensor) -> Shortlist:
+        if self._shortlist is None or self._shortlist.ids is not ids:
+            self._shortlist = NativeShortlist(self, ids)
+        return self._shortlist
+
+    def head(self, hidden: torch.Tensor, wanted: int, shortlist: int | None = None) -> torch.Tensor:
+        """Logits [m, wanted] of all tokens, or of a shortlist in the library."""
         hidden = hidden.contiguous()
-        wanted = min(first or self._vocabulary, self._vocabulary)
-        panels = (wanted + 15) // 16
-        out = torch.empty(hidden.shape[0], panels * 16, dtype=torch.float32)
+        out = torch.empty(hidden.shape[0], (wanted + 15) // 16 * 16, dtype=torch.float32)
         failed = self.lib.pass_head(
             ctypes.c_void_p(self.handle),
+            ctypes.c_void_p(shortlist),
             ctypes.c_void_p(hidden.data_ptr()),
             hidden.shape[0],
-            panels,
             ctypes.c_void_p(out.data_ptr()),
         )
         if failed:

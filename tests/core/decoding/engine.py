@@ -15,6 +15,7 @@ from pass_core.evaluation.baselines.transformers_generate import TransformersDec
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import AdapterWeights, LookaheadEmbeddings, SamplerWeights, StateHeadWeights
 from pass_core.models.language_model import LanguageModel
+from pass_core.runtime.base import Shortlist
 from pass_core.runtime.rows import Rows, chain_rows
 from pass_core.runtime.torch_runtime import TorchRuntime
 from pass_core.settings import (
@@ -119,7 +120,7 @@ def random_lookahead(
             SamplerWeights(normal(inner, 2 * hidden) * hidden**-0.5, normal(count, inner), normal(hidden, inner))
             for inner in (16, 32)
         )
-        state = StateHeadWeights(guess, fit)
+        state = StateHeadWeights(guess, fit, torch.arange(0, model.vocabulary_size, 2))
     return LookaheadEmbeddings(
         embeddings=normal(count, hidden),
         deep=normal(len(model.layers), count, hidden) if LookaheadPart.DEEP in parts else None,
@@ -206,11 +207,14 @@ class MemoRuntime:
             hidden = self._known[key] = self._inner.forward(real, rows)
         return hidden
 
-    def logits(self, hidden: torch.Tensor, first: int | None = None) -> torch.Tensor:
-        key = hidden.contiguous().numpy().tobytes() + str(first).encode()
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        key = hidden.contiguous().numpy().tobytes()
         if key not in self._logits:
-            self._logits[key] = torch.nn.functional.pad(self._inner.logits(hidden), self._more, value=-1e30)[:, :first]
+            self._logits[key] = torch.nn.functional.pad(self._inner.logits(hidden), self._more, value=-1e30)
         return self._logits[key]
+
+    def shortlist(self, ids: torch.Tensor) -> Shortlist:
+        return lambda hidden: self.logits(hidden)[:, ids]
 
     def synchronize(self) -> None:
         return None
@@ -254,8 +258,11 @@ class TableRuntime:
             self.positions.append(cache.length + int(rows.depths[i]))
         return torch.from_numpy(out)
 
-    def logits(self, hidden: torch.Tensor, first: int | None = None) -> torch.Tensor:
-        return hidden[:, :first]
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden
+
+    def shortlist(self, ids: torch.Tensor) -> Shortlist:
+        return lambda hidden: hidden[:, ids]
 
     def synchronize(self) -> None:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,9 @@ def test_everything_comes_back(whole: LookaheadEmbeddings, tmp_path: Path) -> No
 def test_files_are_bfloat16_by_default_and_small(whole: LookaheadEmbeddings, tmp_path: Path) -> None:
     whole.save(tmp_path / "a.safetensors")
     tensors = load_file(tmp_path / "a.safetensors")
+    ids = tensors.pop("state.vocabulary")
+    assert whole.state is not None
+    assert (ids.dtype, ids.tolist()) == (torch.int32, whole.state.vocabulary.tolist())
     assert {t.dtype for t in tensors.values()} == {torch.bfloat16}
     assert torch.equal(tensors["lookahead"], whole.embeddings.bfloat16())
 
@@ -338,6 +342,13 @@ def test_a_file_without_embeddings(tmp_path: Path) -> None:
     assert type(refusal(write(tmp_path / "a.safetensors", {"deep": torch.zeros(2, L, HIDDEN)}))) is NotALookaheadFile
 
 
+STATE_HEAD = {
+    f"state.{layer}.{name}": torch.zeros(shape)
+    for layer in ("guess", "fit")
+    for name, shape in (("in.weight", (4, 2 * HIDDEN)), ("step", (L, 4)), ("out.weight", (HIDDEN, 4)))
+}
+
+
 BROKEN_PARTS: dict[str, dict[str, torch.Tensor]] = {
     "deep for another L": {"deep": torch.zeros(2, L + 1, HIDDEN)},
     "deep of two dimensions": {"deep": torch.zeros(L, HIDDEN)},
@@ -368,6 +379,14 @@ BROKEN_PARTS: dict[str, dict[str, torch.Tensor]] = {
         "state.fit.step": torch.zeros(L - 1, 4),
         "state.fit.out.weight": torch.zeros(HIDDEN, 4),
     },
+    "a state head without a draft vocabulary": STATE_HEAD,
+    "a draft vocabulary without a state head": {"state.vocabulary": torch.arange(3, dtype=torch.int32)},
+    "a draft vocabulary of numbers": STATE_HEAD | {"state.vocabulary": torch.arange(3.0)},
+    "an empty draft vocabulary": STATE_HEAD | {"state.vocabulary": torch.zeros(0, dtype=torch.int32)},
+    "a draft vocabulary in two dimensions": STATE_HEAD | {"state.vocabulary": torch.zeros(1, 2, dtype=torch.int32)},
+    "a draft vocabulary that falls": STATE_HEAD | {"state.vocabulary": torch.tensor([2, 1], dtype=torch.int32)},
+    "a draft vocabulary with a token twice": STATE_HEAD | {"state.vocabulary": torch.tensor([1, 1], dtype=torch.int32)},
+    "a draft vocabulary below 0": STATE_HEAD | {"state.vocabulary": torch.tensor([-1, 1], dtype=torch.int32)},
     "a sampler for another hidden size": {
         "sampler.in.weight": torch.zeros(4, HIDDEN),
         "sampler.step": torch.zeros(L, 4),
@@ -412,6 +431,15 @@ def test_another_models_fingerprint(whole: LookaheadEmbeddings, model: LanguageM
     assert type(error) is ModelMismatch
     assert whole.base_fingerprint in str(error)
     assert other.fingerprint in str(error)
+
+
+def test_a_draft_vocabulary_beyond_the_models(model: LanguageModel) -> None:
+    state = random_lookahead(model, L, frozenset({LookaheadPart.STATE})).state
+    assert state is not None
+    beyond = replace(state, vocabulary=torch.tensor([1, 12]))
+    error = misfit(LookaheadEmbeddings(torch.zeros(L, 32), state=beyond), model)
+    assert type(error) is PartMismatch
+    assert "token 12" in str(error)
 
 
 def test_deep_vectors_for_another_number_of_layers(model: LanguageModel) -> None:

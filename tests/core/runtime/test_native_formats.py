@@ -211,6 +211,19 @@ def test_company_threads_and_slots_change_no_bit(isa: str, kind: tuple[str, str,
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: "-".join(map(str, k)))
+def test_a_shortlist_has_the_logits_of_its_tokens(isa: str, kind: tuple[str, str, int]) -> None:
+    """Bit for bit, in an order and a number that cut through the library's panels of 16."""
+    model = wide_model("llama")
+    runtime = made(model, kind)
+    hidden = torch.randn(3, model.hidden_size, generator=torch.Generator().manual_seed(4))
+    every = runtime.logits(hidden)
+    for count in (1, 37, model.vocabulary_size):
+        order = torch.randperm(model.vocabulary_size, generator=torch.Generator().manual_seed(count))
+        ids = order[:count].sort().values
+        assert torch.equal(runtime.shortlist(ids)(hidden), every[:, ids])
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda k: "-".join(map(str, k)))
 def test_drafting_writes_the_text_of_plain_decoding(isa: str, kind: tuple[str, str, int]) -> None:
     model = wide_model("llama")
     engine = Engine(model, runtime=made(model, kind))

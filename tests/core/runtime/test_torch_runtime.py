@@ -193,5 +193,7 @@ def test_families_that_change_their_logits_after_the_head(name: str) -> None:
         extra = {"num_key_value_heads": 2, "logits_scaling": 8.0, "embedding_multiplier": 3.0}
         model = tiny._build(GraniteForCausalLM, GraniteConfig, "tiny-granite", extra)
     runtime = TorchRuntime(model)
-    logits = runtime.logits(runtime.forward(runtime.new_cache(16), chain_rows(TEXT)))
-    assert torch.allclose(logits, reference(model, TEXT), atol=2e-5)
+    hidden = runtime.forward(runtime.new_cache(16), chain_rows(TEXT))
+    assert torch.allclose(logits := runtime.logits(hidden), reference(model, TEXT), atol=2e-5)
+    some = torch.arange(1, model.vocabulary_size, 3)
+    assert torch.allclose(runtime.shortlist(some)(hidden), logits[:, some], atol=1e-6)

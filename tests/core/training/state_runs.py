@@ -38,7 +38,7 @@ def state_config(**changes: Any) -> StateHeadConfig:
 
 def shaken_head(model: LanguageModel, config: StateHeadConfig | None = None, seed: int = 3) -> StateHead:
     """A head with every tensor away from its initial zeros."""
-    head = StateHead.new(model.hidden_size, config or state_config())
+    head = StateHead.new(model.hidden_size, config or state_config(), torch.arange(model.vocabulary_size))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in head.parameters():

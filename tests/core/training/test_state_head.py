@@ -99,7 +99,7 @@ def test_everything_else_in_the_file_stays(had_one: bool, model: LanguageModel, 
         if not name.startswith("state."):
             assert was[name].dtype == now[name].dtype
             assert torch.equal(was[name].view(torch.int16), now[name].view(torch.int16)), name
-    assert sum(name.startswith("state.") for name in now) == 6
+    assert sum(name.startswith("state.") for name in now) == 7
     assert now["state.guess.step"].shape == (3, 32)
     training = load_lookahead(finished.path).training
     assert training is not None
@@ -168,8 +168,7 @@ def test_training_the_other_parts_keeps_the_state_head(model: LanguageModel, tmp
 def test_another_model_and_vocabulary_larger_than_can_be_drafted(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("state_head", "state_parts", "state_acceptance"):
-        monkeypatch.setattr(f"pass_core.training.{module}.DRAFT_VOCABULARY", 40)
+    monkeypatch.setattr("pass_core.lookahead.state_head.DRAFT_VOCABULARY", 40)
     model = tiny.FAMILIES[family](vocabulary=70)
     finished, events = go(trainer_of(model, tmp_path, config=state_config(steps=30, evaluate_every=10)))
     first = next(e for e in events if isinstance(e, StateHeadEvaluated))

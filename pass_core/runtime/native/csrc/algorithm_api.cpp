@@ -20,8 +20,9 @@ const char* pass_layout(int which) {
   return which >= 0 && which < 8 ? all[which] : nullptr;
 }
 
-// Vocabularies of whole blocks of this size, with at least as many blocks as tokens are asked for, can be selected from.
+// Vocabularies of whole blocks of this size can be selected from, and at most one token of each small block.
 int pass_top_block() { return TOP_BLOCK; }
+int pass_small_block() { return SMALL_BLOCK; }
 
 // The `count` largest of each row logits[which[r] * stride ..], largest first, ties by lower id. Returns 1 where a row has
 // not that many comparable numbers (NaN).
@@ -72,10 +73,11 @@ void* pass_bigrams_new(int hidden, int64_t known, const uint16_t* shifts) {
 void pass_head_free(void* head) { delete (Head*)head; }
 
 // Grow a tree of drafts, level by level, from the look-ahead rows at[0..depth-1] of one forward pass: `states` float32
-// [rows, hidden], `logits` [rows, stride] of the lowest `vocabulary` token ids, `steps` their look-ahead steps. The best `limit` drafts come out by falling
+// [rows, hidden], `logits` [rows, stride] of `vocabulary` tokens, `steps` their look-ahead steps. The best `limit` drafts come out by falling
 // reach, parents (-1: the root) first; source[i] is the distribution, of `top_k` ids and log probabilities each, that draft i
 // was drawn from. table, head: bfloat16 [vocabulary, hidden] input and output embeddings. draft_head and text may be
-// null. The first `plain` depths are drafted from `logits` alone. Returns the number of drafts, -1 without memory, -2 for logits that do not compare.
+// null. The first `plain` depths are drafted from `logits` alone. columns: the token of each of
+// the logits' columns, rising; null where they are all tokens. Returns the number of drafts, -1 without memory, -2 for logits that do not compare.
 int pass_grow(void* model, void* draft_head, const GrowRequest* request, const GrowArrays* arrays) {
   const GrowRequest g = *request;
   const GrowArrays a = *arrays;
@@ -121,6 +123,7 @@ int pass_grow(void* model, void* draft_head, const GrowRequest* request, const G
       if (!top_of_row(a.logits + (int64_t)a.at[d] * a.stride, vocabulary, g.candidates, &growth->ids[row], &growth->values[row],
                       scratch))
         growth->failed = true;
+      for (int c = 0; a.columns && c < g.candidates; c++) growth->ids[row + c] = a.columns[growth->ids[row + c]];
     });
     job.phase(1, t, inner_panels, team.grain(std::max(1, inner_panels)), [&](int from, int to) {
       const uint16_t* x = (const uint16_t*)(prepared + (size_t)depth * s->inner);

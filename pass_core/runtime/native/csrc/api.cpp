@@ -169,19 +169,34 @@ int pass_forward(void* model, void* cache, int length, int rows, int tokens, con
   return 0;
 }
 
-// hidden: float32 [rows, hidden]; logits: float32 [rows, 16 * panels], of the lowest token ids.
-int pass_head(void* model, const float* hidden, int rows, int panels, float* logits) {
+// Rows `ids` of the lm_head as a matrix of its own; null without memory.
+void* pass_shortlist_new(void* model, const int32_t* ids, int count) {
+  Matrix* list = new (std::nothrow) Matrix();
+  if (list && list->gather(((Model*)model)->lm_head, ids, count)) return list;
+  delete list;
+  return nullptr;
+}
+
+void pass_shortlist_free(void* list) { delete (Matrix*)list; }
+
+// hidden: float32 [rows, hidden]; logits: float32 [rows, 16 * panels], of all tokens, or of a shortlist's. Returns 1
+// without memory.
+int pass_head(void* model, const void* shortlist, const float* hidden, int rows, float* logits) {
   Model& m = *(Model*)model;
-  Form form = m.form(m.lm_head);
+  const Matrix& head = shortlist ? *(const Matrix*)shortlist : m.lm_head;
+  Form form = m.form(head);
+  int panels = head.panels;
   size_t ld = word_stride(rows);
   if (!m.logits_in.reserve(Activations::bytes(m.hidden, ld, bit(form)))) return 1;
   Activations x;
   x.place(m.logits_in.data, m.hidden, ld, bit(form));
   for (int r = 0; r < rows; r++) x.put(r, 0, hidden + (size_t)r * m.hidden, m.hidden);
   size_t width = (size_t)panels * 16;
-  m.team.run(1, [&m, x, form, rows, panels, logits, width](Job& job, int t) {
-    job.phase(0, t, panels, 96, [&](int first, int last) {
-      pass::product(m.lm_head.format, form, pass::ONCE, m.lm_head.run(first, last - first), x.of[form], x.ld, rows,
+  pass::Reuse reuse = shortlist ? pass::AGAIN : pass::ONCE;
+  int grain = shortlist ? 16 : 96;
+  m.team.run(1, [&head, x, form, reuse, rows, panels, grain, logits, width](Job& job, int t) {
+    job.phase(0, t, panels, grain, [&](int first, int last) {
+      pass::product(head.format, form, reuse, head.run(first, last - first), x.of[form], x.ld, rows,
                     logits + (size_t)first * 16, width);
     });
   });

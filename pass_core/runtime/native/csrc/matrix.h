@@ -113,6 +113,23 @@ struct Matrix {
       put_row((const uint8_t*)source + r * bytes, memory.as<uint8_t>() + (size_t)(o / 16) * stride, o % 16);
     }
   }
+  // Take the outputs `ids` of another matrix: this one's inputs and format are its own. False without memory.
+  bool gather(const Matrix& from, const int32_t* ids, int count) {
+    if (!reserve(from.format, count, from.inputs)) return false;
+    std::memset(memory.data, 0, memory.bytes);
+    size_t record = pass::record_bytes(format), codes = record / 64 * 64;  // lines of 16 outputs by 4 bytes, then by 2
+    if (record - codes == 0 && format != pass::F32 && format != pass::BF16) codes -= 64;  // scales and minima: 2 x 32
+    for (int o = 0; o < count; o++) {
+      const char* source = from.memory.as<char>() + (size_t)(ids[o] / 16) * from.stride;
+      char* target = memory.as<char>() + (size_t)(o / 16) * stride;
+      int a = ids[o] % 16, b = o % 16;
+      for (int s = 0; s < steps; s++, source += record, target += record) {
+        for (size_t line = 0; line < codes; line += 64) std::memcpy(target + line + b * 4, source + line + a * 4, 4);
+        for (size_t line = codes; line < record; line += 32) std::memcpy(target + line + b * 2, source + line + a * 2, 2);
+      }
+    }
+    return true;
+  }
 
  private:
   void put_row(const uint8_t* row, uint8_t* panel, int o) const {

@@ -68,6 +68,7 @@
   X(const int32_t*, steps)    \
   X(const double*, shares)    \
   X(const int64_t*, text)     \
+  X(const int64_t*, columns)  \
   X(const uint16_t*, table)   \
   X(const uint16_t*, head)    \
   X(int64_t*, tokens)         \
@@ -110,6 +111,6 @@ PASS_BLOCK(TopArrays, PASS_TOP_ARRAYS, 32)
 PASS_BLOCK(WalkRequest, PASS_WALK_REQUEST, 32)
 PASS_BLOCK(WalkArrays, PASS_WALK_ARRAYS, 72)
 PASS_BLOCK(GrowRequest, PASS_GROW_REQUEST, 104)
-PASS_BLOCK(GrowArrays, PASS_GROW_ARRAYS, 160)
+PASS_BLOCK(GrowArrays, PASS_GROW_ARRAYS, 168)
 PASS_BLOCK(PlanRequest, PASS_PLAN_REQUEST, 16)
 PASS_BLOCK(PlanArrays, PASS_PLAN_ARRAYS, 72)

@@ -11,6 +11,7 @@
 namespace {
 
 constexpr int TOP_BLOCK = 128;  // a row is read in whole blocks
+constexpr int SMALL_BLOCK = 32;  // where so many are wanted that most large blocks would hold one
 
 struct TopScratch {
   std::vector<float> most, sorted;
@@ -23,13 +24,13 @@ bool before(const std::pair<float, int32_t>& a, const std::pair<float, int32_t>&
 
 // The `count` largest of a row, largest first, ties by lower id; see pass_top.
 bool top_of_row(const float* row, int vocabulary, int count, int64_t* ids, float* values, TopScratch& scratch) {
-  int blocks = vocabulary / TOP_BLOCK;
+  int block = vocabulary / TOP_BLOCK >= 4 * count ? TOP_BLOCK : SMALL_BLOCK, blocks = vocabulary / block;
   auto& most = scratch.most;
   most.resize(blocks);
   for (int b = 0; b < blocks; b++) {
-    f32x16 top = load_f32(row + b * TOP_BLOCK);
-    for (int i = 16; i < TOP_BLOCK; i += 16) {
-      f32x16 v = load_f32(row + b * TOP_BLOCK + i);
+    f32x16 top = load_f32(row + b * block);
+    for (int i = 16; i < block; i += 16) {
+      f32x16 v = load_f32(row + b * block + i);
       top = larger(v, top);
     }
     float best = top[0];
@@ -45,7 +46,7 @@ bool top_of_row(const float* row, int vocabulary, int count, int64_t* ids, float
   found.clear();
   for (int b = 0; b < blocks; b++) {
     if (!(most[b] >= least)) continue;
-    for (int i = b * TOP_BLOCK; i < (b + 1) * TOP_BLOCK; i += 16) {
+    for (int i = b * block; i < (b + 1) * block; i += 16) {
       auto reach = load_f32(row + i) >= least;
       bool any = false;
       for (int j = 0; j < 16; j++) any |= reach[j] != 0;
