@@ -30,6 +30,7 @@ from app.theme.icons import set_icon
 from app.theme.scale import next_step, sized
 from app.widgets.banner import Banner
 from app.widgets.embedding_card import SUFFIXES
+from app.widgets.find_bar import FindBar
 from app.widgets.help import HelpDialog
 from app.widgets.log import LogDialog, LogKeeper
 from app.widgets.page import Page
@@ -79,6 +80,7 @@ class MainWindow(QMainWindow):
         self.add_page("generate", "Generate", "ph.pencil-line", self.generate)
         self.status.shown_run = lambda: self._current.shown_run() if self._current is not None else None
         self.generate.run_started.connect(self.status.show_figures)
+        context.session.steps_arrived.connect(self.find_bar.stale)
         context.error_raised.connect(self._show_error)
         context.notice_raised.connect(self.banner.show_notice)
         context.session.run_started.connect(self.banner.overcome)
@@ -129,6 +131,11 @@ class MainWindow(QMainWindow):
         self._current = page
         page.page_shown()
         self.status.show_figures()
+        self.find_bar.stale()
+
+    def _shown_texts(self) -> list[TokenView]:
+        page = self._current
+        return [t for t in page.findChildren(TokenView) if t.isVisible()] if page is not None else []
 
     def come_to_front(self) -> None:
         """Another start of the program asked for this window."""
@@ -201,7 +208,12 @@ class MainWindow(QMainWindow):
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         sized(scroll, width=RAIL_WIDTH)
         layout.addWidget(scroll)
-        layout.addWidget(self._stack, 1)
+        self.find_bar = FindBar(self._context.theme, self._shown_texts)
+        right = QVBoxLayout()
+        right.setSpacing(0)
+        right.addWidget(self._stack, 1)
+        right.addWidget(self.find_bar)
+        layout.addLayout(right, 1)
         self.setCentralWidget(body)
         bar = QStatusBar()
         bar.setSizeGripEnabled(False)
@@ -234,6 +246,7 @@ class MainWindow(QMainWindow):
             action.triggered.connect(lambda _=False, m=mode: self.set_theme(m))
             self._theme_group.addAction(action)
             themes.addAction(action)
+        self.find_bar.add_to_menu(self._view_menu)
         larger = self._view_menu.addAction("Larger", lambda: self.zoom(1))
         larger.setShortcuts([*QKeySequence.keyBindings(QKeySequence.StandardKey.ZoomIn), QKeySequence("Ctrl+=")])
         self._view_menu.addAction("Smaller", QKeySequence.StandardKey.ZoomOut, lambda: self.zoom(-1))

@@ -7,10 +7,8 @@ from dataclasses import replace
 
 from PySide6.QtCore import QEvent, QMimeData, QPoint, QRect, Qt, QTimer, Signal
 from PySide6.QtGui import (
-    QColor,
     QHideEvent,
     QMouseEvent,
-    QPainter,
     QPaintEvent,
     QResizeEvent,
     QTextCharFormat,
@@ -18,17 +16,17 @@ from PySide6.QtGui import (
     QTextOption,
     QWheelEvent,
 )
-from PySide6.QtWidgets import QFrame, QPlainTextEdit, QTextEdit, QWidget
+from PySide6.QtWidgets import QFrame, QPlainTextEdit, QWidget
 
 from app.theme.apply import ThemeManager
-from app.theme.fonts import sans
 from app.theme.roles import Theme, TokenRole
-from app.theme.scale import scaled, sized
+from app.theme.scale import sized
 from app.widgets.hover_card import HoverCard
 from app.widgets.token_layout import Piece, TokenLayout, pieces_of, shown, utf16_length
+from app.widgets.token_look import ROLE_PROPERTY, paint_empty, token_formats
+from app.widgets.token_marks import Found, bring_into_view, selections
 from pass_core.decoding.events import StepEvent
 
-ROLE_PROPERTY = QTextCharFormat.Property.UserProperty + 1
 USUAL_POINTS, MIN_POINTS, MAX_POINTS = 11.5, 7.0, 28.0
 
 
@@ -51,13 +49,13 @@ class TokenView(QPlainTextEdit):
     def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._theme = theme
-        self._formats: dict[TokenRole, QTextCharFormat] = {}
-        self._prompt_format = QTextCharFormat()
+        self._formats: dict[TokenRole | None, QTextCharFormat] = {}
         self._prompt = ""
         self._offset = 0
         self._ghosts = False
         self._hovered: int | None = None
         self._marked: tuple[int, ...] = ()
+        self._found = Found()
         self._empty = ("", "")
         self.hover_card = HoverCard(theme, self)
         self._hover_delay = QTimer(self)
@@ -78,7 +76,7 @@ class TokenView(QPlainTextEdit):
         self.viewport().setMouseTracking(True)
         self.setAccessibleName("Generated text")
         theme.changed.connect(self._restyle)
-        self._make_formats(theme.current)
+        self._formats = token_formats(theme.current)
 
     # -- content ---------------------------------------------------------------------------------------------------
 
@@ -88,13 +86,14 @@ class TokenView(QPlainTextEdit):
         self.layout_ = TokenLayout()
         self.steps = []
         self._marked = ()
+        self._found = Found()
         self._prompt = shown(prompt)
         self._offset = utf16_length(self._prompt)
         self.clear()
         self._highlight()
         if self._prompt:
             cursor = self._end_cursor()
-            cursor.insertText(self._prompt, self._prompt_format)
+            cursor.insertText(self._prompt, self._formats[None])
         self.verticalScrollBar().setValue(self.verticalScrollBar().maximum())
         self.viewport().update()
 
@@ -223,48 +222,14 @@ class TokenView(QPlainTextEdit):
         )
         cursor.setCharFormat(self._formats[TokenRole.GHOST])
 
-    def _make_formats(self, theme: Theme) -> None:
-        for role, style in theme.tokens.items():
-            f = QTextCharFormat()
-            f.setForeground(QColor(style.color))
-            if style.fill:
-                f.setBackground(QColor(style.fill))
-            f.setUnderlineStyle(style.underline)
-            f.setUnderlineColor(QColor(style.color))
-            f.setFontStrikeOut(style.strike)
-            f.setProperty(int(ROLE_PROPERTY), role.value)
-            self._formats[role] = f
-        self._prompt_format = QTextCharFormat()
-        self._prompt_format.setForeground(QColor(theme.text_muted))
-
     def _restyle(self, theme: Theme) -> None:
-        self._make_formats(theme)
+        self._formats = token_formats(theme)
         self._rebuild()
 
     def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)
         if self._empty[0] and not self.steps and not self._prompt:
-            self._paint_empty()
-
-    def _paint_empty(self) -> None:
-        theme = self._theme.current
-        painter = QPainter(self.viewport())
-        area = self.viewport().rect().adjusted(32, 0, -32, 0)
-        painter.setFont(sans(13, sans().Weight.DemiBold))
-        painter.setPen(QColor(theme.text_muted))
-        middle = area.center().y()
-        flags = Qt.AlignmentFlag.AlignHCenter | Qt.TextFlag.TextWordWrap
-        painter.drawText(
-            QRect(area.left(), 0, area.width(), middle - 6), int(flags | Qt.AlignmentFlag.AlignBottom), self._empty[0]
-        )
-        painter.setFont(sans(10))
-        painter.setPen(QColor(theme.text_faint))
-        width = min(area.width(), scaled(440))
-        painter.drawText(
-            QRect(area.center().x() - width // 2, middle + 6, width, area.height() // 2),
-            int(flags | Qt.AlignmentFlag.AlignTop),
-            self._empty[1],
-        )
+            paint_empty(self.viewport(), self._theme.current, *self._empty)
 
     # -- mouse -----------------------------------------------------------------------------------------------------
 
@@ -362,21 +327,27 @@ class TokenView(QPlainTextEdit):
         self.hover_card.hide()
 
     def _highlight(self) -> None:
-        theme = self._theme.current
-        selections: list[QTextEdit.ExtraSelection] = []
         numbers = [self.layout_.index_of_token[i] for i in self._marked if i in self.layout_.index_of_token]
         if self._hovered is not None and self._hovered < len(self.layout_.pieces):
             numbers.append(self._hovered)
-        for number in numbers:
-            start, end = self.layout_.span(number)
-            selection = QTextEdit.ExtraSelection()
-            cursor = QTextCursor(self.document())
-            cursor.setPosition(self._offset + start)
-            cursor.setPosition(self._offset + end, QTextCursor.MoveMode.KeepAnchor)
-            selection.cursor = cursor  # type: ignore[attr-defined]
-            selection.format.setBackground(QColor(theme.selection))  # type: ignore[attr-defined]
-            selections.append(selection)
-        self.setExtraSelections(selections)
+        spans = [self.layout_.span(number) for number in numbers]
+        tokens = [(self._offset + start, self._offset + end) for start, end in spans]
+        self.setExtraSelections(selections(self.document(), self._theme.current, tokens, self._found))
+
+    # -- search ----------------------------------------------------------------------------------------------------
+
+    def searched(self) -> list[tuple[int, str]]:
+        """What a search reads, with the place of each part: the prompt, then the tokens without rejected drafts."""
+        layout = self.layout_
+        tokens = [(s, p.text) for s, p in zip(layout.starts, layout.pieces, strict=True) if p.token is not None]
+        return [(0, self._prompt), *((self._offset + start, text) for start, text in tokens)]
+
+    def show_found(self, found: Found, *, scroll: bool) -> None:
+        """Mark what was found, and `scroll` to the match in front."""
+        self._found = found
+        self._highlight()
+        if scroll and found.current is not None:
+            bring_into_view(self, found.matches[found.current][0][0])
 
     # -- clipboard -------------------------------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ def test_text_reads_on_every_ground(colors: Theme, role: str, ground: str) -> No
         ("warning", "warning_soft"),
         ("danger", "danger_soft"),
         ("text", "danger_soft"),
+        ("text", "warning_soft"),
     ],
 )
 def test_text_reads_on_coloured_grounds(colors: Theme, front: str, back: str) -> None:
