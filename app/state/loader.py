@@ -13,6 +13,7 @@ from app.engine.jobs import Job, JobControl, JobRefused
 from app.engine.tasks import spawn
 from app.state.context import AppContext
 from app.state.errors import plain_sentence
+from pass_core.models.hub_names import is_hub_name
 from pass_core.progress import Cancelled, Progress
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 LOADING = "loading a model"
 BIGRAMS = "reading the model's bigrams"
 FREEING = "freeing the model"
+READING, DOWNLOADING = "reading look-ahead embeddings", "downloading look-ahead embeddings"
 KEEP_WHILE_LOADING_BYTES = 2_000_000_000
 RECENT = 8
 UNASKED_SECONDS = 30.0
@@ -113,7 +115,8 @@ class Loader(QObject):
         spawn(self._free(self._forget_model()), self._unexpected)
 
     def load_lookahead(self, path: str) -> None:
-        """Load a look-ahead file for the loaded model; "" is the training-free mean embedding."""
+        """Load a look-ahead file for the loaded model: a path, a name on the hub ("hf:user/name[/file]"), or "" for
+        the training-free mean embedding."""
         spawn(self._load_lookahead(path), self._unexpected)
 
     def read_bigrams(self) -> None:
@@ -231,16 +234,23 @@ class Loader(QObject):
             return False
 
         def work(control: JobControl) -> LookaheadEmbeddings:
-            from pass_core.lookahead.format import load_lookahead
+            from pass_core.models.lookahead_hub import load_named
             from pass_core.models.shipped import untrained_lookahead
 
             if not path:
                 return untrained_lookahead(model)
-            loaded = load_lookahead(path)
+            loaded = load_named(path, model, control.progress, control.cancel)
             loaded.check(model)
             return loaded
 
-        taken = await self._take_lookahead(work)
+        alone = is_hub_name(path) and not self._active
+        if alone:
+            self._begin(DOWNLOADING)
+        try:
+            taken = await self._take_lookahead(work)
+        finally:
+            if alone:
+                self._end()
         if taken:
             self.lookahead_chosen.emit(path)
         return taken
@@ -248,7 +258,7 @@ class Loader(QObject):
     async def _take_lookahead(self, work: Any) -> bool:
         model = self._context.model
         try:
-            lookahead = await self._context.jobs.start("reading look-ahead embeddings", work).result()
+            lookahead = await self._watched(self._context.jobs.start(READING, work))
         except Cancelled:
             return False
         except Exception as error:
@@ -302,7 +312,13 @@ class Loader(QObject):
     async def _run(self, title: str, work: Any) -> Any:
         if self._next is not None:
             raise Cancelled("replaced by a newer choice")
-        job = self._context.jobs.start(title, work, exclusive=True)  # refused while another holds the model
+        # It is refused while another holds the model.
+        return await self._watched(self._context.jobs.start(title, work, exclusive=True))
+
+    async def _watched(self, job: Job) -> Any:
+        """A job's result; while a load is in progress, its progress is shown and it can be given up."""
+        if not self._active or self._job is not None:
+            return await job.result()
         self._job = job
         job.progress.connect(self._relay)
         try:

@@ -8,6 +8,8 @@ from pathlib import Path
 from app.state.context import AppContext
 from app.state.loader import ModelChoice
 from app.state.setup import GenerationSetup
+from pass_core.models.errors import ModelError
+from pass_core.models.hub_names import is_hub_name, parse_hub_name
 from pass_core.settings import DecodingSettings, SettingsError
 
 
@@ -66,7 +68,19 @@ def load_lookahead_choice(context: AppContext, choice: ModelChoice) -> str | Non
     from pass_core.models.catalog import default_model
 
     path = context.preferences.get(f"lookahead/{choice.source or default_model().id}".replace("\\", "/"), "")
-    return path if path and Path(path).is_file() else None
+    return path if path and _is_there(path) else None
+
+
+def _is_there(path: str) -> bool:
+    """Whether a remembered file can be loaded without the network."""
+    if not is_hub_name(path):
+        return Path(path).is_file()
+    from pass_core.models.lookahead_hub import cached_lookahead
+
+    try:
+        return cached_lookahead(parse_hub_name(path)) is not None
+    except ModelError:
+        return False
 
 
 def load_choice(context: AppContext) -> ModelChoice:

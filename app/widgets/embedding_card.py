@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSize, QStandardPaths, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
-from PySide6.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QGridLayout,
+    QInputDialog,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QWidget,
+)
 
 from app.theme.apply import ThemeManager
 from app.theme.fonts import sans
@@ -16,6 +25,7 @@ from app.theme.scale import paint_scaled, scaled, sized
 from app.widgets.basic import Card, label, menu_heading, row, set_tone, tool_button
 from app.widgets.picker import Picker
 from app.widgets.text_format import bytes_text, count_text
+from pass_core.models.hub_names import PREFIX
 from pass_core.settings import LookaheadPart
 
 if TYPE_CHECKING:
@@ -83,7 +93,7 @@ class EmbeddingCard(Card):
     """Shows what is loaded and emits what the user wants.
 
     Signals:
-        file_requested(str): a path; "" is the untrained mean embedding.
+        file_requested(str): a path, or a name on the hub ("hf:…"); "" is the untrained mean embedding.
         bigrams_requested(): read the model's own bigrams.
         parts_changed(frozenset[LookaheadPart]): the parts switched off.
     """
@@ -193,6 +203,22 @@ class EmbeddingCard(Card):
         dialog.fileSelected.connect(self.file_requested)
         dialog.open()
 
+    def ask_hub_name(self) -> QInputDialog:
+        """Ask for a file's name on the hub."""
+        dialog = QInputDialog(self)
+        dialog.setWindowTitle("Look-ahead embeddings from the hub")
+        dialog.setLabelText(
+            "Name on the Hugging Face hub: user/name, or user/name/file.safetensors.\n"
+            "The file is refused before the download where it is for another model."
+        )
+        dialog.setOkButtonText("Load")
+        dialog.textValueSelected.connect(
+            lambda text: self.file_requested.emit(PREFIX + text.strip().removeprefix(PREFIX)) if text.strip() else None
+        )
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+        return dialog
+
     def _fill_parts(self, lookahead: LookaheadEmbeddings) -> None:
         for part in lookahead.parts():
             check = self._add_part(part.name)
@@ -261,6 +287,7 @@ class EmbeddingCard(Card):
         menu.addSeparator()
         menu.addAction("Mean embedding (untrained)", lambda: self.file_requested.emit(""))
         menu.addAction("Open file…", self.choose_file)
+        menu.addAction("From the Hugging Face hub…", self.ask_hub_name)
 
 
 def _size(text: str) -> QLabel:

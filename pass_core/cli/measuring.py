@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SHIPPED = ("best", "plain", "untrained")  # what --embeddings may say instead of a file
-EMBEDDING_HELP = "Look-ahead file; or “best” (shipped), “plain” (shipped, embeddings only), “untrained”."
+EMBEDDING_HELP = (
+    "Look-ahead file, or its name on the hub (hf:user/name or hf:user/name/file); or “best” (shipped), “plain” "
+    "(shipped, embeddings only), “untrained”."
+)
 
 
 def load_with_progress(
@@ -49,18 +52,23 @@ def load_with_progress(
 def check_files(embeddings: Sequence[str] = (), outputs: Sequence[Path | None] = ()) -> None:
     """Find out before a model is loaded that the look-ahead files can be read and the results written.
 
+    Of a file on the hub only the name is read.
+
     Raises:
-        LookaheadError, WriteError: naming the first that cannot.
+        LookaheadError, ModelNotFound, WriteError: naming the first that cannot.
     """
     from pass_core.files import require_writable
-    from pass_core.lookahead.format import load_lookahead
+    from pass_core.models.hub_names import is_hub_name, parse_hub_name
+    from pass_core.models.lookahead_hub import load_named
 
     for path in outputs:
         if path is not None:
             require_writable(path)
     for choice in embeddings:
-        if choice not in SHIPPED:
-            load_lookahead(Path(choice).expanduser())
+        if is_hub_name(choice):
+            parse_hub_name(choice)
+        elif choice not in SHIPPED:
+            load_named(choice)
 
 
 def write_results(results: Mapping[Path, Callable[[], str | bytes]]) -> None:
@@ -89,14 +97,16 @@ def load_embeddings(
     disabled: frozenset[LookaheadPart] = frozenset(),
 ) -> tuple[str, LookaheadEmbeddings]:
     """Look-ahead embeddings, ready for drafting without the `disabled` parts, and the label they get in tables."""
-    label, lookahead = _find_embeddings(choice, engine.model, quiet)
+    label, lookahead = _find_embeddings(choice, engine.model, cancel, quiet)
     with progress_display(quiet) as progress:
         engine.prepare(lookahead, disabled=disabled, progress=progress, cancel=cancel)
     return label, lookahead
 
 
-def _find_embeddings(choice: str, model: LanguageModel, quiet: bool) -> tuple[str, LookaheadEmbeddings]:
-    from pass_core.lookahead.format import load_lookahead
+def _find_embeddings(
+    choice: str, model: LanguageModel, cancel: CancelToken, quiet: bool
+) -> tuple[str, LookaheadEmbeddings]:
+    from pass_core.models.lookahead_hub import load_named
     from pass_core.models.shipped import default_lookahead, untrained_lookahead
 
     if choice == "untrained":
@@ -106,8 +116,9 @@ def _find_embeddings(choice: str, model: LanguageModel, quiet: bool) -> tuple[st
         if not lookahead.trained and not quiet:
             note(f"No trained look-ahead embeddings for {model.name}: using the {lookahead.origin}.")
         return (choice if lookahead.trained else "untrained"), lookahead
-    path = Path(choice).expanduser()
-    return path.stem, load_lookahead(path)
+    with progress_display(quiet) as progress:
+        lookahead = load_named(choice, model, progress, cancel)
+    return Path(lookahead.origin).stem, lookahead
 
 
 def comma_list(text: str, convert: Callable[[str], T], option: str) -> tuple[T, ...]:

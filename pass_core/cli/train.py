@@ -14,6 +14,8 @@ from pass_core.cli.console import INTERRUPTED, note, progress_display
 from pass_core.cli.interrupt import interrupt_cancels
 from pass_core.cli.measuring import check_files
 from pass_core.cli.training_lines import TrainingLines
+from pass_core.cli.upload import Upload
+from pass_core.models.hub_names import is_hub_name
 from pass_core.progress import CancelToken
 from pass_core.training.budget import Budget
 from pass_core.training.config import TrainingConfig, TrainingError, TrainingKind
@@ -87,7 +89,7 @@ def train(
     temperature: Annotated[float, typer.Option(help="Of held-out acceptance.")] = _DEFAULT.temperature,
     top_k: Annotated[int, typer.Option(help="Of held-out acceptance.")] = _DEFAULT.top_k,
     seed: Annotated[int, typer.Option(help="Same seed, same data: same file.")] = 0,
-    init: Annotated[Path | None, typer.Option(help="Start from this look-ahead file.")] = None,
+    init: Annotated[str | None, typer.Option(help="Start from this look-ahead file, or hf:user/name[/file].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint beside --out.")] = False,
     memory: Annotated[float, typer.Option(help="GB for what the frozen model computed; more is faster.")] = 2.0,
     few_weight: Annotated[
@@ -119,11 +121,18 @@ def train(
     recipes: Annotated[
         bool, typer.Option("--recipes", help="Train nothing: say what each recipe takes on this machine.")
     ] = False,
-    evaluate: Annotated[Path | None, typer.Option(help="Train nothing: measure this file on held-out text.")] = None,
+    evaluate: Annotated[
+        str | None, typer.Option(help="Train nothing: measure this file (or hf:user/name[/file]) on held-out text.")
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(help="With --evaluate: write what drafts lack by position here (.md or .json)."),
     ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(help="Offer to upload the file to user/name on the Hugging Face hub, with a model card."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="With --push: upload without asking.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 … or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="Of the frozen weights: auto, float32, bfloat16, float16.")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -139,7 +148,10 @@ def train(
         raise TrainingError(f"{out.name} must end with .safetensors.")
     if report is not None and (evaluate is None or report.suffix not in (".md", ".json")):
         raise TrainingError("--report goes with --evaluate FILE, and its name ends with .md or .json.")
+    if push is not None and evaluate is not None and (report is not None or is_hub_name(evaluate)):
+        raise TrainingError("With --evaluate, --push uploads a measured file of this machine; leave --report out.")
     check_files(outputs=[out, report])
+    upload = None if push is None else Upload.checked(push, yes=yes)
     if data != "self":
         from pass_core.training.corpus import check_source
 
@@ -184,8 +196,8 @@ def train(
     alone = state is not None and recipe is None and "kind" not in given_on_command_line(context)
     from pass_core.engine import Engine
     from pass_core.files import cache_folder
-    from pass_core.lookahead.format import load_lookahead
     from pass_core.models.loading import load_model
+    from pass_core.models.lookahead_hub import load_named
     from pass_core.training.events import Ending
     from pass_core.training.options import TrainingOptions, check_file
     from pass_core.training.phases import train_all
@@ -199,10 +211,12 @@ def train(
     lines = TrainingLines(quiet)
     with interrupt_cancels(cancel), Processes(cpu=device == "cpu").main_first(), progress_display(quiet) as progress:
         chosen: Any = dtype
-        measured = None if evaluate is None else load_lookahead(evaluate)
-        start = None if init is None else load_lookahead(init)
+        check_files([name for name in (evaluate, init) if name is not None])
         engine = Engine(load_model(model, device=device, dtype=chosen, progress=progress, cancel=cancel))
         language_model = engine.model
+        measured, start = (
+            None if name is None else load_named(name, language_model, progress, cancel) for name in (evaluate, init)
+        )
         for file in (measured, start):
             if file is not None:
                 check_file(language_model, file)
@@ -257,6 +271,8 @@ def train(
                 figures = measure_state_file(engine, measured, corpus.held_out, config, as_decoding=walk)
                 if figures is not None:
                     lines.state_result(figures, title)
+        if upload is not None:
+            upload.offer(Path(measured.origin))
         return
     assert out is not None
     options = TrainingOptions(out=out, resume=resume, memory=round(memory * 1e9), command=_command(), init=start)
@@ -275,6 +291,11 @@ def train(
         elif last is not None and last.ending is Ending.CANCELLED:
             note(f"Cancelled at step {last.step} of the state head; the same command with --resume continues.")
         raise typer.Exit(INTERRUPTED)
+    made = (last is not None and last.path) or (finished is not None and finished.path) or None
+    if upload is not None and made is None:
+        note("There is no file to upload.")
+    elif upload is not None and made is not None:
+        upload.offer(made)
 
 
 def given_on_command_line(context: typer.Context) -> set[str]:

@@ -9,7 +9,7 @@ import json
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pass_core.models import children
 from pass_core.models.errors import ModelError, ModelGated, ModelNotFound, ModelOffline, ModelUnsupported
@@ -70,7 +70,6 @@ def _wanted(names: list[str], repo: str) -> list[str]:
 
 def _download(repo: str) -> str:
     from huggingface_hub import HfApi, constants, snapshot_download
-    from tqdm.auto import tqdm
 
     stage = f"Downloading {repo}"
     children.say(stage=stage, done=0, total=None, unit="B")
@@ -82,10 +81,21 @@ def _download(repo: str) -> str:
     cache.mkdir(parents=True, exist_ok=True)
     require_space(cache, total, f"Downloading {repo}")
 
+    folder = snapshot_download(
+        repo, allow_patterns=patterns, ignore_patterns=["*/*"], tqdm_class=byte_bar(stage, total)
+    )
+    children.say(stage=stage, done=total, total=total, unit="B")  # also for files that another try had left
+    return folder
+
+
+def byte_bar(stage: str, total: int) -> type[Any]:
+    """A bar for the hub's downloads that tells the parent the bytes written, instead of drawing itself."""
+    from tqdm.auto import tqdm
+
     counting = threading.Lock()
 
     class Bar(tqdm):  # pyright: ignore[reportUntypedBaseClass]
-        """Reports written bytes instead of drawing; files arrive side by side, each in a thread of the hub's."""
+        """Files arrive side by side, each in a thread of the hub's."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs.pop("name", None)
@@ -100,9 +110,7 @@ def _download(repo: str) -> str:
                     children.say(stage=stage, done=min(self._done, total), total=total, unit="B")
             return None
 
-    folder = snapshot_download(repo, allow_patterns=patterns, ignore_patterns=["*/*"], tqdm_class=Bar)
-    children.say(stage=stage, done=total, total=total, unit="B")  # also for files that another try had left
-    return folder
+    return Bar
 
 
 def _is_transport_error(error: BaseException) -> bool:
@@ -110,37 +118,51 @@ def _is_transport_error(error: BaseException) -> bool:
     return any(k.__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "requests") for k in type(error).__mro__)
 
 
-def _main(repo: str) -> None:
-    children.leave_with_parent()
+def fail(error: BaseException, repo: str, instead: str) -> NoReturn:
+    """Tell the parent what went wrong with a repository, and leave (the child's side).
+
+    Args:
+        instead: what can be done without the hub, such as "use the default model".
+    """
     from huggingface_hub import errors
 
-    try:
-        folder = _download(repo)
-    except ModelError as error:
+    if isinstance(error, ModelError):
         children.fail(error)
-    except errors.GatedRepoError:
+    if isinstance(error, errors.GatedRepoError):
         children.fail(
             ModelGated(
                 f"{repo} is gated. Accept its licence at https://huggingface.co/{repo} and log in with “hf auth login”."
             )
         )
-    except errors.RepositoryNotFoundError:
+    if isinstance(error, errors.RepositoryNotFoundError):
         children.fail(
             ModelNotFound(
                 f"There is no model {repo} on the hub, or it is private. Check the name, or log in (“hf auth login”)."
             )
         )
-    except Exception as error:
-        offline = (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError)
-        if not isinstance(error, offline) and not _is_transport_error(error):
-            children.fail(error)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, errors.HfHubHTTPError) and status in (401, 403):
         children.fail(
-            ModelOffline(
-                f"{repo} is not on this machine, and the hub cannot be reached ({reason}). "
-                "Check the network (HF_ENDPOINT, HF_HUB_OFFLINE, proxy), or use the default model."
-            )
+            ModelGated(f"The hub does not let you use {repo} (status {status}). Log in with “hf auth login”.")
         )
+    offline = (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError)
+    if not isinstance(error, offline) and not _is_transport_error(error):
+        children.fail(error)
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    children.fail(
+        ModelOffline(
+            f"{repo} is not on this machine, and the hub cannot be reached ({reason}). "
+            f"Check the network (HF_ENDPOINT, HF_HUB_OFFLINE, proxy), or {instead}."
+        )
+    )
+
+
+def _main(repo: str) -> None:
+    children.leave_with_parent()
+    try:
+        folder = _download(repo)
+    except Exception as error:
+        fail(error, repo, "use the default model")
     children.say(result=folder)
 
 

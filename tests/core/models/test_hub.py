@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,91 +16,7 @@ from pass_core.models.fetch import cached, fetch
 from pass_core.models.loading import load_model
 from pass_core.progress import Cancelled, CancelToken, Progress
 from tests import tiny
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Hub(ThreadingHTTPServer):
-    """Serves repositories from memory; `requests` lists what was asked, `hold` stops weights half-way until `go`."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.repos: dict[str, dict[str, bytes]] = {}
-        self.requests: list[str] = []
-        self.hold = False
-        self.half_sent = threading.Event()
-        self.go = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Hub
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def _answer(self, body: bool) -> None:
-        path = self.path.split("?")[0].strip("/")
-        self.server.requests.append(path)
-        if path.startswith("api/models/"):
-            repo, _, rest = path.removeprefix("api/models/").partition("/tree/")
-            repo = repo.split("/revision/")[0]
-            self._api(repo, tree=bool(rest))
-        elif "/resolve/" in path:
-            repo, _, rest = path.partition("/resolve/")
-            self._file(repo, rest.partition("/")[2], body)
-        else:
-            self._send(404, {}, b"")
-
-    def _api(self, repo: str, tree: bool) -> None:
-        if repo == "some/gated":
-            self._send(403, {"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"}, b"{}")
-            return
-        files = self.server.repos.get(repo)
-        if files is None:
-            self._send(404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "no such repository"}, b"{}")
-        elif tree:
-            listing = [{"type": "file", "path": n, "size": len(d), "oid": _etag(d)} for n, d in files.items()]
-            self._send(200, {"Content-Type": "application/json"}, json.dumps(listing).encode())
-        else:
-            siblings = [{"rfilename": n, "size": len(d), "blobId": _etag(d)} for n, d in files.items()]
-            info = {"_id": "1", "id": repo, "modelId": repo, "sha": COMMIT, "private": False, "siblings": siblings}
-            self._send(200, {"Content-Type": "application/json"}, json.dumps(info).encode())
-
-    def _file(self, repo: str, name: str, body: bool) -> None:
-        data = self.server.repos[repo][name]
-        headers = {"ETag": f'"{_etag(data)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
-        if not body or not (self.server.hold and name.endswith(".safetensors")):
-            self._send(200, headers, data, body)
-            return
-        self._send(200, headers | {"Content-Length": str(len(data))}, data[: len(data) // 2])
-        self.wfile.flush()
-        self.server.half_sent.set()
-        self.server.go.wait(30)
-
-    def _send(self, status: int, headers: dict[str, str], data: bytes, body: bool = True) -> None:
-        self.send_response(status)
-        for name, value in ({"Content-Length": str(len(data))} | headers).items():
-            self.send_header(name, value)
-        self.end_headers()
-        if body:
-            self.wfile.write(data)
-
-
-def _etag(data: bytes) -> str:
-    return hashlib.sha1(data).hexdigest()
+from tests.core.models.hub_server import Hub, serving
 
 
 @pytest.fixture(scope="module")
@@ -114,24 +27,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.fixture
 def server(files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    import huggingface_hub.constants as constants
-
-    server = Hub()
-    junk = {"README.md": b"words", "onnx/model.onnx": b"x" * 1000, "consolidated.safetensors": b"y" * 1000}
-    server.repos["some/model"] = files | junk
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    # The children read the environment; this process has read it already.
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    yield server
-    server.go.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(tmp_path / "hub", monkeypatch) as server:
+        junk = {"README.md": b"words", "onnx/model.onnx": b"x" * 1000, "consolidated.safetensors": b"y" * 1000}
+        server.repos["some/model"] = files | junk
+        yield server
 
 
 def test_a_repository_is_downloaded_once_and_loads_without_the_network(server: Hub) -> None:
@@ -147,7 +46,7 @@ def test_a_repository_is_downloaded_once_and_loads_without_the_network(server: H
     assert all(p.unit == "B" for p in downloading)
     assert [p.done for p in downloading] == sorted(p.done for p in downloading)
     assert downloading[-1].done == downloading[-1].total
-    asked = {path.rpartition("/")[2] for path in server.requests if "/resolve/" in path}
+    asked = server.downloads()
     assert "model.safetensors" in asked
     assert not asked & {"model.onnx", "consolidated.safetensors", "README.md"}
     server.requests.clear()
