@@ -11,7 +11,7 @@ import psutil
 
 from pass_core.files import WriteError, make_private, require_writable
 
-VERSION = 1
+VERSION = 2
 ROOM_BYTES = 256 * 1024  # of the files that SQLite keeps beside an open database
 _TABLES = """
 CREATE TABLE runs(
@@ -28,6 +28,14 @@ CREATE TABLE batches(
     PRIMARY KEY(run, number)
 );
 """
+_SINCE = {  # what each version has added
+    2: """
+CREATE TABLE tags(
+    run TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE, tag TEXT NOT NULL, PRIMARY KEY(run, tag)
+);
+CREATE INDEX runs_by_tag ON tags(tag);
+""",
+}
 
 
 class HistoryError(RuntimeError):
@@ -91,7 +99,8 @@ def _open(path: Path | None) -> sqlite3.Connection:
             )
         if version == 0:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect only before the first table
-            db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+        if version < VERSION:
+            _bring_up_to_date(db)
         damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
             raise sqlite3.DatabaseError(damage)
@@ -103,6 +112,22 @@ def _open(path: Path | None) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _bring_up_to_date(db: sqlite3.Connection) -> None:
+    """Add what a new or an older file lacks; another window may do the same at the same moment."""
+    db.execute("BEGIN IMMEDIATE")
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    scripts = [_TABLES] if version == 0 else []
+    scripts += [script for number, script in _SINCE.items() if number > version]
+    try:
+        for statement in "".join(scripts).split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {VERSION}")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
 
 
 def _set_aside(path: Path | None) -> tuple[sqlite3.Connection, str]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt, Signal
 from PySide6.QtGui import QColor
 
-from app.history.store import RunEntry
+from app.history.listing import RunEntry, SortKey
 from app.theme.apply import ThemeManager
 from app.theme.icons import icon
 from app.widgets.text_format import bytes_text
@@ -16,8 +16,22 @@ from pass_core.records.runs import RunStatus
 from pass_core.settings import method_named
 from pass_core.strategy_names import strategy_text
 
-PIN, TITLE, WHEN, MODEL, STRATEGY, TOKENS, SPEED, PER_CALL, ACCEPTANCE, SIZE = range(10)
-HEADS = ("", "Run", "When", "Model", "Strategy", "Tokens", "Tokens/s", "Per call", "Accepted", "Size")
+PIN, TITLE, WHEN, MODEL, STRATEGY, TOKENS, SPEED, PER_CALL, ACCEPTANCE, SIZE, TAGS = range(11)
+HEADS = ("", "Run", "When", "Model", "Strategy", "Tokens", "Tokens/s", "Per call", "Accepted", "Size", "Tags")
+SORTS = (
+    SortKey.USUAL,
+    SortKey.TITLE,
+    SortKey.WHEN,
+    SortKey.MODEL,
+    SortKey.STRATEGY,
+    SortKey.TOKENS,
+    SortKey.SPEED,
+    SortKey.PER_CALL,
+    SortKey.ACCEPTANCE,
+    SortKey.SIZE,
+    SortKey.TAGS,
+)
+"""What a click on each head sorts by."""
 NUMBERS = (TOKENS, SPEED, PER_CALL, ACCEPTANCE, SIZE)
 Index = QModelIndex
 
@@ -59,6 +73,9 @@ class HistoryModel(QAbstractTableModel):
             return HEADS[section]
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _alignment(section)
+        if role == Qt.ItemDataRole.InitialSortOrderRole:  # the largest and the newest first
+            down = section in (*NUMBERS, WHEN)
+            return Qt.SortOrder.DescendingOrder if down else Qt.SortOrder.AscendingOrder
         return None
 
     def flags(self, index: Index) -> Qt.ItemFlag:
@@ -73,6 +90,8 @@ class HistoryModel(QAbstractTableModel):
             return entry.title
         if role == Qt.ItemDataRole.ToolTipRole and column == TITLE:
             return f"{entry.prompt[:300]}\n\n{entry.excerpt[:600]}"
+        if role == Qt.ItemDataRole.ToolTipRole and column == TAGS:
+            return ", ".join(entry.tags)
         if role == Qt.ItemDataRole.DecorationRole and column == PIN and entry.pinned:
             return icon("ph.push-pin-fill", self._theme.current, "accent")
         if role == Qt.ItemDataRole.TextAlignmentRole:
@@ -116,6 +135,8 @@ def _text(e: RunEntry, column: int) -> str:
             return f"{100 * e.accepted / e.proposed:.0f} % of {e.proposed:,}" if e.proposed else "–"
         case 9:
             return bytes_text(e.bytes)
+        case 10:
+            return ", ".join(e.tags)
         case _:
             return ""
 

@@ -2,48 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from PySide6.QtCore import QItemSelectionModel, QPoint, Qt, QTimer, Signal
-from PySide6.QtGui import QAction, QKeySequence, QResizeEvent
+from PySide6.QtCore import QPoint, Qt, QTimer, Signal
+from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QFileDialog,
-    QHeaderView,
     QLineEdit,
     QMenu,
     QMessageBox,
     QPushButton,
     QSpinBox,
     QSplitter,
-    QTableView,
     QVBoxLayout,
     QWidget,
 )
 
 from app.compare.overlay import OverlayPlots
 from app.export.menu import export_menu
-from app.history.deleted import KEPT_DELETIONS, Deletion, bring_back, delete
-from app.history.model import ACCEPTANCE, MODEL, PER_CALL, PIN, SIZE, SPEED, STRATEGY, TITLE, TOKENS, WHEN, HistoryModel
+from app.export.runs_menu import runs_menu
+from app.history.changes import HistoryChanges
+from app.history.listing import RunEntry, Wanted
+from app.history.model import HistoryModel
 from app.history.service import HistoryService
-from app.history.store import HistoryStore, RunEntry
+from app.history.store import HistoryStore
+from app.history.table import HistoryTable
+from app.history.tag_menu import TagMenu
+from app.history.view_menu import ViewMenu
 from app.state.context import AppContext
 from app.state.setup import setup_of
 from app.theme.icons import set_icon
-from app.theme.scale import scaled, sized
+from app.theme.scale import sized
 from app.widgets.basic import Card, guard_wheel, label, row
+from app.widgets.choice import Choice
 from app.widgets.page import Page
-from app.widgets.text_format import bytes_text
-from pass_core.records.runs import RecordError, RunRecord, load_record
+from app.widgets.text_format import bytes_text, count_of
+from pass_core.records.collection import load_records
+from pass_core.records.runs import RecordError, RunRecord
 from pass_core.settings import method_named
 from pass_core.strategy_names import strategy_text
 
 MAX_OVERLAY = 6
 SEARCH_DELAY_MS = 150
-ALL_COLUMNS_FROM_WIDTH = 1050
-WIDTHS = {PIN: 30, WHEN: 104, MODEL: 128, STRATEGY: 152, TOKENS: 62, SPEED: 76, PER_CALL: 72, ACCEPTANCE: 96, SIZE: 76}
+Answer = tuple[list[RunEntry], int, dict[str, int]]
 
 
 class HistoryPage(Page):
@@ -59,9 +62,10 @@ class HistoryPage(Page):
         super().__init__(parent)
         self._context, self._history = context, history
         self._loaded: dict[str, RunRecord] = {}
-        self._deletions: list[Deletion] = []
+        self.changes = HistoryChanges(history, self)
         self._asked = 0
         self._fresh = False
+        self._awaited: list[str] = []
         self.search = QLineEdit()
         self.search.setPlaceholderText("Search prompts, texts, titles, models")
         self.search.setClearButtonEnabled(True)
@@ -76,7 +80,12 @@ class HistoryPage(Page):
         self.limit.setToolTip("The history keeps within this size: the oldest runs that are not pinned go first")
         guard_wheel(self.limit)
         self.model = HistoryModel(context.theme, self)
-        self.table = QTableView()
+        self.table = HistoryTable(self.model, context.preferences, context.theme)
+        self.tags: dict[str, int] = {}
+        self.tag_filter = Choice(context.theme)
+        self.tag_filter.setAccessibleName("Only runs with this tag")
+        self.tag_filter.addItem("All tags", "")
+        self.tag_filter.hide()
         self.overlay = OverlayPlots(context.theme)
         self._search_delay = QTimer(self)
         self._search_delay.setSingleShot(True)
@@ -101,14 +110,15 @@ class HistoryPage(Page):
     def refresh(self) -> None:
         """Ask for the list anew."""
         self._fresh = True
-        query = self.search.text()
+        sort, descending = self.table.sort
+        wanted = Wanted(self.search.text(), self.tag_filter.currentData() or "", sort, descending)
         self._asked += 1
         number = self._asked
 
-        def work(store: HistoryStore) -> tuple[list[RunEntry], int, int]:
-            return store.entries(query), store.size(), store.limit
+        def work(store: HistoryStore) -> Answer:
+            return store.entries(wanted), store.size(), store.tags()
 
-        def show(answer: tuple[list[RunEntry], int, int]) -> None:
+        def show(answer: Answer) -> None:
             if number == self._asked:
                 self._show(*answer)
 
@@ -116,44 +126,58 @@ class HistoryPage(Page):
 
     def selected(self) -> list[RunEntry]:
         """The selected runs, in the order of the list."""
-        rows = sorted({i.row() for i in self.table.selectionModel().selectedIndexes()})
-        return [self.model.entries[r] for r in rows]
+        return self.table.selected()
 
     def select(self, run_ids: list[str]) -> None:
         """Select runs by id."""
-        selection = self.table.selectionModel()
-        selection.clearSelection()
-        flags = QItemSelectionModel.SelectionFlag.Select | QItemSelectionModel.SelectionFlag.Rows
-        for run_id in run_ids:
-            number = self.model.row_of(run_id)
-            if number is not None:
-                selection.select(self.model.index(number, TITLE), flags)
+        self.table.select(run_ids)
 
     def import_file(self, path: Path) -> None:
-        """Add a run file to the history and open it."""
+        """Add the runs of a file to the history; one alone is opened, several are selected."""
         try:
-            record = load_record(path)
+            records = load_records(path)
         except RecordError as error:
             self._context.report_error(str(error), error)
             return
-        if not record.title:
-            record = replace(record, title=path.name.removesuffix(".json"))
+        stem, alone = path.name.removesuffix(".json"), len(records) == 1
+        records = [
+            r if r.title else replace(r, title=stem if alone else f"{stem} {n + 1}") for n, r in enumerate(records)
+        ]
 
-        def added(run_id: str) -> None:
-            self.open_requested.emit(replace(record, id=run_id))
+        def added(run_ids: list[str]) -> None:
+            if alone:
+                self.open_requested.emit(replace(records[0], id=run_ids[0]))
+            else:
+                self._context.notify(f"{count_of(len(run_ids), 'run')} of {path.name} are in the history now.")
+                self._awaited = run_ids
 
-        self._history.ask(lambda store: store.add(record), added, owner=self, changes=True)
+        self._history.ask(lambda store: [store.add(r) for r in records], added, owner=self, changes=True)
 
     # -- the list ------------------------------------------------------------------------------------------------------
 
-    def _show(self, entries: list[RunEntry], size: int, limit: int) -> None:
-        chosen = [e.id for e in self.selected()]
-        self.model.set_entries(entries)
-        self.select(chosen)
-        runs = "1 run" if len(entries) == 1 else f"{len(entries)} runs"
-        found = "found" if self.search.text() else "kept"
-        self.size_text.setText(f"{runs} {found}  ·  {bytes_text(size)} of")
+    def _show(self, entries: list[RunEntry], size: int, tags: dict[str, int]) -> None:
+        self.tags = tags
+        self.table.show_entries(entries)
+        if self._awaited:
+            self.select(self._awaited)
+            self._awaited = []
+        found = "found" if self.search.text() or self.tag_filter.currentData() else "kept"
+        self.size_text.setText(f"{count_of(len(entries), 'run')} {found}  ·  {bytes_text(size)} of")
+        self._fill_tag_filter()
         self._selection_changed()
+
+    def _fill_tag_filter(self) -> None:
+        chosen = self.tag_filter.currentData() or ""
+        self.tag_filter.blockSignals(True)
+        self.tag_filter.clear()
+        self.tag_filter.addItem("All tags", "")
+        for tag, count in self.tags.items():
+            self.tag_filter.addItem(f"{tag} ({count})", tag)
+        self.tag_filter.setCurrentIndex(max(0, self.tag_filter.findData(chosen)))
+        self.tag_filter.blockSignals(False)
+        self.tag_filter.setVisible(bool(self.tags))
+        if chosen and chosen not in self.tags:
+            self.refresh()
 
     def _changed(self) -> None:
         self._fresh = False
@@ -163,10 +187,11 @@ class HistoryPage(Page):
     def _selection_changed(self) -> None:
         entries = self.selected()
         one, some = len(entries) == 1, bool(entries)
-        for button in (self.open_button, self.again_button, self.export_button):
+        for button in (self.open_button, self.again_button):
             button.setEnabled(one)
-        self.pin_button.setEnabled(some)
-        self.delete_button.setEnabled(some)
+        for button in (self.export_button, self.pin_button, self.tag_button, self.delete_button):
+            button.setEnabled(some)
+        self.export_button.setMenu(self.export_several if len(entries) > 1 else self.export_one)
         self.rename_button.setEnabled(one)
         self.pin_button.setText("Unpin" if some and all(e.pinned for e in entries) else "Pin")
         self._overlay(entries[:MAX_OVERLAY])
@@ -197,6 +222,10 @@ class HistoryPage(Page):
             run_id = entries[0].id
             self._history.ask(lambda store: store.load(run_id), then, owner=self)
 
+    def _with_records(self, then: Callable[[Sequence[RunRecord]], None]) -> None:
+        ids = [e.id for e in self.selected()]
+        self._history.ask(lambda store: [store.load(i) for i in ids], then, owner=self)
+
     def _open(self) -> None:
         self._with_record(self.open_requested.emit)
 
@@ -209,23 +238,10 @@ class HistoryPage(Page):
         if model is not None and record.model.fingerprint not in ("", model.fingerprint):
             self._context.notify(f"This run was made with {record.model.name}; {model.name} is loaded now.")
 
-    def _pin(self) -> None:
-        entries = self.selected()
-        pinned = not all(e.pinned for e in entries)
-
-        def work(store: HistoryStore) -> None:
-            for entry in entries:
-                store.pin(entry.id, pinned)
-
-        self._history.ask(work, changes=True)
-
     def _rename(self) -> None:
         entries = self.selected()
-        if len(entries) == 1 and (number := self.model.row_of(entries[0].id)) is not None:
-            self.table.edit(self.model.index(number, TITLE))
-
-    def _renamed(self, run_id: str, title: str) -> None:
-        self._history.ask(lambda store: store.rename(run_id, title), changes=True)
+        if len(entries) == 1:
+            self.table.rename(entries[0].id)
 
     def _ask_delete(self) -> None:
         entries = self.selected()
@@ -246,21 +262,8 @@ class HistoryPage(Page):
         box.open()
 
     def delete(self, run_ids: list[str]) -> None:
-        """Remove runs without asking; `undo_delete` brings them back."""
-        pinned = frozenset(e.id for e in self.model.entries if e.pinned and e.id in run_ids)
-        self._history.ask(lambda store: delete(store, run_ids, pinned), self._deleted, owner=self, changes=True)
-
-    def undo_delete(self) -> None:
-        """Bring back what the last Delete removed."""
-        if self._deletions:
-            deletion = self._deletions.pop()
-            self._history.ask(lambda store: bring_back(store, deletion), changes=True)
-        self.undo_button.setVisible(bool(self._deletions))
-
-    def _deleted(self, deletion: Deletion) -> None:
-        if deletion.records:
-            self._deletions = [*self._deletions, deletion][-KEPT_DELETIONS:]
-        self.undo_button.setVisible(bool(self._deletions))
+        """Remove runs without asking; Undo brings them back."""
+        self.changes.delete([e for e in self.model.entries if e.id in run_ids])
 
     def _ask_import(self) -> None:
         folder = self._context.preferences.get("export/folder", str(Path.home()))
@@ -275,14 +278,9 @@ class HistoryPage(Page):
         for button in (self.open_button, self.again_button, self.pin_button, self.rename_button, self.delete_button):
             action = menu.addAction(button.text(), button.click)
             action.setEnabled(button.isEnabled())
+        menu.addMenu(self.tag_menu)
         menu.aboutToHide.connect(menu.deleteLater)
         menu.popup(self.table.viewport().mapToGlobal(place))
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Where the titles would be cut to a word, what the inspector tells as well goes."""
-        super().resizeEvent(event)
-        for column in (MODEL, SIZE):
-            self.table.setColumnHidden(column, self.width() < scaled(ALL_COLUMNS_FROM_WIDTH))
 
     # -- parts ---------------------------------------------------------------------------------------------------------
 
@@ -304,46 +302,35 @@ class HistoryPage(Page):
             "Take prompt, seed and settings to the Generate page",
             self._run_again,
         )
-        self.pin_button = button("Pin", "ph.push-pin", "Keep it beyond the size limit", self._pin)
+        self.pin_button = button(
+            "Pin", "ph.push-pin", "Keep it beyond the size limit", lambda: self.changes.pin(self.selected())
+        )
         self.rename_button = button("Rename", "ph.pencil-simple", "Another title (F2)", self._rename)
         self.delete_button = button("Delete", "ph.trash", "Remove from the history (Del)", self._ask_delete)
         self.export_button = button("Export", "ph.export", "Write it to a file", None)
-        self.export_button.setMenu(export_menu(self._context, self, self._with_record))
+        self.export_one = export_menu(self._context, self, self._with_record)
+        self.export_several = runs_menu(self._context, self, self._with_records)
+        self.tag_button = button("Tags", "ph.tag", "Words of your own, to find runs by", None)
+        self.tag_menu = TagMenu(self.selected, lambda: list(self.tags), self.changes.tag, self)
+        self.tag_button.setMenu(self.tag_menu)
+        self.view_button = button("View", "ph.sliders-horizontal", "Sort, and choose columns", None)
+        self.view_menu = ViewMenu(self.table, self)
+        self.view_button.setMenu(self.view_menu)
         self.undo_button = button(
-            "Undo", "ph.arrow-u-up-left", "Bring back what was deleted (Ctrl+Z)", self.undo_delete
+            "Undo", "ph.arrow-u-up-left", "Bring back what was deleted (Ctrl+Z)", self.changes.undo
         )
         self.undo_button.hide()
         self.import_button = button("Import", "ph.download-simple", "Add a run from a JSON file", self._ask_import)
         self.import_action = QAction("Import a run…", self)
         self.import_action.triggered.connect(self._ask_import)
 
-    def _size_columns(self, *_: object) -> None:
-        self.table.verticalHeader().setDefaultSectionSize(scaled(34))
-        for column, width in WIDTHS.items():
-            self.table.setColumnWidth(column, scaled(width))
-
     def _set_up_table(self) -> None:
         t = self.table
-        t.setModel(self.model)
-        t.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        t.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        t.setEditTriggers(QAbstractItemView.EditTrigger.EditKeyPressed)
-        t.setShowGrid(False)
-        t.setWordWrap(False)
-        t.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        t.verticalHeader().hide()
-        head = t.horizontalHeader()
-        head.setHighlightSections(False)
-        for column in WIDTHS:
-            head.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
-        self._size_columns()
-        self._context.theme.changed.connect(self._size_columns)
-        head.setSectionResizeMode(TITLE, QHeaderView.ResizeMode.Stretch)
         for keys, work in (
             ("Return", self._open),
             ("Enter", self._open),
             ("Delete", self._ask_delete),
-            ("Ctrl+Z", self.undo_delete),
+            ("Ctrl+Z", self.changes.undo),
         ):
             action = QAction(t)
             action.setShortcut(QKeySequence(keys))
@@ -352,13 +339,16 @@ class HistoryPage(Page):
             t.addAction(action)
 
     def _lay_out(self) -> None:
-        head = row(self.search, self.size_text, self.limit, self.import_button, spacing=8)
+        head = row(
+            self.search, self.tag_filter, self.size_text, self.limit, self.view_button, self.import_button, spacing=8
+        )
         head.setStretch(0, 1)
         actions = row(
             self.open_button,
             self.again_button,
             self.export_button,
             1,
+            self.tag_button,
             self.pin_button,
             self.rename_button,
             self.undo_button,
@@ -391,7 +381,12 @@ class HistoryPage(Page):
         self._search_delay.timeout.connect(self.refresh)
         self.search.textChanged.connect(lambda _: self._search_delay.start())
         self.limit.editingFinished.connect(self._set_limit)
-        self.model.renamed.connect(self._renamed)
+        self.tag_filter.activated.connect(lambda _: self.refresh())
+        self.table.sort_changed.connect(self.refresh)
+        head = self.table.horizontalHeader()
+        head.customContextMenuRequested.connect(lambda place: self.view_menu.popup(head.mapToGlobal(place)))
+        self.model.renamed.connect(self.changes.rename)
+        self.changes.undoable_changed.connect(self.undo_button.setVisible)
         self.table.selectionModel().selectionChanged.connect(lambda *_: self._selection_changed())
         self.table.doubleClicked.connect(lambda index: self._open())
         self.table.customContextMenuRequested.connect(self._menu)

@@ -15,12 +15,12 @@ import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from app.history import listing, tags
 from app.history.database import HistoryError, alive, open_database, process_mark
+from app.history.listing import EVERYTHING, RunEntry, Wanted
 from app.history.moving import copy_database, require_alone
 from pass_core.decoding.events import StepEvent
 from pass_core.decoding.summary import Summary, summarize
@@ -32,7 +32,6 @@ from pass_core.records.runs import (
     step_from_dict,
     step_to_dict,
 )
-from pass_core.settings import method_named
 from pass_core.text import well_formed
 
 log = logging.getLogger(__name__)
@@ -40,35 +39,6 @@ DEFAULT_LIMIT = 500_000_000
 EXCERPT = 4000
 LARGEST_BATCH = 1_000_000_000  # bytes of JSON; a damaged or hostile one may unfold to any size
 _MOST = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class RunEntry:
-    """One line of the history list.
-
-    Attributes:
-        seconds: decoding time, without the prompt's processing.
-        prompt, excerpt: the beginnings of prompt and text (the search looks at these).
-        bytes: what its steps take in the file.
-    """
-
-    id: str
-    created: datetime
-    title: str
-    pinned: bool
-    status: RunStatus
-    group: str
-    prompt: str
-    excerpt: str
-    model: str
-    strategy: str
-    k: int
-    tokens: int
-    calls: int
-    accepted: int
-    proposed: int
-    seconds: float
-    bytes: int
 
 
 class HistoryStore:
@@ -159,23 +129,13 @@ class HistoryStore:
 
     # --- reading ---
 
-    def entries(self, query: str = "", limit: int = 2000) -> list[RunEntry]:
-        """Runs, pinned first, then newest first; `query`: every word must occur in title, prompt, text or model.
+    def entries(self, wanted: Wanted = EVERYTHING) -> list[RunEntry]:
+        """The runs that are wanted, see `app.history.listing`."""
+        return listing.entries(self._db, wanted)
 
-        A run with a damaged cell is left out, and logged.
-        """
-        words = query.split()
-        where = " AND ".join(
-            "(title || ' ' || prompt || ' ' || excerpt || ' ' || model || ' ' || strategy) LIKE ? ESCAPE '\\'"
-            for _ in words
-        )
-        rows = self._db.execute(
-            "SELECT id, created, title, pinned, status, grouped, prompt, excerpt, model, strategy, k, tokens, calls, "
-            f"accepted, proposed, seconds, bytes FROM runs {'WHERE ' + where if where else ''} "
-            "ORDER BY pinned DESC, created DESC, rowid DESC LIMIT ?",
-            [f"%{_escape(well_formed(w))}%" for w in words] + [limit],
-        )
-        return [entry for row in rows.fetchall() if (entry := _entry(row)) is not None]
+    def tags(self) -> dict[str, int]:
+        """Every tag in use with the number of its runs."""
+        return tags.counts(self._db)
 
     def load(self, run_id: str) -> RunRecord:
         """The whole run.
@@ -210,6 +170,11 @@ class HistoryStore:
         """Keep a run beyond the size limit, or no longer."""
         with self._transaction():
             self._db.execute("UPDATE runs SET pinned = ? WHERE id = ?", (int(pinned), run_id))
+
+    def tag(self, run_ids: Iterable[str], tag: str, *, on: bool = True) -> None:
+        """Give runs a tag, or take it from them."""
+        with self._transaction():
+            (tags.add if on else tags.remove)(self._db, run_ids, tag)
 
     def delete(self, run_ids: Iterable[str]) -> None:
         """Remove runs for good."""
@@ -353,22 +318,3 @@ def _unpacked(data: bytes) -> bytes:
     if not unpacker.eof:
         raise ValueError("a batch of steps is cut short or too large")
     return lines
-
-
-def _entry(row: tuple[Any, ...]) -> RunEntry | None:
-    """A line of the list; None where a cell is damaged."""
-    try:
-        entry = RunEntry(row[0], datetime.fromisoformat(row[1]), row[2], bool(row[3]), RunStatus(row[4]), *row[5:])
-        method_named(entry.strategy)
-        texts = (entry.id, entry.title, entry.group, entry.prompt, entry.excerpt, entry.model)
-        counts = (entry.k, entry.tokens, entry.calls, entry.accepted, entry.proposed, entry.bytes)
-        if not all(isinstance(x, str) for x in texts) or not all(isinstance(x, int) for x in counts):
-            raise TypeError("a cell has another type")
-        return replace(entry, seconds=float(entry.seconds))
-    except _DAMAGED as error:
-        log.warning("a run of the history is damaged and not shown: %s", error)
-        return None
-
-
-def _escape(word: str) -> str:
-    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -186,11 +186,14 @@ def loads_record(text: str) -> RunRecord:
     """Raises:
     RecordError: a subclass that names what is wrong.
     """
+    return record_from_dict(_parsed(text))
+
+
+def _parsed(text: str) -> object:
     try:
-        raw: object = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise NotARunFile(f"This is not a run file, or it is cut short: it is no valid JSON ({error}).") from error
-    return record_from_dict(raw)
 
 
 def save_record(record: RunRecord, path: str | Path) -> None:
@@ -208,6 +211,15 @@ def load_record(path: str | Path) -> RunRecord:
     Raises:
         RecordError: a subclass that names what is wrong.
     """
+    return record_from_dict(read_json(path))
+
+
+def read_json(path: str | Path) -> object:
+    """The JSON value of a file.
+
+    Raises:
+        NotARunFile: it cannot be read, is too large or no JSON.
+    """
     path = Path(path)
     try:
         size = path.stat().st_size
@@ -221,4 +233,4 @@ def load_record(path: str | Path) -> RunRecord:
             raise
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise NotARunFile(f"{path} cannot be read: {reason}. Choose another file.") from error
-    return loads_record(text)
+    return _parsed(text)

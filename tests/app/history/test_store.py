@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 
 from app.history.database import process_mark
+from app.history.listing import Wanted
 from app.history.recorder import HistoryRecorder
 from app.history.store import HistoryError, HistoryStore
 from pass_core.decoding.summary import summarize
@@ -86,10 +87,10 @@ def test_list_search_pin_rename_delete(path: Path) -> None:
     assert [e.title for e in store.entries()] == ["a_b", "100 % sure", "first"]
     store.pin(numbered(0).id, True)
     assert [e.title for e in store.entries()] == ["first", "a_b", "100 % sure"]
-    assert [e.title for e in store.entries("100 %")] == ["100 % sure"]
-    assert [e.title for e in store.entries("A_B")] == ["a_b"]
-    assert [e.title for e in store.entries("café first")] == ["first"]
-    assert store.entries("absent") == []
+    assert [e.title for e in store.entries(Wanted("100 %"))] == ["100 % sure"]
+    assert [e.title for e in store.entries(Wanted("A_B"))] == ["a_b"]
+    assert [e.title for e in store.entries(Wanted("café first"))] == ["first"]
+    assert store.entries(Wanted("absent")) == []
     store.rename(numbered(0).id, "other")
     assert store.load(numbered(0).id).title == "other"
     store.delete([numbered(0).id, numbered(1).id])
@@ -236,7 +237,7 @@ def test_texts_with_lone_surrogates_and_numbers_that_are_none_are_kept(path: Pat
     record = replace(record, steps=(replace(record.steps[0], seconds=float("nan"), calls=2**53 - 1),) * 3)
     store = HistoryStore(path)
     store.add(record)
-    assert [e.title for e in store.entries("a\udfffb")] == ["\ufffd"]
+    assert [e.title for e in store.entries(Wanted("a\udfffb"))] == ["\ufffd"]
     store.rename(record.id, "b\ud800")
     assert store.load(record.id).title == "b\ufffd"
     store.close()

@@ -115,5 +115,5 @@ def test_nothing_is_cut_off_and_threads_of_the_environment_are_said(
         assert "OMP_NUM_THREADS is set to 1" in dialog.threads_hint.text()
         settle()
         assert not (short := cut_off(dialog)), (zoom, short)
-        with qtbot.waitSignal(dialog.destroyed):
-            dialog.reject()
+        dialog.reject()
+        qtbot.waitUntil(lambda: window.findChild(PreferencesDialog) is None)
