@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -64,21 +65,34 @@ class LookaheadPart(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SamplingSettings:
-    """Temperature and top-k of the target distribution.
+    """Temperature, top-k, top-p and min-p of the target distribution, applied in this order, as transformers does.
 
     Attributes:
         temperature: 0 (greedy) to 2.
         top_k: number of tokens kept, 1 to 200; 0 keeps the whole vocabulary.
+        top_p: of these, the fewest likeliest whose probabilities add up to it are kept; above 0, and 1 is off.
+        min_p: of these, those with at least min_p times the probability of the likeliest are kept; 0 is off.
     """
 
     temperature: float = 0.8
     top_k: int = 10
+    top_p: float = 1.0
+    min_p: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.temperature <= MAX_TEMPERATURE:
             raise SettingsError(f"temperature must be between 0 and {MAX_TEMPERATURE:g}, not {self.temperature}")
         if not 0 <= self.top_k <= MAX_TOP_K:
             raise SettingsError(f"top-k must be between 1 and {MAX_TOP_K} (or 0 for off), not {self.top_k}")
+        if not 0.0 < self.top_p <= 1.0:
+            raise SettingsError(f"top-p must be above 0 and at most 1 (1 for off), not {self.top_p}")
+        if not 0.0 <= self.min_p <= 1.0:
+            raise SettingsError(f"min-p must be between 0 (off) and 1, not {self.min_p}")
+
+    @property
+    def log_min_p(self) -> float:
+        """The logarithm of min-p, -inf for off."""
+        return math.log(self.min_p) if self.min_p else -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +103,7 @@ class DecodingSettings:
         strategy: autoregressive, pass-two-call or pass (fused).
         k: look-ahead steps in use; a fused tree is at most k deep. 0 is plain decoding. A k beyond the
             loaded file's L is reduced to L by the engine (the step's settings show the k in force).
-        sampling: temperature and top-k.
+        sampling: temperature, top-k, top-p and min-p.
         verification: coupled (default) or rejection.
         auto: fused only: the engine chooses tree and row budget from measured costs and may fall back to
             plain passes; off means always draft k deep within `row_budget`.
@@ -122,7 +136,7 @@ class BaselineSettings:
     Attributes:
         strategy: whose code decodes.
         k: tokens that its prompt lookup copies at a time; 0 is its plain decoding.
-        sampling: temperature and top-k.
+        sampling: temperature, top-k, top-p and min-p.
     """
 
     strategy: Baseline = Baseline.TRANSFORMERS

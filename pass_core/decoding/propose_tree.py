@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ from pass_core.decoding.lookahead_proposer import LookaheadProposer
 from pass_core.decoding.repetition_bonus import AFTER_ONE, AFTER_TWO, RECENT, SEEN
 from pass_core.decoding.tree import Draft, DraftTree
 from pass_core.kernels.interface import ROOT, GrownTree, GrowRequest
+from pass_core.sampling import nucleus
 from pass_core.sampling.distribution import COLDEST, Distribution
 from pass_core.sampling.noise import stream_hash
 from pass_core.sampling.rules import VerificationRule
@@ -133,6 +135,8 @@ def chain_request(
         limit=limit,
         noisy=1,
         shares=tuple(shares),
+        top_p=sampling.top_p if top_k > 1 else 1.0,
+        log_min_p=sampling.log_min_p if top_k > 1 else -math.inf,
     )
 
 
@@ -152,7 +156,7 @@ def _top_k(sampling: SamplingSettings, drafts: LookaheadProposer) -> int:
     """How many tokens of a draft distribution have a probability; 0 for the whole vocabulary."""
     if sampling.temperature == 0.0:
         return 1
-    if drafts.head is None:
+    if drafts.head is None and (sampling.top_k or not nucleus.is_on(sampling)):
         return sampling.top_k
     return min(sampling.top_k or drafts.candidates, drafts.candidates)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import overload
 
 import numpy as np
 import torch
 
-from pass_core.kernels.interface import Kernels, WalkRequest
+from pass_core.kernels.interface import ROOT, Kernels, WalkRequest
+from pass_core.sampling import nucleus
 from pass_core.sampling.distribution import COLDEST, Distribution, distributions, normalise
 from pass_core.sampling.noise import Stream, stream_hash
 from pass_core.settings import SamplingSettings
@@ -55,11 +57,32 @@ class RowDistributions(Sequence[Distribution]):
         """
         sampling = self._sampling
         top_k = 1 if sampling.temperature == 0.0 else sampling.top_k
+        cut = nucleus.is_on(sampling) and top_k != 1
+        if cut and not top_k:
+            return self._walk(seed, position, tokens, parents)
         temperature = max(sampling.temperature, COLDEST)
         request = WalkRequest(stream_hash(seed, Stream.TARGET), position, temperature, top_k)
+        if cut:
+            request = replace(request, top_p=sampling.top_p, log_min_p=sampling.log_min_p)
         path = self._kernels.sample_path(self._logits, request, tokens, parents)
-        if path.ids.shape[1]:
-            log_p = np.zeros(path.ids.shape) if top_k == 1 else normalise(path.values, temperature)
-            for row, ids, p in zip(path.rows, path.ids, log_p):
-                self._known.setdefault(row, Distribution(ids, p))
+        if not path.ids.shape[1]:
+            return path.samples
+        if cut:
+            for row, ids, values, kept in zip(path.rows, path.ids, path.values, path.kept):
+                self._known.setdefault(row, Distribution(ids[:kept], normalise(values[:kept], temperature)))
+            return path.samples
+        log_p = np.zeros(path.ids.shape) if top_k == 1 else normalise(path.values, temperature)
+        for row, ids, p in zip(path.rows, path.ids, log_p):
+            self._known.setdefault(row, Distribution(ids, p))
         return path.samples
+
+    def _walk(self, seed: int, position: int, tokens: Sequence[int], parents: Sequence[int]) -> list[int]:
+        """The same by each row's own distribution: top-p and min-p of the whole vocabulary."""
+        samples: list[int] = []
+        at: int | None = ROOT
+        while at is not None:
+            sample = self[at + 1].sample(seed, position + len(samples))
+            samples.append(sample)
+            below = (i for i, above in enumerate(parents) if above == at and tokens[i] == sample)
+            at = next(below, None)
+        return samples

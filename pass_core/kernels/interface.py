@@ -10,8 +10,9 @@ closer than that rounding may change places.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,9 +26,9 @@ IntArray = npt.NDArray[np.int64]
 ROOT = -1  # the parent of drafts that stand directly below the last committed token
 
 
-def _c(kind: str) -> Any:
+def _c(kind: str, default: Any = MISSING) -> Any:
     """A field of a parameter block, with its type in C."""
-    return field(metadata={"c": kind})
+    return field(default=default, metadata={"c": kind})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,15 @@ class WalkRequest:
         temperature: what logits are divided by, above 0.
         top_k: how many of the largest logits can be sampled; 1 is greedy at any temperature; 0 keeps the whole
             vocabulary.
+        top_p, log_min_p: what of the top k is left (`pass_core.sampling.nucleus`); off where there is no top_k.
     """
 
     noise: int = _c("uint64_t")
     position: int = _c("int64_t")
     temperature: float = _c("double")
     top_k: int = _c("int32_t")
+    top_p: float = _c("double", 1.0)
+    log_min_p: float = _c("double", -math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +61,14 @@ class SampledPath:
         samples: the token sampled at each of them; all but the last are the drafts of the next row.
         ids, values: [levels, top_k] the tokens that could be sampled and their logits, largest first, ties by lower id;
             without columns where the whole vocabulary could.
+        kept: how many of them top-p and min-p left, at each level.
     """
 
     rows: list[int]
     samples: list[int]
     ids: IntArray
     values: npt.NDArray[np.float32]
+    kept: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,8 @@ class GrowRequest:
         branches, width: drafts below a node, and nodes of a level that are branched from.
         limit: drafts at most.
         noisy: whether noise takes part in ranking drafts (1) or not (0: temperature 0 with siblings).
+        top_p, log_min_p: what of the top k has a probability (`pass_core.sampling.nucleus`); off where there is no
+            top_k.
         shares: by depth, the probability that the true token is among the branches.
     """
 
@@ -105,6 +113,8 @@ class GrowRequest:
     width: int = _c("int32_t")
     limit: int = _c("int32_t")
     noisy: int = _c("int32_t")
+    top_p: float = _c("double", 1.0)
+    log_min_p: float = _c("double", -math.inf)
     shares: tuple[float, ...] = ()
 
 
@@ -138,7 +148,7 @@ class GrownTree:
         reaches: estimated probability of each that verification reaches and accepts it.
         source: the distribution that each was drawn from, a row of `ids` and `log_p`.
         ids, log_p: [distributions, top_k] tokens, likeliest first (the whole vocabulary in rising order), and log
-            probabilities.
+            probabilities, -inf for those that top-p and min-p leave out.
     """
 
     tokens: list[int]
@@ -232,8 +242,8 @@ class Kernels(Protocol):
         """The target's samples from row 0 of `logits` [drafts + 1 or more, vocabulary] on, float32, for as long as a
         draft is the sample before: at least one.
 
-        The sample of a row is the argmax of logit / temperature + noise over the top k tokens, an exact one (Gumbel-max
-        trick), and the coupled rule's (Daliri, Musco & Suresh 2024).
+        The sample of a row is the argmax of logit / temperature + noise over the tokens that are left of the top k, an
+        exact one (Gumbel-max trick), and the coupled rule's (Daliri, Musco & Suresh 2024).
 
         Args:
             tokens, parents: of the drafts, parents (-1: the root) before children; row i + 1 follows draft i.

@@ -129,6 +129,7 @@ class NativeKernels:
         rows, samples = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.int64)
         ids = np.empty((most, request.top_k), dtype=np.int64)
         values = np.empty((most, request.top_k), dtype=np.float32)
+        kept = np.empty(most, dtype=np.int32)
         arrays = WalkArrays(
             stride=logits.stride(0),
             vocabulary=logits.shape[1],
@@ -140,11 +141,13 @@ class NativeKernels:
             samples=samples.ctypes.data,
             ids=ids.ctypes.data,
             values=values.ctypes.data,
+            kept=kept.ctypes.data,
         )
         levels: int = self._library.pass_walk(image(WalkBlock, request), arrays)
         if levels < 0:
             return self._reference.sample_path(logits, request, tokens, parents)
-        return SampledPath(rows[:levels].tolist(), samples[:levels].tolist(), ids[:levels], values[:levels])
+        met, sampled, left = (a[:levels].tolist() for a in (rows, samples, kept))
+        return SampledPath(met, sampled, ids[:levels], values[:levels], left)
 
     def grow_tree(
         self, rows: DraftRows, request: GrowRequest, head: DraftHead | None = None, text: IntArray | None = None

@@ -39,6 +39,7 @@ WalkArrays = block(
         ("samples", "int64_t*"),
         ("ids", "int64_t*"),
         ("values", "float*"),
+        ("kept", "int32_t*"),
     ),
 )
 GrowBlock = request_block(GrowRequest)

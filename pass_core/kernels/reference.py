@@ -31,7 +31,7 @@ from pass_core.kernels.reference_plan import search
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import SamplerWeights
 from pass_core.models.language_model import LanguageModel
-from pass_core.sampling import top
+from pass_core.sampling import nucleus, top
 
 _SORTED = 1024  # more numbers are not sorted for the best few; with noise no two of them are equal
 MISSING = -1.0  # the reach of a place in a level where no draft stands
@@ -91,15 +91,17 @@ class ReferenceKernels:
         drafted = torch.tensor(list(tokens), dtype=torch.int64, device=logits.device)
         above = torch.tensor(list(parents), dtype=torch.int64, device=logits.device)
         levels = _levels(parents)
-        top_k = request.top_k if request.top_k < logits.shape[1] else 0
+        top_k = request.top_k if request.top_k < logits.shape[1] or nucleus.is_on(request) else 0
+        top_k = min(top_k, logits.shape[1])
         if logits.device.type == "cpu" or not top_k:
             return _walk_by_rows(logits, request, top_k, drafted, above, levels)
         # Every row is sampled: which ones the walk meets is known at the end only.
-        ids, values = top.top_k(logits, request.top_k)
+        ids, values = top.top_k(logits, top_k)
         depths = torch.zeros(logits.shape[0], dtype=torch.int64, device=logits.device)
         for _ in range(levels):
             depths[1:] = depths[above + 1] + 1
-        best = _scores(values, ids, request, request.position + depths[:, None]).argmax(1, keepdim=True)
+        scores, counts = _scores(values, ids, request, request.position + depths[:, None])
+        best = scores.argmax(1, keepdim=True)
         samples = ids.gather(1, best)[:, 0]
         # The first draft of its token below a node is the one that can be accepted; its parent has to be.
         twin = (above[:, None] == above) & (drafted[:, None] == drafted)
@@ -107,11 +109,10 @@ class ReferenceKernels:
         met = torch.ones(logits.shape[0], dtype=torch.bool, device=logits.device)
         for _ in range(levels):
             met[1:] = right & met[above + 1]
-        found = _Record(met.long(), samples, ids, values.double())
+        found = _Record(met.long(), samples, counts, ids, values.double())
         rows = np.flatnonzero(found.ints())
-        return SampledPath(
-            rows.tolist(), found.ints()[rows].tolist(), found.ints()[rows], found.floats()[rows].astype(np.float32)
-        )
+        sampled, left = found.ints()[rows].tolist(), found.ints()[rows].tolist()
+        return SampledPath(rows.tolist(), sampled, found.ints()[rows], found.floats()[rows].astype(np.float32), left)
 
     @torch.inference_mode()
     def grow_tree(
@@ -135,10 +136,21 @@ def _workable(tensor: torch.Tensor) -> torch.Tensor:
 
 def _scores(
     values: torch.Tensor, ids: torch.Tensor, request: WalkRequest, positions: torch.Tensor | int
-) -> torch.Tensor:
-    """logit / temperature, less that of the largest, plus noise: float64."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """[rows, K] float64: logit / temperature, less that of the largest, plus noise, -inf for what is left out; and how
+    many are left [rows]."""
     below = values.double() - values.amax(-1, keepdim=True).double()
-    return below / request.temperature + gumbel(request.noise, positions, ids)
+    scaled = below / request.temperature
+    scores = scaled + gumbel(request.noise, positions, ids)
+    if not nucleus.is_on(request):
+        return scores, torch.full(scores.shape[:1], scores.shape[1], device=scores.device)
+    counts = nucleus.kept(scaled, request)
+    return scores.masked_fill(_beyond(scaled, counts), -torch.inf), counts
+
+
+def _beyond(scaled: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Which places of rows [rows, K] stand behind the first `counts` [rows]."""
+    return torch.arange(scaled.shape[1], device=scaled.device) >= counts[:, None]
 
 
 def _levels(parents: Sequence[int]) -> int:
@@ -166,6 +178,7 @@ def _walk_by_rows(
     samples: list[torch.Tensor] = []
     tops: list[torch.Tensor] = []
     values: list[torch.Tensor] = []
+    counts: list[torch.Tensor] = []
     everything = None if top_k else torch.arange(logits.shape[1], device=device)[None]
     for level in range(levels + 1):
         row = logits.index_select(0, at) if level else logits[:1]
@@ -175,7 +188,9 @@ def _walk_by_rows(
             values.append(row)
         else:
             ids = everything
-        sample = ids[0].gather(0, _scores(row, ids, request, request.position + level).argmax(1))
+        scores, left = _scores(row, ids, request, request.position + level)
+        counts.append(left)
+        sample = ids[0].gather(0, scores.argmax(1))
         met.append(torch.where(alive, at, -1))
         samples.append(sample)
         if level == levels:
@@ -191,12 +206,14 @@ def _walk_by_rows(
     found = _Record(
         torch.cat(met),
         torch.cat(samples),
+        torch.cat(counts),
         torch.cat(tops) if top_k else empty.long(),
         torch.cat(values).double() if top_k else empty.double(),
     )
-    rows, sampled = found.ints().tolist(), found.ints().tolist()
+    rows, sampled, left = (found.ints().tolist() for _ in range(3))
     count = sum(row >= 0 for row in rows)
-    return SampledPath(rows[:count], sampled[:count], found.ints()[:count], found.floats()[:count].astype(np.float32))
+    ids, numbers = found.ints()[:count], found.floats()[:count].astype(np.float32)
+    return SampledPath(rows[:count], sampled[:count], ids, numbers, left[:count])
 
 
 class _Growth:
@@ -215,7 +232,8 @@ class _Growth:
         at = torch.tensor(list(rows.at), dtype=torch.int64, device=self.device)
         plain = logits.index_select(0, at)
         self.top_k = request.top_k or plain.shape[1]
-        self.whole = self.top_k >= plain.shape[1]
+        self.cut = nucleus.is_on(request)
+        self.whole = self.top_k >= plain.shape[1] and not self.cut
         if self.whole and head is None:
             self.ids = torch.arange(plain.shape[1], device=self.device).expand(plain.shape[0], -1)
             self.values, self.top_k = plain, plain.shape[1]
@@ -270,6 +288,8 @@ class _Growth:
         share = self.shares[level] / weights.sum(1) * self.reach
         reaches = share[:, None] * weights
         stands = (self.reach >= 0)[:, None] & (reaches >= request.min_reach) & self.alive
+        if self.cut:
+            stands = stands & (scores > -torch.inf)
         reaches = reaches.masked_fill_(~stands, MISSING).flatten()
         tokens = tokens.expand(width, -1).flatten()
         self.tokens.append(tokens)
@@ -306,6 +326,8 @@ class _Growth:
             noise = gumbel(request.noise, request.position + level, ids)
         below = scores.double()
         scaled = (below - below.amax(1, keepdim=True)) / request.temperature
+        if self.cut:
+            scaled = scaled.masked_fill(_beyond(scaled, nucleus.kept(scaled, request)), -torch.inf)
         return ids, torch.log_softmax(scaled, 1), noise
 
     def best(self) -> GrownTree:

@@ -26,6 +26,7 @@ from pass_core.settings import (
     BaselineSettings,
     DecodingSettings,
     RunSettings,
+    SamplingSettings,
     StopConditions,
 )
 
@@ -59,12 +60,19 @@ _CODEC = Codec(
     },
     inline=frozenset({(DecodingSettings, "sampling"), (BaselineSettings, "sampling")}),
     unions={RunSettings: lambda raw: BaselineSettings if raw.get("strategy") in list(Baseline) else DecodingSettings},
-    optional=frozenset({(StepEvent, "stop_overlap"), (RunRecord, "messages")}),
+    optional=frozenset(
+        {
+            (StepEvent, "stop_overlap"),
+            (RunRecord, "messages"),
+            (SamplingSettings, "top_p"),
+            (SamplingSettings, "min_p"),
+        }
+    ),
 )
 
 
 def settings_to_dict(settings: RunSettings) -> JsonDict:
-    """Flat: temperature and top_k are beside the rest."""
+    """Flat: temperature, top_k, top_p and min_p are beside the rest."""
     return _CODEC.write(settings)
 
 

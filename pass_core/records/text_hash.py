@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from pass_core.decoding.events import StepEvent
+from pass_core.sampling import nucleus
 from pass_core.settings import SamplingSettings, StopConditions
 
 HASH_DIGITS = 12
@@ -23,6 +24,12 @@ def sampling_schedule(steps: Iterable[StepEvent]) -> tuple[tuple[int, SamplingSe
         if step.tokens and (not schedule or schedule[-1][1] != step.settings.sampling):
             schedule.append((step.tokens[0].index, step.settings.sampling))
     return tuple(schedule)
+
+
+def _deciding(sampling: SamplingSettings) -> tuple[float, ...]:
+    """Top-p and min-p only where they are on: hashes of before stay the same."""
+    always = float(sampling.temperature), sampling.top_k
+    return (*always, float(sampling.top_p), float(sampling.min_p)) if nucleus.is_on(sampling) else always
 
 
 def text_hash(
@@ -40,7 +47,7 @@ def text_hash(
         "model": fingerprint,
         "prompt": list(prompt_ids),
         "seed": seed % 2**64,
-        "sampling": [(at, float(s.temperature), s.top_k) for at, s in sampling_schedule(steps)],
+        "sampling": [(at, *_deciding(s)) for at, s in sampling_schedule(steps)],
         "stop": (stop.max_new_tokens, stop.stop_strings, stop.ignore_eos),
         "tokens": [t.id for step in steps for t in step.tokens],
     }

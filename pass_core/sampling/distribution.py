@@ -1,9 +1,9 @@
-"""The one place that turns logits into probabilities: temperature and exact top-k, in float32."""
+"""The one place that turns logits into probabilities: temperature, exact top-k, top-p and min-p."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -11,23 +11,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pass_core.sampling import top
+from pass_core.sampling import nucleus, top
 from pass_core.sampling.noise import Stream, gumbel
+from pass_core.sampling.nucleus import TopK
 from pass_core.settings import SamplingSettings
 
 _SHORT = 512
 COLDEST = 1e-30  # a temperature that float32 can still divide by
 
-TopK = Callable[[torch.Tensor, int, Sequence[int] | None], tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]
-"""The largest logits of rows: `top_candidates`, or what a `Kernels` has for it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """A distribution over the tokens that temperature and top-k left.
+    """A distribution over the tokens that top-k, top-p and min-p left.
 
     Attributes:
-        ids: [K] token ids, likeliest first, ties by lower id; with top-k off all ids in ascending order.
+        ids: [K] token ids, likeliest first, ties by lower id; with all three off all ids in ascending order.
         log_p: [K] float64, normalised log probabilities.
     """
 
@@ -84,7 +82,8 @@ def distributions(
 ) -> list[Distribution]:
     """Process rows of `logits` [n, vocabulary] (any floating dtype and device) into distributions.
 
-    Temperature 0 is the one-hot argmax. Top-k keeps exactly K tokens, ties broken by the lower id.
+    Temperature 0 is the one-hot argmax. Top-k keeps exactly K tokens, ties broken by the lower id; for top-p and min-p
+    see `pass_core.sampling.nucleus`.
 
     Args:
         rows: which rows, in this order; all of them by default.
@@ -98,15 +97,22 @@ def distributions(
         ids, _ = select(logits, 1, rows)
         return [Distribution(row, np.zeros(1)) for row in ids]
     vocabulary = logits.shape[1]
+    temperature, cut = max(sampling.temperature, COLDEST), nucleus.is_on(sampling)
+    if cut and not 0 < sampling.top_k < vocabulary:
+        found = nucleus.largest_of_all(logits, temperature, sampling, rows, select)
+        return [Distribution(ids, normalise(values, temperature)) for ids, values in found]
     if sampling.top_k == 0 or sampling.top_k >= vocabulary:
         chosen = logits if rows is None else logits[list(rows)]
         below = chosen - chosen.amax(dim=-1, keepdim=True)  # first, so that no tiny temperature overflows
-        scaled = below / max(sampling.temperature, COLDEST)
+        scaled = below / temperature
         log_p = torch.log_softmax(scaled, dim=-1).cpu().numpy().astype(np.float64)
         every = np.arange(vocabulary, dtype=np.int64)
         return [Distribution(every, row) for row in log_p]
     ids, values = select(logits, sampling.top_k, rows)
-    return [Distribution(i, p) for i, p in zip(ids, normalise(values, sampling.temperature))]
+    if cut:
+        counts = nucleus.kept(nucleus.scaled_of(values, temperature), sampling).tolist()
+        return [Distribution(i[:n], normalise(v[:n], temperature)) for i, v, n in zip(ids, values, counts)]
+    return [Distribution(i, p) for i, p in zip(ids, normalise(values, temperature))]
 
 
 def normalise(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -85,6 +86,11 @@ REQUESTS = {
     "top-k off": replace(BUDGET, top_k=0),
     "certain": replace(BUDGET, top_k=1, shares=(1.0, 1.2, 1.0, 1.0)),  # every reach is 1: depth decides
     "drafts of another stream": replace(CHAIN, noise=stream_hash(11, Stream.DRAFT)),
+    "top-p": replace(AUTO, top_p=0.7),
+    "min-p": replace(BUDGET, log_min_p=math.log(0.2)),
+    "a wide nucleus": replace(BUDGET, top_k=120, top_p=0.95, log_min_p=math.log(0.01)),
+    "one token left": replace(BUDGET, top_p=1e-9),
+    "top-p of a chain": replace(CHAIN, top_p=0.5, noise=stream_hash(11, Stream.DRAFT)),
     "nothing likely": replace(AUTO, shares=(0.009, 0.009, 0.009, 0.009)),
 }
 

@@ -34,6 +34,16 @@ def top(row: np.ndarray, count: int) -> np.ndarray:
     return np.lexsort((np.arange(row.size), -row))[:count]
 
 
+def left(logits: np.ndarray, request: WalkRequest | GrowRequest) -> int:
+    """How many of falling logits top-p and min-p keep, by exact sums."""
+    ratios = [math.exp((float(x) - float(logits[0])) / request.temperature) for x in logits]
+    for c in range(1, len(ratios)):
+        outside = request.top_p < 1 and math.fsum(ratios[:c]) >= request.top_p * math.fsum(ratios)
+        if outside or ratios[c] < math.exp(request.log_min_p):
+            return c
+    return len(ratios)
+
+
 def log_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
     wide = logits.astype(np.float64)
     scaled = (wide - wide.max()) / temperature
@@ -49,6 +59,8 @@ def walk(
     while at is not None:
         row = logits[at + 1]
         ids = top(row, request.top_k) if request.top_k else np.arange(row.size)
+        if request.top_k:
+            ids = ids[: left(row[ids], request)]
         log_p = log_probabilities(row[ids], request.temperature)
         position = request.position + len(samples)
         scores = [p + gumbel(request.noise, position, int(i)) for i, p in zip(ids, log_p)]
@@ -88,7 +100,7 @@ def grow(
         for above in beam:
             row = logits[at]
             if scores is None:
-                whole = not 0 < request.top_k < row.size
+                whole = not 0 < request.top_k < row.size and request.top_p == 1 and request.log_min_p == -math.inf
                 ids = np.arange(row.size) if whole else top(row, request.top_k)
                 values = row[ids]
             else:
@@ -98,6 +110,9 @@ def grow(
                     values = values + bonus(request, text, second(above), token(above), ids)
                 order = np.lexsort((ids, -values))[: request.top_k or None]
                 ids, values = ids[order], values[order]
+            if request.top_k:
+                count = left(values, request)
+                ids, values = ids[:count], values[:count]
             log_p = log_probabilities(values, request.temperature)
             drawn = [
                 p + (gumbel(request.noise, request.position + level, int(i)) if request.noisy else 0.0)

@@ -17,6 +17,7 @@ from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.native.build import library
 from pass_core.runtime.native.runtime import NativeRuntime
 from pass_core.sampling.noise import Stream, stream_hash
+from pass_core.settings import SamplingSettings
 from tests.kernels import oracle
 from tests.kernels.makers import (
     NAMES,
@@ -80,6 +81,10 @@ def test_a_row_that_is_not_there_is_refused(name: str) -> None:
 # The walk
 
 
+def cut_of(sampling: SamplingSettings) -> tuple[float, float]:
+    return sampling.top_p, sampling.log_min_p
+
+
 def tree_of(logits: np.ndarray, request: WalkRequest, generator: np.random.Generator) -> tuple[list[int], list[int]]:
     """Drafts of which many are what the target samples, and some stand twice."""
     tokens: list[int] = []
@@ -103,12 +108,29 @@ def tree_of(logits: np.ndarray, request: WalkRequest, generator: np.random.Gener
 def test_the_walk_meets_the_rows_of_the_walk_by_hand(
     name: str, vocabulary: int, top_k: int, temperature: float
 ) -> None:
+    compare_walks(name, vocabulary, top_k, temperature)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("vocabulary", [300, 2560])
+@pytest.mark.parametrize("top_k", [3, 200])
+@pytest.mark.parametrize("cut", [(0.6, 0.0), (1.0, 0.2), (0.95, 0.05), (1e-9, 1.0)])
+def test_the_walk_samples_what_top_p_and_min_p_leave(
+    name: str, vocabulary: int, top_k: int, cut: tuple[float, float]
+) -> None:
+    for temperature in (1e-30, 0.8):
+        compare_walks(name, vocabulary, top_k, temperature, *cut_of(SamplingSettings(1.0, top_k, *cut)))
+
+
+def compare_walks(
+    name: str, vocabulary: int, top_k: int, temperature: float, top_p: float = 1.0, log_min_p: float = -np.inf
+) -> None:
     kernels = kernels_named(name)
     generator = np.random.default_rng(7)
     levels = 0
     for case in range(2 if vocabulary > 2560 or not top_k else 12):
         logits = rows_of("whole" if case % 2 else "normal", vocabulary, generator)
-        request = WalkRequest(stream_hash(case, Stream.TARGET), 40, temperature, top_k)
+        request = WalkRequest(stream_hash(case, Stream.TARGET), 40, temperature, top_k, top_p, log_min_p)
         tokens, parents = tree_of(logits.numpy(), request, generator)
         path = kernels.sample_path(logits, request, tokens, parents)
         rows, samples = oracle.walk(logits.numpy(), request, tokens, parents)
@@ -116,7 +138,9 @@ def test_the_walk_meets_the_rows_of_the_walk_by_hand(
         if top_k:
             expected = [oracle.top(logits.numpy()[row], top_k).tolist() for row in rows]
             assert path.ids.tolist() == expected
-            assert path.values.tolist() == [logits[row][ids].tolist() for row, ids in zip(rows, expected)]
+            values = [logits.numpy()[row][ids] for row, ids in zip(rows, expected)]
+            assert path.values.tolist() == [v.tolist() for v in values]
+            assert path.kept == [oracle.left(v, request) for v in values]
         assert kernels.sample_path(logits, request).samples == samples[:1]
         levels += len(samples)
     assert levels > (2 if vocabulary > 2560 or not top_k else 12), "the walks went below the root"
@@ -131,8 +155,9 @@ def assert_same(got: GrownTree, expected: list[oracle.Node]) -> None:
     assert got.depths == [n.depth for n in expected]
     assert got.reaches == pytest.approx([n.reach for n in expected], rel=1e-12)
     for source, node in zip(got.source, expected, strict=True):
-        np.testing.assert_array_equal(got.ids[source], node.ids)
-        np.testing.assert_allclose(got.log_p[source], node.log_p, rtol=0.0, atol=1e-12)
+        inside = np.isfinite(got.log_p[source])
+        np.testing.assert_array_equal(got.ids[source][inside], node.ids)
+        np.testing.assert_allclose(got.log_p[source][inside], node.log_p, rtol=0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,6 +6,7 @@
 
 #include "kernel.h"
 #include "noise.h"
+#include "nucleus.h"
 #include "requests.h"
 #include "top.h"
 
@@ -174,16 +175,18 @@ struct Growth {
         double x = ((double)order[c].first - (double)order[0].first) / g.temperature;
         from_ids.push_back(order[c].second);
         from_log_p.push_back(x);
-        total += std::exp(x);
       }
+      int kept = nucleus_kept(g.top_k, g.top_p, g.log_min_p, [&](int c) { return from_log_p[at + c]; });
+      for (int c = 0; c < kept; c++) total += std::exp(from_log_p[at + c]);
       double shift = std::log(total);
-      for (int c = 0; c < g.top_k; c++) {
+      std::fill(from_log_p.begin() + at + kept, from_log_p.end(), -INFINITY);
+      for (int c = 0; c < kept; c++) {
         double& log_p = from_log_p[at + c];
         log_p -= shift;
         drawn[c] = {log_p + (g.noisy ? gumbel(g.noise, g.position + d, from_ids[at + c]) : 0.0), c};
       }
-      int count = std::min(g.branches, g.top_k);
-      std::stable_sort(drawn.begin(), drawn.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+      int count = std::min(g.branches, kept);
+      std::stable_sort(drawn.begin(), drawn.begin() + kept, [](const auto& a, const auto& b) { return a.first > b.first; });
       double weights = 0.0;
       for (int c = 0; c < count; c++) weights += std::exp((drawn[c].first - drawn[0].first) / g.sibling_temperature);
       double share = std::min(1.0, shares[d]) / weights * reach(beam[b]);

@@ -22,7 +22,9 @@
   X(uint64_t, noise)         \
   X(int64_t, position)       \
   X(double, temperature)     \
-  X(int32_t, top_k)
+  X(int32_t, top_k)          \
+  X(double, top_p)           \
+  X(double, log_min_p)
 
 #define PASS_WALK_ARRAYS(X)   \
   X(int64_t, stride)          \
@@ -34,7 +36,8 @@
   X(int32_t*, rows)           \
   X(int64_t*, samples)        \
   X(int64_t*, ids)            \
-  X(float*, values)
+  X(float*, values)           \
+  X(int32_t*, kept)
 
 #define PASS_GROW_REQUEST(X)      \
   X(uint64_t, noise)              \
@@ -54,7 +57,9 @@
   X(int32_t, branches)            \
   X(int32_t, width)               \
   X(int32_t, limit)               \
-  X(int32_t, noisy)
+  X(int32_t, noisy)               \
+  X(double, top_p)                \
+  X(double, log_min_p)
 
 #define PASS_GROW_ARRAYS(X)   \
   X(int64_t, stride)          \
@@ -108,9 +113,9 @@
 
 PASS_BLOCK(TopRequest, PASS_TOP_REQUEST, 24)
 PASS_BLOCK(TopArrays, PASS_TOP_ARRAYS, 32)
-PASS_BLOCK(WalkRequest, PASS_WALK_REQUEST, 32)
-PASS_BLOCK(WalkArrays, PASS_WALK_ARRAYS, 72)
-PASS_BLOCK(GrowRequest, PASS_GROW_REQUEST, 104)
+PASS_BLOCK(WalkRequest, PASS_WALK_REQUEST, 48)
+PASS_BLOCK(WalkArrays, PASS_WALK_ARRAYS, 80)
+PASS_BLOCK(GrowRequest, PASS_GROW_REQUEST, 120)
 PASS_BLOCK(GrowArrays, PASS_GROW_ARRAYS, 168)
 PASS_BLOCK(PlanRequest, PASS_PLAN_REQUEST, 16)
 PASS_BLOCK(PlanArrays, PASS_PLAN_ARRAYS, 72)
