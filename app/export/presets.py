@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from app.state.folders import Place, default_folder
 from pass_core.files import write_atomically
-from pass_core.records.runs import BrokenRecord, settings_from_dict, settings_to_dict, stop_from_dict, stop_to_dict
+from pass_core.records.runs import (
+    BrokenRecord,
+    settings_from_dict,
+    settings_keys,
+    settings_to_dict,
+    stop_from_dict,
+    stop_to_dict,
+)
 from pass_core.settings import DecodingSettings, RunSettings, StopConditions
 
 PRESET_FORMAT = "pass-preset"
@@ -68,20 +76,21 @@ def loads_preset(text: str) -> Preset:
     if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
         raise PresetError(f"The preset is broken: “seed” should be a whole number of at least 0, but is {seed!r}.")
     try:
-        settings = settings_from_dict(_filled(raw.get("settings", {}), settings_to_dict(DecodingSettings())))
-        stop = stop_from_dict(_filled(raw.get("stop", {}), stop_to_dict(StopConditions())))
+        usual, stops = settings_to_dict(DecodingSettings()), stop_to_dict(StopConditions())
+        settings = settings_from_dict(_filled(raw.get("settings", {}), usual, settings_keys()))
+        stop = stop_from_dict(_filled(raw.get("stop", {}), stops, list(stops)))
     except BrokenRecord as error:
         message = str(error).replace("The run file is broken", "The preset is broken")
         raise PresetError(message.replace(" Export the run again.", "")) from error
     return Preset(name.strip(), settings, stop, seed)
 
 
-def _filled(raw: Any, defaults: dict[str, Any]) -> Any:
+def _filled(raw: Any, defaults: dict[str, Any], keys: Sequence[str]) -> Any:
     if not isinstance(raw, dict):
         return raw
-    unknown = sorted(set(raw) - set(defaults))
+    unknown = sorted(set(raw) - set(keys))
     if unknown:
-        known = ", ".join(defaults)
+        known = ", ".join(keys)
         raise PresetError(f"The preset is broken: there is no setting “{unknown[0]}”. Known ones are {known}.")
     return defaults | raw
 

@@ -63,6 +63,8 @@ class Codec:
         unions: union of dataclasses -> which of them an object is.
         inline: (dataclass, field) of fields that are dataclasses themselves and have no object of their own.
         optional: (dataclass, field) that older files lack; the field then has its default.
+        left_out: those of the optional fields that are not written where they have their default: programs that do not
+            know them then still read the file, and rightly.
     """
 
     def __init__(
@@ -72,8 +74,10 @@ class Codec:
         unions: Mapping[Any, Callable[[JsonDict], type]] | None = None,
         inline: frozenset[tuple[type, str]] = frozenset(),
         optional: frozenset[tuple[type, str]] = frozenset(),
+        left_out: frozenset[tuple[type, str]] = frozenset(),
     ) -> None:
-        self._bounds, self._inline, self._optional = bounds, inline, optional
+        self._bounds, self._inline, self._optional = bounds, inline, optional | left_out
+        self._left_out = left_out
         self._unions = unions or {}
         self._writers: dict[Any, _Write] = {}
         self._readers: dict[tuple[Any, tuple[int, int]], _Read] = {}
@@ -99,6 +103,13 @@ class Codec:
             return self._reader(kind, (0, LARGEST))(raw)
         except _Fault as fault:
             raise BrokenRecord(fault.sentence(path)) from fault.__cause__
+
+    def keys(self, kind: type) -> list[str]:
+        """Every key that the JSON object of a dataclass may have, in order."""
+        out: list[str] = []
+        for name, hint in _fields(kind).items():
+            out += self.keys(hint) if (kind, name) in self._inline else [_key(name, hint)]
+        return out
 
     # --- writing
 
@@ -134,10 +145,13 @@ class Codec:
             (name, _key(name, hint), self._writer(hint), (kind, name) in self._inline)
             for name, hint in _fields(kind).items()
         ]
+        usual = {f.name: f.default for f in dataclasses.fields(kind) if (kind, f.name) in self._left_out}
 
         def write(value: Any) -> JsonDict:
             out: JsonDict = {}
             for name, key, field, inline in plan:
+                if name in usual and getattr(value, name) == usual[name]:
+                    continue
                 made = field(getattr(value, name))
                 if inline:
                     out.update(made)

@@ -60,20 +60,19 @@ _CODEC = Codec(
     },
     inline=frozenset({(DecodingSettings, "sampling"), (BaselineSettings, "sampling")}),
     unions={RunSettings: lambda raw: BaselineSettings if raw.get("strategy") in list(Baseline) else DecodingSettings},
-    optional=frozenset(
-        {
-            (StepEvent, "stop_overlap"),
-            (RunRecord, "messages"),
-            (SamplingSettings, "top_p"),
-            (SamplingSettings, "min_p"),
-        }
-    ),
+    optional=frozenset({(StepEvent, "stop_overlap"), (RunRecord, "messages")}),
+    left_out=frozenset({(SamplingSettings, "top_p"), (SamplingSettings, "min_p")}),
 )
 
 
 def settings_to_dict(settings: RunSettings) -> JsonDict:
-    """Flat: temperature, top_k, top_p and min_p are beside the rest."""
+    """Flat: temperature and top_k are beside the rest, and so are top_p and min_p where they are on."""
     return _CODEC.write(settings)
+
+
+def settings_keys() -> list[str]:
+    """Every key that the settings of a decoding may have."""
+    return _CODEC.keys(DecodingSettings)
 
 
 def settings_from_dict(raw: object, path: str = "settings") -> RunSettings:

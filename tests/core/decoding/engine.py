@@ -71,6 +71,8 @@ def run(
     seed: int = 0,
     temperature: float = 0.8,
     top_k: int = 10,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
     lookahead: LookaheadEmbeddings | None = None,
     stop: StopConditions | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -79,7 +81,7 @@ def run(
     **settings: Any,
 ) -> Result:
     """One generation with fixed settings, to its end."""
-    sampling = SamplingSettings(temperature, top_k)
+    sampling = SamplingSettings(temperature, top_k, top_p, min_p)
     if isinstance(strategy, Baseline):
         others = TransformersDecoder(engine_of(model), BaselineSettings(strategy, sampling=sampling, **settings))
         return Result(list(others.decode(prompt, stop=stop or StopConditions(count), seed=seed, cancelled=cancelled)))

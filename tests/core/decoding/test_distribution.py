@@ -41,6 +41,7 @@ VOCABULARY = 6
 COLUMNS = 640  # of logits, so that the library selects 5 of them: it reads blocks of 128
 PROMPT = (1, 2)
 SAMPLING = SamplingSettings(temperature=0.9, top_k=5)
+CUT = SamplingSettings(temperature=1.1, top_k=5, top_p=0.85, min_p=0.2)
 
 
 class RedrawRule(CoupledRule):
@@ -105,12 +106,21 @@ def lookahead(model: LanguageModel) -> LookaheadEmbeddings:
 
 @pytest.fixture(scope="module")
 def joint(model: LanguageModel) -> dict[tuple[int, ...], float]:
+    return joint_of(model, SAMPLING)
+
+
+def joint_of(model: LanguageModel, sampling: SamplingSettings) -> dict[tuple[int, ...], float]:
     """Every three tokens and their probability, from whole forward passes and a softmax of this test's own."""
 
     def after(context: tuple[int, ...]) -> np.ndarray:
-        logits = model.model(torch.tensor([context])).logits[0, -1].double().numpy() / SAMPLING.temperature
-        logits[np.argsort(logits)[: VOCABULARY - SAMPLING.top_k]] = -np.inf
-        weights = np.exp(logits - logits.max())
+        logits = model.model(torch.tensor([context])).logits[0, -1].double().numpy() / sampling.temperature
+        order = np.argsort(-logits)[: sampling.top_k]
+        likely = np.exp(logits[order] - logits.max())
+        likely /= likely.sum()
+        before = np.cumsum(likely) - likely
+        order = order[(before < sampling.top_p) & (likely >= sampling.min_p * likely[0])]
+        weights = np.zeros(VOCABULARY)
+        weights[order] = np.exp(logits[order] - logits.max())
         return weights / weights.sum()
 
     known = {c: after((*PROMPT, *c)) for n in range(3) for c in itertools.product(range(VOCABULARY), repeat=n)}
@@ -153,7 +163,7 @@ def first_three(
     return texts, accepted
 
 
-def p_value(texts: Sequence[tuple[int, ...]], joint: dict[tuple[int, ...], float]) -> float:
+def p_value(texts: Sequence[tuple[int, ...]], joint: dict[tuple[int, ...], float], cells: int = 50) -> float:
     """Chi-square test of the counts; triples expected fewer than five times count as one cell."""
     seen = Counter(texts)
     assert set(seen) <= set(joint), "a token that the model does not have was emitted"
@@ -170,7 +180,7 @@ def p_value(texts: Sequence[tuple[int, ...]], joint: dict[tuple[int, ...], float
         expected_cells.append(rest)
     else:
         expected_cells = [e * sum(observed_cells) / sum(expected_cells) for e in expected_cells]
-    assert len(expected_cells) > 50
+    assert len(expected_cells) > cells
     return float(chisquare(observed_cells, expected_cells).pvalue)
 
 
@@ -180,6 +190,11 @@ CASES = {
     "fused coupled": DecodingSettings(Strategy.FUSED, 2, SAMPLING, Verification.COUPLED, auto=False, row_budget=6),
     "fused rejection": DecodingSettings(Strategy.FUSED, 2, SAMPLING, Verification.REJECTION, auto=False),
 }
+CUT_CASES = {
+    "top-p and min-p, coupled": DecodingSettings(Strategy.FUSED, 2, CUT, Verification.COUPLED, auto=False),
+    "top-p and min-p, rejection": DecodingSettings(Strategy.TWO_CALL, 2, CUT, Verification.REJECTION),
+}
+RUNS_CUT = 3_000
 
 
 @pytest.mark.timeout(1200)  # some ten seconds alone, minutes on a machine that is busy
@@ -199,6 +214,22 @@ def test_three_tokens_have_the_models_joint_distribution(
     in_torch = ReferenceKernels(model)
     same, _ = first_three(model, in_torch, lookahead, CASES[case], None, range(first, first + RUNS_IN_TORCH))
     assert same == texts[:RUNS_IN_TORCH]
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("case", CUT_CASES)
+def test_what_top_p_and_min_p_leave_has_its_joint_distribution(
+    case: str, model: LanguageModel, kernels: Kernels, lookahead: LookaheadEmbeddings
+) -> None:
+    joint = joint_of(model, CUT)
+    whole = joint_of(model, SamplingSettings(CUT.temperature, CUT.top_k))
+    assert 20 < sum(p > 0 for p in joint.values()) < 0.7 * sum(p > 0 for p in whole.values())
+    seeds = range(9 * RUNS, 9 * RUNS + RUNS_CUT)
+    texts, accepted = first_three(model, kernels, lookahead, CUT_CASES[case], None, seeds)
+    assert accepted > RUNS_CUT // 5
+    assert p_value(texts, joint, 25) > 0.001
+    in_torch, _ = first_three(model, ReferenceKernels(model), lookahead, CUT_CASES[case], None, seeds[:100])
+    assert in_torch == texts[:100]
 
 
 WRONG: dict[str, tuple[str, VerificationRule]] = {

@@ -70,6 +70,24 @@ def test_coupled_text_depends_on_the_seed_alone(model: LanguageModel, temperatur
     assert min(accepted.values()) > 0
 
 
+@pytest.mark.parametrize("cut", [{"top_p": 0.6}, {"top_p": 0.9, "min_p": 0.4}], ids=str)
+@pytest.mark.parametrize("top_k", [0, 8])
+def test_coupled_text_is_the_same_with_top_p_and_min_p(top_k: int, cut: dict[str, float]) -> None:
+    model = tiny.tiny_llama(vocabulary=VOCABULARY)
+    same = {"seed": 3, "temperature": 1.2, "top_k": top_k, "count": 16}
+    plain = run(model, PROMPT, **same, **cut).ids
+    assert plain != run(model, PROMPT, **same).ids
+    accepted = dict.fromkeys(PASS, 0)
+    for strategy in PASS:
+        for k, options in ((2, {}), (LENGTH, {"row_budget": 16, "prompt_lookup": True})):
+            lookahead = random_lookahead(model, LENGTH, ALL_PARTS if k == 2 else frozenset(), seed=k)
+            got = run(model, PROMPT, strategy, k=k, lookahead=lookahead, **same, **cut, **options)
+            assert got.ids == plain, (strategy, k)
+            accepted[strategy] += got.summary.accepted
+    assert min(accepted.values()) > 0
+    assert run(model, PROMPT, temperature=0.0, top_k=top_k, **cut).ids == run(model, PROMPT, temperature=0.0).ids
+
+
 @pytest.mark.parametrize("lookup", [False, True])
 @pytest.mark.parametrize("budget", [1, 2, 5, 16, 40])
 def test_coupled_text_is_the_same_for_every_row_budget(model: LanguageModel, budget: int, lookup: bool) -> None:

@@ -26,7 +26,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 @pytest.mark.parametrize("name", NAMES)
 def test_without_drafts_it_is_a_plain_sample(name: str) -> None:
     logits = torch.randn(2, VOCABULARY, generator=torch.Generator().manual_seed(0))
-    for sampling in (SamplingSettings(0.8, 10), SamplingSettings(0.8, 0), SamplingSettings(0.0)):
+    for sampling in (
+        SamplingSettings(0.8, 10),
+        SamplingSettings(0.8, 0),
+        SamplingSettings(0.0),
+        SamplingSettings(0.8, 10, 0.5),
+        SamplingSettings(0.8, 0, 0.5, 0.01),
+    ):
         for position in range(20):
             expected = distributions(logits, sampling, [0])[0].sample(SEED, position)
             assert RowDistributions(logits, sampling, kernels_named(name)).sample_path(SEED, position) == [expected]
@@ -45,6 +51,23 @@ def test_rows_met_are_processed_once_and_others_when_asked_for(name: str, asked:
     assert asked == []
     assert rows[1].log_p.tolist() == expected[1].log_p.tolist()
     assert asked == [[1]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("top_k", [0, 10])
+def test_walks_of_top_p_and_min_p_are_those_of_single_samples(name: str, top_k: int) -> None:
+    logits = torch.randn(4, VOCABULARY, generator=torch.Generator().manual_seed(0))
+    sampling = SamplingSettings(0.8, top_k, 0.7, 0.05)
+    expected = distributions(logits, sampling)
+    first = expected[0].sample(SEED, POSITION)
+    second = expected[2].sample(SEED, POSITION + 1)
+    rows = RowDistributions(logits, sampling, kernels_named(name))
+    tree = [first + 1, first, second], [ROOT, ROOT, 1]
+    assert rows.sample_path(SEED, POSITION, *tree) == [first, second, expected[3].sample(SEED, POSITION + 2)]
+    for i in range(4):
+        assert rows[i].ids.tolist() == expected[i].ids.tolist()
+        assert rows[i].log_p.tolist() == expected[i].log_p.tolist()
+        assert rows[i].ids.size < (top_k or VOCABULARY)
 
 
 def test_rows_processed_on_demand_are_those_processed_at_once(asked: list[object]) -> None:

@@ -35,17 +35,19 @@ numbers = st.floats(allow_nan=False)
 maybe_number = st.none() | numbers
 texts = st.text(max_size=12)
 
-baselines = st.builds(
-    BaselineSettings,
-    strategy=st.sampled_from(Baseline),
-    k=st.integers(0, 64),
-    sampling=st.builds(SamplingSettings, temperature=st.floats(0, 2), top_k=st.integers(0, 200)),
+samplings = st.builds(
+    SamplingSettings,
+    temperature=st.floats(0, 2),
+    top_k=st.integers(0, 200),
+    top_p=st.just(1.0) | st.floats(0, 1, exclude_min=True),
+    min_p=st.just(0.0) | st.floats(0, 1),
 )
+baselines = st.builds(BaselineSettings, strategy=st.sampled_from(Baseline), k=st.integers(0, 64), sampling=samplings)
 settings = baselines | st.builds(
     DecodingSettings,
     strategy=st.sampled_from(Strategy),
     k=st.integers(0, 64),
-    sampling=st.builds(SamplingSettings, temperature=st.floats(0, 2), top_k=st.integers(0, 200)),
+    sampling=samplings,
     verification=st.sampled_from(Verification),
     auto=st.booleans(),
     row_budget=st.none() | st.integers(1, 256),

@@ -38,6 +38,10 @@ def test_every_strategy_and_look_ahead_file_gives_the_same_hash(model: LanguageM
 def test_whatever_decides_a_text_is_in_its_hash(model: LanguageModel) -> None:
     steps = run(model, PROMPT, seed=3, stop=STOP).steps
     warmer = [replace(s, settings=replace(s.settings, sampling=SamplingSettings(0.9, 10))) for s in steps]
+    narrow, floored = (
+        [replace(s, settings=replace(s.settings, sampling=replace(s.settings.sampling, **change))) for s in steps]
+        for change in ({"top_p": 0.5}, {"min_p": 0.5})
+    )
     fingerprint = model.fingerprint
     hashes = [
         text_hash(fingerprint, PROMPT, steps, seed=3, stop=STOP),
@@ -48,6 +52,8 @@ def test_whatever_decides_a_text_is_in_its_hash(model: LanguageModel) -> None:
         text_hash(fingerprint, PROMPT, steps, seed=3, stop=StopConditions(32, ("x",))),
         text_hash(fingerprint, PROMPT, steps, seed=3, stop=StopConditions(32, ignore_eos=True)),
         text_hash(fingerprint, PROMPT, warmer, seed=3, stop=STOP),
+        text_hash(fingerprint, PROMPT, narrow, seed=3, stop=STOP),
+        text_hash(fingerprint, PROMPT, floored, seed=3, stop=STOP),
         text_hash(fingerprint, PROMPT, steps[:-1], seed=3, stop=STOP),
     ]
     assert len(set(hashes)) == len(hashes)
