@@ -25,6 +25,8 @@ from pass_core.training.objective import Targets
 from pass_core.training.parts import TrainableParts
 from pass_core.training.store import Batch, PrefixStore
 
+BEST = (1, 2, 3, 4, 6, 8)  # numbers of best drafts among which the target's token is looked for
+
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
@@ -324,6 +326,11 @@ def walk(
                     domains.append(held[n].domain)
                     at[b] += int(found.hits[b, 0].cumprod(0).sum()) + beyond
     return Tried(*(torch.cat(parts) for parts in zip(*tried, strict=True))), domains
+
+
+def recalls(tried: Tried) -> tuple[tuple[float, ...], ...]:
+    """For each n of BEST how often the target's token is among the n best drafts of chains [chains, k], by position."""
+    return tuple(tuple((tried.ranks < n).float().mean(0).tolist()) for n in BEST)
 
 
 def summary(tried: Tried, domains: Sequence[str]) -> Acceptance:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from pass_core.engine import Engine
 from pass_core.files import write_atomically
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.progress import CancelToken, ProgressCallback, ProgressReporter
-from pass_core.training.acceptance import HeldOut, Tried, chain_settings, even_places, try_chains
+from pass_core.training.acceptance import BEST, HeldOut, Tried, chain_settings, even_places, recalls, try_chains
 from pass_core.training.config import TrainingConfig
 from pass_core.training.coupled import MOST_SIBLINGS
 from pass_core.training.floor import Floor, ideal_matches
@@ -24,7 +25,6 @@ from pass_core.training.state_figures import StateAcceptance
 from pass_core.training.step import frozen
 from pass_core.training.store import PrefixStore
 
-BEST = (1, 2, 3, 4, 6, 8)
 FLOOR_PLACES = 2  # a text, of those that the file is tried at
 FLOOR_REPEATS = 4
 
@@ -60,9 +60,32 @@ class DraftReport:
     top_k: int
     state: StateAcceptance | None = None
 
+    @property
+    def by_rows(self) -> dict[int, float]:
+        """Drafts accepted a chain by number of look-ahead rows; 0 rows is the state head. A chain of m rows drafts its
+        first m tokens, and deeper rows would not change them."""
+        found = {} if self.state is None else {0: self.state.chain.accepted_per_iteration}
+        return found | {rows: sum(self.accepted[:rows]) for rows in range(1, len(self.accepted) + 1)}
+
     def to_json(self) -> str:
-        """A JSON object."""
-        return json.dumps(asdict(self), indent=1)
+        """A JSON object that `from_json` reads."""
+        return json.dumps({**asdict(self), "by_rows": self.by_rows}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> DraftReport:
+        """
+        Raises:
+            ValueError, TypeError, KeyError: it is no report.
+        """
+        raw: dict[str, Any] = {k: v for k, v in json.loads(text).items() if k in cls.__dataclass_fields__}
+        for name in ("match", "accepted", "best"):
+            raw[name] = tuple(raw[name])
+        for name in ("siblings", "recall"):
+            raw[name] = tuple(tuple(row) for row in raw[name])
+        floor = raw["floor"]
+        raw["floor"] = Floor(tuple(floor["blind"]), tuple(floor["one_token"]), floor["places"], floor["paths"])
+        raw["state"] = raw.get("state") and StateAcceptance.from_raw(raw["state"])
+        return cls(**raw)
 
     def to_markdown(self) -> str:
         """Tables for a page."""
@@ -100,9 +123,23 @@ class DraftReport:
             rule,
             *(row(str(n), values) for n, values in zip(self.best, self.recall, strict=True)),
             "",
+            *self._by_rows(),
             *self._of_state_head(),
         ]
         return "\n".join(lines)
+
+    def _by_rows(self) -> list[str]:
+        """The table by number of look-ahead rows."""
+        return [
+            "## By number of look-ahead rows of a chain",
+            "",
+            "| look-ahead rows | " + " | ".join("0 (state head)" if n == 0 else str(n) for n in self.by_rows) + " |",
+            "|---|" + "---|" * len(self.by_rows),
+            "| drafts accepted a chain | " + " | ".join(f"{v:.2f}" for v in self.by_rows.values()) + " |",
+            "",
+            "A chain of m rows drafts its first m tokens; deeper rows do not change them.",
+            "",
+        ]
 
     def _of_state_head(self) -> list[str]:
         """The table of the state head beside the look-ahead rows; nothing without one."""
@@ -121,13 +158,20 @@ class DraftReport:
             f"**{state.chain.accepted_per_iteration:.2f}** drafts accepted a chain, with look-ahead rows "
             f"{sum(self.accepted):.2f} of {len(self.match)}.",
             "",
-            "| match, one of the n best siblings | " + " | ".join(f"draft {j + 1}" for j in range(width)) + " |",
+            "| match, one of the n best siblings | " + _drafts(width) + " |",
             "|---|" + "---|" * width,
         ]
         for n, (rows, own) in enumerate(zip(self.siblings, state.siblings, strict=False), start=1):
             lines.append(f"| {n}, look-ahead rows | {filled(rows)} |")
             lines.append(f"| {n}, state head | {filled(own)} |")
-        return [*lines, f"| accepted (all before it, too), state head | {filled(state.chain.accepted)} |", ""]
+        lines.append(f"| accepted (all before it, too), state head | {filled(state.chain.accepted)} |")
+        gap = [ideal - own for ideal, own in zip(self.floor.one_token, state.match, strict=False)]
+        lines.append(f"| gap: what the state head lacks to the ideal guess, knowing the token before | {filled(gap)} |")
+        if state.recall:
+            lines += ["", "| target's token among the n best, state head | " + _drafts(width) + " |"]
+            lines.append("|---|" + "---|" * width)
+            lines += [f"| {n} | {filled(own)} |" for n, own in zip(self.best, state.recall, strict=False)]
+        return [*lines, ""]
 
     def save(self, path: Path) -> None:
         """Write JSON where the name ends with .json, else Markdown."""
@@ -171,15 +215,15 @@ def draft_report(
                 places = even_places(text, floor_places, settings.k)
                 ideal.append(ideal_matches(model, data, places, settings, floor_repeats, generator))
             reporter.update(number + 1)
-    ranks = torch.cat([t.ranks for t in tried])
-    siblings = torch.cat([t.siblings for t in tried])
+    tried_all = Tried(*(torch.cat(parts) for parts in zip(*tried, strict=True)))
+    ranks, siblings = tried_all.ranks, tried_all.siblings
     blind, one = (torch.cat([pair[i] for pair in ideal]) if ideal else torch.zeros(0, settings.k) for i in (0, 1))
     return DraftReport(
         file=Path(lookahead.origin).name,
         match=_means(siblings[..., 0]),
         accepted=_means((ranks == 0).float().cumprod(1)),
         siblings=tuple(_means(siblings[..., n]) for n in range(MOST_SIBLINGS)),
-        recall=tuple(_means((ranks < n).float()) for n in BEST),
+        recall=recalls(tried_all),
         best=BEST,
         floor=Floor(_means(blind), _means(one), len(blind), settings.top_k * floor_repeats),
         contexts=len(ranks),
@@ -188,6 +232,10 @@ def draft_report(
         top_k=settings.top_k,
         state=measure_state_file(engine, lookahead, held, config),
     )
+
+
+def _drafts(width: int) -> str:
+    return " | ".join(f"draft {j + 1}" for j in range(width))
 
 
 def _means(values: torch.Tensor) -> tuple[float, ...]:

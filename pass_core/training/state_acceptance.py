@@ -17,6 +17,7 @@ from pass_core.training.acceptance import (
     Tried,
     fitted_candidates,
     joined,
+    recalls,
     spread,
     summary,
     try_rows,
@@ -96,6 +97,7 @@ def measure_state(
         summary(tried, domains),
         tuple(tuple(row) for row in by_siblings.tolist()),
         float(tried.matches.cumprod(1).sum(1).mean()),
+        recalls(tried),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,16 @@ import torch
 
 from pass_core.engine import Engine
 from pass_core.models.language_model import LanguageModel
-from pass_core.training.acceptance import ChainSettings
+from pass_core.training.acceptance import BEST, ChainSettings, try_chains
 from pass_core.training.coupled import among_best, on_drafts
 from pass_core.training.floor import ideal_matches
-from pass_core.training.report import BEST, draft_report
+from pass_core.training.parts import parts_of
+from pass_core.training.report import DraftReport, draft_report
 from pass_core.training.step import frozen
 from pass_core.training.store import PrefixStore
 from tests import tiny
 from tests.core.training.runs import own_corpus, small_config
+from tests.core.training.state_runs import shaken_head
 from tests.core.training.test_step import shaken
 
 SETTINGS = ChainSettings(3, 0.8, 4)
@@ -87,6 +90,40 @@ def test_report_is_consistent_and_written_both_ways(tmp_path: Path) -> None:
     report.save(page)
     report.save(data)
     assert json.loads(data.read_text(encoding="utf-8"))["best"] == list(BEST)
+    assert DraftReport.from_json(data.read_text(encoding="utf-8")) == report
     lines = page.read_text(encoding="utf-8").splitlines()
     assert any(line.startswith("| ideal guess, blind between |") for line in lines)
     assert sum(line.startswith(f"| {n} |") for n in BEST for line in lines) == len(BEST)
+
+
+def test_chains_of_fewer_rows_draft_the_same_first_tokens(tmp_path: Path) -> None:
+    """So the table by number of look-ahead rows needs no other measurement."""
+    model = tiny.tiny_llama()
+    corpus = own_corpus(model)
+    parts = parts_of(model, shaken(model).to_lookahead(model), None)
+    data = PrefixStore(model, [h.ids for h in corpus.held_out], 0).batch([0])
+    four, two = (
+        try_chains(model, parts, data, [[6, 11, 20]], ChainSettings(k, 0.8, 10, 3), torch.Generator().manual_seed(0))
+        for k in (4, 2)
+    )
+    torch.testing.assert_close(four.siblings[:, :, :2], two.siblings, rtol=1e-4, atol=1e-5)
+
+
+def test_the_state_head_stands_beside_the_rows(tmp_path: Path) -> None:
+    model = tiny.tiny_llama()
+    corpus = own_corpus(model)
+    lookahead = replace(shaken(model).to_lookahead(model), state=shaken_head(model).weights(torch.float32))
+    report = draft_report(
+        Engine(model), lookahead, corpus.held_out, small_config(evaluate_contexts=40), floor_places=1, floor_repeats=1
+    )
+    assert report.state is not None
+    assert list(report.by_rows) == [0, 1, 2, 3, 4]
+    assert report.by_rows[0] == report.state.chain.accepted_per_iteration
+    assert report.by_rows[4] == pytest.approx(sum(report.accepted))
+    for fewer, more in itertools.pairwise(report.state.recall):
+        assert all(a <= b for a, b in zip(fewer, more, strict=True))
+    assert report.state.recall[0] == pytest.approx(report.state.chain.by_position)
+    assert DraftReport.from_json(report.to_json()) == report
+    text = report.to_markdown()
+    for words in ("| look-ahead rows | 0 (state head) | 1 | 2 | 3 | 4 |", "gap: what the state head lacks"):
+        assert words in text
