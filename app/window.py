@@ -127,8 +127,11 @@ class MainWindow(QMainWindow):
             return
         if previous is not None:
             previous.page_hidden()
+        wandering = self.focusWidget()
         self._stack.show_page(page)
         self._current = page
+        if wandering is None or not self._rail.isAncestorOf(wandering):
+            page.setFocus(Qt.FocusReason.OtherFocusReason)  # Qt would give it to the rail, and the ring would show
         page.page_shown()
         self.status.show_figures()
         self.find_bar.stale()
@@ -179,7 +182,7 @@ class MainWindow(QMainWindow):
 
     def _lay_out(self) -> None:
         self._current: Page | None = None
-        rail = QFrame()
+        rail = self._rail = QFrame()
         rail.setObjectName("rail")
         self._rail_layout = QVBoxLayout(rail)
         self._rail_layout.setContentsMargins(4, 8, 4, 8)

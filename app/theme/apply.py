@@ -132,7 +132,8 @@ def style_sheet(theme: Theme) -> str:
     colors |= {f"series{i}": c for i, c in enumerate(theme.series)}
     icons = resources.files("resources") / "icons"
     colors["check"] = Path(str(icons / f"check-{'dark' if theme.dark else 'light'}.svg")).as_posix()
-    colors["check_disabled"] = Path(str(icons / "check-disabled.svg")).as_posix()
+    for name in ("check-disabled", "sort-up", "sort-down"):
+        colors[name.replace("-", "_")] = Path(str(icons / f"{name}.svg")).as_posix()
     folder = resources.files("app") / "theme"
     sheets = sorted((e for e in folder.iterdir() if e.name.endswith(".qss")), key=lambda e: e.name)
     return "\n".join(Template(e.read_text(encoding="utf-8")).substitute(colors) for e in sheets)

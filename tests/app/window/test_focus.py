@@ -10,6 +10,7 @@ from PySide6.QtCore import QPoint, QRect, Qt
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
+from app.chat.exchange_view import Composer
 from app.pages import register_pages
 from app.state.context import AppContext
 from app.state.loader import Loader
@@ -99,6 +100,24 @@ def jumps(page: QWidget) -> list[str]:
         if (up and not right) or (same_line and after.right() < before.left() + SLACK):
             found.append(f"{name(a)} {before.getRect()} → {name(b)} {after.getRect()}")
     return found
+
+
+def test_no_ring_shows_before_a_key_is_pressed(window: MainWindow, qtbot: QtBot) -> None:
+    """Nor after the mouse has gone from page to page; Tab then begins at the top of the page."""
+    assert QApplication.focusWidget() is window.generate
+    for key, button in window._buttons.items():
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+        QApplication.processEvents()
+        focus = QApplication.focusWidget()
+        assert focus is window.page(key) or (key, type(focus)) == ("chat", Composer), (key, name(focus))
+    window.show_page("compare")
+    qtbot.keyClick(window, Qt.Key.Key_Tab)
+    assert QApplication.focusWidget() is stops(window.page("compare"))[0]
+    rail = window._buttons["compare"]
+    rail.setFocus(Qt.FocusReason.TabFocusReason)
+    qtbot.keyClick(window._buttons["train"], Qt.Key.Key_Space)
+    assert window._current is window.page("train")
+    assert QApplication.focusWidget() is rail, "who walks the rail by keys stays there"
 
 
 def test_every_stop_shows_focus_and_the_order_follows_the_eye(window: MainWindow) -> None:
