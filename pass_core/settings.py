@@ -90,6 +90,13 @@ class SamplingSettings:
             raise SettingsError(f"min-p must be between 0 (off) and 1, not {self.min_p}")
 
     @property
+    def described(self) -> tuple[str, ...]:
+        """In words, such as "temperature 0.8" and "top-k off"; top-p and min-p where they are on."""
+        out = [f"temperature {self.temperature:g}", f"top-k {self.top_k or 'off'}"]
+        out += [f"top-p {self.top_p:g}"] if self.top_p < 1.0 else []
+        return (*out, f"min-p {self.min_p:g}") if self.min_p else tuple(out)
+
+    @property
     def log_min_p(self) -> float:
         """The logarithm of min-p, -inf for off."""
         return math.log(self.min_p) if self.min_p else -math.inf

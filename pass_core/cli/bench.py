@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pass_core.cli.console import INTERRUPTED, note, progress_display, stdout_console
-from pass_core.cli.generate import QUANTIZE_HELP, Dtype, Quantize
+from pass_core.cli.generate import MIN_P_HELP, QUANTIZE_HELP, TOP_P_HELP, Dtype, Quantize
 from pass_core.cli.interrupt import KEPT, interrupt_cancels
 from pass_core.cli.measuring import (
     EMBEDDING_HELP,
@@ -68,6 +68,8 @@ def bench(
     k: Annotated[str | None, typer.Option("--k", "-k", help="Look-ahead steps to try, between commas.")] = None,
     temperature: Annotated[str | None, typer.Option(help="Temperatures to try, between commas.")] = None,
     top_k: Annotated[int, typer.Option(help="Tokens kept; 0 keeps all.")] = 10,
+    top_p: Annotated[float, typer.Option(help=TOP_P_HELP)] = 1.0,
+    min_p: Annotated[float, typer.Option(help=MIN_P_HELP)] = 0.0,
     sets: Annotated[str, typer.Option(help="Built-in prompt sets, between commas.")] = "prose,code,chat",
     prompt_file: Annotated[
         Path | None, typer.Option(help="Your own prompts instead: .toml, .jsonl, or text with one prompt a line.")
@@ -130,6 +132,8 @@ def bench(
             temperatures,
             prompt_list,
             top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
             tokens=tokens or extent.tokens,
             repeats=repeats or extent.repeats,
             minutes=minutes if minutes is not None else extent.minutes,
@@ -176,6 +180,8 @@ def _plan(
     prompts: Sequence[BenchmarkPrompt],
     *,
     top_k: int,
+    top_p: float,
+    min_p: float,
     tokens: int,
     repeats: int,
     minutes: float | None,
@@ -208,6 +214,8 @@ def _plan(
         prompts=tuple(prompts),
         temperatures=tuple(temperatures),
         top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
         new_tokens=min(tokens, model.capabilities.context_length // 2),
         repeats=repeats,
         seed=seed,

@@ -71,6 +71,8 @@ class Quantize(str, Enum):  # noqa: UP042
     int4 = "int4"
 
 
+TOP_P_HELP = "Then the fewest likeliest tokens whose probabilities add up to it are kept; 1 is off."
+MIN_P_HELP = "Then tokens with at least this share of the likeliest one's probability are kept; 0 is off."
 QUANTIZE_HELP = (
     "Weights: gguf takes a GGUF file's own blocks (CPU); int8, int4 make small integers (extra “quant”, int4 on CUDA)."
 )
@@ -87,6 +89,8 @@ def generate(
     k: Annotated[int, typer.Option("--k", "-k", help="Look-ahead steps in use; 0 is plain decoding.")] = 5,
     temperature: Annotated[float, typer.Option(help=f"0 (greedy) to {MAX_TEMPERATURE:g}.")] = 0.8,
     top_k: Annotated[int, typer.Option(help=f"Tokens kept, 1 to {MAX_TOP_K}; 0 keeps all.")] = 10,
+    top_p: Annotated[float, typer.Option(help=TOP_P_HELP)] = 1.0,
+    min_p: Annotated[float, typer.Option(help=MIN_P_HELP)] = 0.0,
     seed: Annotated[int, typer.Option(help="Same seed, same text with every strategy (coupled rule).")] = 0,
     max_new_tokens: Annotated[int, typer.Option(help="The most new tokens.")] = 256,
     stop: Annotated[list[str] | None, typer.Option(help="End right before this text (may be repeated).")] = None,
@@ -118,7 +122,7 @@ def generate(
     On a terminal each token has the colour and underline of its provenance; a pipe gets the text alone.
     """
     method = Strategy.FUSED if strategy is None else method_named(strategy.value)
-    sampling = SamplingSettings(temperature, top_k)
+    sampling = SamplingSettings(temperature, top_k, top_p, min_p)
     settings: RunSettings
     if isinstance(method, Baseline):
         settings = BaselineSettings(method, k, sampling)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pass_core.cli.console import INTERRUPTED, note, progress_display, stdout_console
-from pass_core.cli.generate import QUANTIZE_HELP, Dtype, Quantize
+from pass_core.cli.generate import MIN_P_HELP, QUANTIZE_HELP, TOP_P_HELP, Dtype, Quantize
 from pass_core.cli.interrupt import KEPT, interrupt_cancels
 from pass_core.cli.measuring import (
     EMBEDDING_HELP,
@@ -43,6 +43,8 @@ def humaneval(
     ] = False,
     temperature: Annotated[float, typer.Option(help="As in the paper.")] = 0.8,
     top_k: Annotated[int, typer.Option(help="As in the paper; 0 keeps all.")] = 10,
+    top_p: Annotated[float, typer.Option(help=TOP_P_HELP)] = 1.0,
+    min_p: Annotated[float, typer.Option(help=MIN_P_HELP)] = 0.0,
     max_new_tokens: Annotated[int, typer.Option(min=8, help="Greatest length of a program.")] = 512,
     seed: Annotated[int, typer.Option(help="Seed of the first sample.")] = 0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a program may run.")] = 5.0,
@@ -74,7 +76,7 @@ def humaneval(
     plan = HumanEvalPlan(
         samples=samples,
         problems=problems,
-        sampling=SamplingSettings(temperature, top_k),
+        sampling=SamplingSettings(temperature, top_k, top_p, min_p),
         max_new_tokens=max_new_tokens,
         k=k,
         strategy=strategy,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pass_core.cli.console import FAILED, INTERRUPTED, progress_display, stdout_console
-from pass_core.cli.generate import QUANTIZE_HELP, Dtype, Quantize
+from pass_core.cli.generate import MIN_P_HELP, QUANTIZE_HELP, TOP_P_HELP, Dtype, Quantize
 from pass_core.cli.interrupt import KEPT, interrupt_cancels
 from pass_core.cli.measuring import (
     EMBEDDING_HELP,
@@ -39,6 +39,8 @@ def verify(
     embeddings: Annotated[str, typer.Option(help=EMBEDDING_HELP)] = "best",
     temperature: Annotated[float, typer.Option(min=0.05, max=2.0, help="Of the distribution proof.")] = 0.8,
     top_k: Annotated[int, typer.Option(min=0, max=200, help="Tokens kept; 0 keeps all.")] = 10,
+    top_p: Annotated[float, typer.Option(help=TOP_P_HELP)] = 1.0,
+    min_p: Annotated[float, typer.Option(help=MIN_P_HELP)] = 0.0,
     prompts: Annotated[int | None, typer.Option(min=1, help="Texts of the identity proofs.")] = None,
     tokens: Annotated[int | None, typer.Option(min=4, help="Length of a text.")] = None,
     draws: Annotated[int | None, typer.Option(min=1, help="Seeds of the first-tokens test.")] = None,
@@ -61,12 +63,15 @@ def verify(
         proofs=comma_list(proofs, Proof, "--proofs"),
         temperature=temperature,
         top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
         wrong_rule=wrong_rule,
         prompts=prompts or plan.prompts,
         tokens=tokens or plan.tokens,
         draws=draws or plan.draws,
         texts=texts or plan.texts,
     )
+    plan.sampling(temperature)  # refuses what is out of range
     check_files([embeddings], [json])
     cancel = CancelToken()
     with interrupt_cancels(cancel, KEPT):

@@ -93,7 +93,7 @@ class Tie:
 
     Attributes:
         gap: how far apart the model itself puts them (in logits, noise of the sampling included); for a token outside
-            of top-k, how far it is from the boundary.
+            of what top-k, top-p and min-p keep, how far it is from the boundary.
         rounding: how far rounding moves a logit here, measured as two orders of computation within transformers.
         near: whether rounding can close the gap.
     """
@@ -151,15 +151,39 @@ def _gap(logits: np.ndarray, tokens: tuple[int, int], sampling: SamplingSettings
     a, b = tokens
     if sampling.temperature == 0:
         return abs(float(logits[a] - logits[b]))
-    boundary = float(np.sort(logits)[-sampling.top_k]) if sampling.top_k else -np.inf
-    outside = [boundary - float(logits[t]) for t in tokens if logits[t] < boundary]
-    if outside:
-        return max(outside)
+    margins = [_margin(logits, t, sampling) for t in tokens]
+    if min(margins) < 0:
+        return -min(margins)
     noise = gumbel(seed, position, np.asarray(tokens))
     scores = logits[list(tokens)] / sampling.temperature + noise
     swap = abs(float(scores[0] - scores[1])) * sampling.temperature
-    if not sampling.top_k:
-        return swap
-    # Either the two changed places, or the likelier one fell out of the top-k of one computation.
-    kept = [float(logits[t]) - boundary for t in tokens]
-    return min(swap, *(k for k in kept if k >= 0))
+    # Either the two changed places, or one fell out of what one computation keeps.
+    return min(swap, *margins)
+
+
+def _margin(logits: np.ndarray, token: int, sampling: SamplingSettings) -> float:
+    """By how much logits would have to move for a token to fall out of what is kept; negative: to come in."""
+    wide = logits.astype(np.float64)
+    own, margins = float(wide[token]), [np.inf]
+    order = np.lexsort((np.arange(wide.size), -wide))[: sampling.top_k or None]
+    if sampling.top_k:
+        margins.append(own - float(wide[order[-1]]))
+    if sampling.min_p:
+        margins.append(own - float(wide.max()) - sampling.temperature * sampling.log_min_p)
+    place = np.flatnonzero(order == token)
+    if sampling.top_p < 1.0 and place.size and place[0]:
+        p = np.exp((wide[order] - wide[order[0]]) / sampling.temperature)
+        likelier = (np.cumsum(p) - p) / p.sum()
+        kept = int((likelier < sampling.top_p).sum())
+        # Logits that all move by x, the likelier ones up and the others down, move the odds of a mass by 2x / T.
+        mass = sampling.temperature / 2 * (_odds(sampling.top_p) - _odds(float(likelier[place[0]])))
+        if place[0] < kept:
+            margins.append(min(mass, own - float(wide[order[kept]]) if kept < order.size else np.inf))
+        else:
+            margins.append(max(mass, own - float(wide[order[kept - 1]])))
+    return min(margins)
+
+
+def _odds(p: float) -> float:
+    """The logarithm of p / (1 - p)."""
+    return float(np.log(p) - np.log1p(-p)) if p < 1.0 else np.inf

@@ -25,6 +25,7 @@ from pass_core.evaluation.baselines.contestant import (
     text_hash,
 )
 from pass_core.models.language_model import LanguageModel
+from pass_core.sampling import nucleus
 
 NGRAM_SIMPLE, NGRAM_CACHE = "ngram-simple", "ngram-cache"
 MODES: dict[str, str] = {
@@ -33,6 +34,7 @@ MODES: dict[str, str] = {
     NGRAM_CACHE: "COMMON_SPECULATIVE_TYPE_NGRAM_CACHE",
 }
 """llama.cpp's name of each strategy here; its settings stay as it has them."""
+_PLAIN = ["top_k", "temperature"]
 _TIMEOUT = 600.0  # seconds without a token
 
 
@@ -117,7 +119,10 @@ class LlamaCppRunner:
             "seed": job.seed % 2**31,
             "temperature": job.sampling.temperature,
             "top_k": job.sampling.top_k,
-            "samplers": ["top_k", "temperature"],
+            "top_p": job.sampling.top_p,
+            "min_p": job.sampling.min_p,
+            # In our order: top-p counts probabilities after temperature.
+            "samplers": ["temperature", "top_k", "top_p", "min_p"] if nucleus.is_on(job.sampling) else _PLAIN,
             "ignore_eos": job.ignore_eos,
             "cache_prompt": False,
             "return_tokens": True,

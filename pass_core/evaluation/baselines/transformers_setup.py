@@ -11,6 +11,7 @@ import torch
 
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.packed import plain_linears
+from pass_core.sampling import nucleus
 from pass_core.sampling.distribution import Distribution
 from pass_core.settings import SamplingSettings
 
@@ -65,7 +66,7 @@ def _candidates_within(model: LanguageModel) -> Generator[None]:
 def generation_config(
     sampling: SamplingSettings, *, new_tokens: int, eos: Sequence[int], lookup: int
 ) -> Any:  # a transformers.GenerationConfig
-    """Temperature, top-k, length, end tokens and copied tokens (0: none) as transformers takes them."""
+    """Sampling settings, length, end tokens and copied tokens (0: none) as transformers takes them."""
     from transformers import GenerationConfig
 
     options: dict[str, Any] = {
@@ -77,7 +78,9 @@ def generation_config(
         "do_sample": sampling.temperature > 0,
     }
     if sampling.temperature > 0:
-        options |= {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": 1.0}
+        options |= {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p}
+        if sampling.min_p:
+            options["min_p"] = sampling.min_p
     if lookup:
         options["prompt_lookup_num_tokens"] = lookup
     return GenerationConfig(**options)
@@ -89,7 +92,12 @@ def as_sampled(logits: torch.Tensor, sampling: SamplingSettings) -> list[Distrib
     Args:
         logits: float32 [n, vocabulary].
     """
-    from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper
+    from transformers.generation.logits_process import (
+        MinPLogitsWarper,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
 
     if sampling.temperature == 0:
         return [Distribution(np.array([i]), np.zeros(1)) for i in logits.argmax(-1).tolist()]
@@ -97,10 +105,14 @@ def as_sampled(logits: torch.Tensor, sampling: SamplingSettings) -> list[Distrib
     scores: Any = TemperatureLogitsWarper(sampling.temperature)(ids, logits)
     if sampling.top_k:
         scores = TopKLogitsWarper(sampling.top_k)(ids, scores)
+    if sampling.top_p < 1.0:
+        scores = TopPLogitsWarper(sampling.top_p)(ids, scores)
+    if sampling.min_p:
+        scores = MinPLogitsWarper(sampling.min_p)(ids, scores)
     out: list[Distribution] = []
     for row in torch.log_softmax(scores, dim=-1).cpu().numpy().astype(np.float64):
         kept = np.flatnonzero(np.isfinite(row))
-        if sampling.top_k:
+        if sampling.top_k or nucleus.is_on(sampling):
             kept = kept[np.argsort(-row[kept], kind="stable")]
         out.append(Distribution(kept, row[kept]))
     return out

@@ -49,7 +49,7 @@ class HumanEvalPlan:
     Attributes:
         samples: completions of every problem by each way of decoding.
         problems: how many problems, from the first on; None for all.
-        sampling: temperature and top-k.
+        sampling: temperature, top-k, top-p and min-p.
         max_new_tokens: greatest length of a completion.
         k: look-ahead steps of PASS.
         strategy: of PASS.

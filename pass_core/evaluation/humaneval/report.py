@@ -217,8 +217,8 @@ def report_markdown(report: HumanEvalReport) -> str:
         lines += [machine_line(report.environment) + ".", ""]
     problems = len({c.task for c, _ in report.judged})
     lines += [
-        f"{problems} problems, {plan.samples} sample(s) each; temperature {plan.sampling.temperature:g}, "
-        f"top-k {plan.sampling.top_k or 'off'}, at most {plan.max_new_tokens} new tokens; "
+        f"{problems} problems, {plan.samples} sample(s) each; {', '.join(plan.sampling.described)}, "
+        f"at most {plan.max_new_tokens} new tokens; "
         f"PASS is {plan.strategy.value}, k = {plan.k}, {plan.verification.value} rule.",
         "",
     ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pass_core.decoding.events import StopReason
 from pass_core.decoding.summary import SummaryBuilder
@@ -17,7 +18,7 @@ from pass_core.evaluation.sandbox.run import Outcome, Verdict, run_program
 from pass_core.evaluation.state import JsonDict, StateFile
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.progress import Cancelled, CancelToken, Progress
-from pass_core.settings import StopConditions
+from pass_core.settings import SamplingSettings, StopConditions
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class HumanEval:
             "model": model.fingerprint,
             "dtype": str(model.dtype),
             "embeddings": None if lookahead is None else describe_lookahead(lookahead).hash,
-            **asdict(plan),
+            **_plan_in_state(plan),
         }
         self._state = StateFile(state, header) if state is not None else None
         for part in self._state.done if self._state is not None else []:
@@ -181,3 +182,11 @@ class HumanEval:
         done = self.outcomes if self.run_code else self.completions
         judged = [(c, self.outcomes.get(key)) for key, c in self.completions.items()]
         return make_report(self.plan, judged, len(done) == total, environment or {})
+
+
+def _plan_in_state(plan: HumanEvalPlan) -> dict[str, Any]:
+    """Top-p and min-p are left out where they are off: a state file of before goes on."""
+    raw = asdict(plan)
+    usual = asdict(SamplingSettings())
+    raw["sampling"] = {k: v for k, v in raw["sampling"].items() if k not in ("top_p", "min_p") or v != usual[k]}
+    return raw

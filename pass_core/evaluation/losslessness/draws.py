@@ -69,7 +69,7 @@ def check_together(
         tree: the model's distribution after every beginning.
         level: probability of a false alarm.
         accepted: drafts that were accepted in these texts.
-        exact: whether both computations must agree about what top-k keeps (float32).
+        exact: whether both computations must agree about which tokens are kept (float32).
     """
     joint = _joint(tree, depth)
     index = {path: i for i, path in enumerate(joint)}
@@ -78,7 +78,7 @@ def check_together(
         counts[index.get(ids, len(joint))] += 1
     p = np.array([*joint.values(), 0.0])
     if not exact:
-        # In low precision the two computations may disagree about the last token that top-k keeps.
+        # In low precision the two computations may disagree about the last token that is kept.
         counts[-1] = 0
     return distribution_check(subject, chi_square([p / p.sum()], counts, level=level), level, accepted)
 
@@ -89,7 +89,7 @@ def check_one_by_one(subject: str, draws: Sequence[Draw], level: float, accepted
     Where there were drafts, the bins are whether the draft distribution gives a token more than the model does
     (any mistake in a rule shows there first), and whether it is the model's likeliest. Elsewhere the bins are the
     model's ranks. The last bin holds what the model cannot emit: impossible in float32; in low precision such draws
-    are left out, for the two computations may disagree about the last token that top-k keeps.
+    are left out, for the two computations may disagree about the last token that is kept.
     """
     drafted = [d for d in draws if d[2] is not None]
     chosen = drafted or draws

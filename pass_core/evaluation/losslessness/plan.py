@@ -41,7 +41,8 @@ class VerificationPlan:
         tokens: length of these texts.
         seeds: seeds of the coupled proof.
         temperatures: of the coupled proof.
-        temperature, top_k: of the distribution proof.
+        temperature: of the distribution proof.
+        top_k, top_p, min_p: of both proofs with a temperature.
         draws: seeds of the first-tokens test, for every strategy and rule.
         first_tokens: tokens of that test.
         texts: texts of the along-the-text test.
@@ -55,10 +56,16 @@ class VerificationPlan:
     temperatures: tuple[float, ...] = (0.8, 1.2)
     temperature: float = 0.8
     top_k: int = 10
+    top_p: float = 1.0
+    min_p: float = 0.0
     draws: int = 100
     first_tokens: int = 3
     texts: int = 12
     wrong_rule: bool = False
+
+    def sampling(self, temperature: float) -> SamplingSettings:
+        """At a temperature above 0."""
+        return SamplingSettings(temperature, self.top_k, self.top_p, self.min_p)
 
 
 QUICK = VerificationPlan(prompts=3, tokens=32, seeds=1, temperatures=(0.8,), draws=40, texts=9)

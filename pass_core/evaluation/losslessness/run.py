@@ -187,7 +187,7 @@ class LosslessnessLab:
     def _coupled(self) -> Iterator[LosslessnessEvent]:
         stage = "Proof 2 of 3: same seed, same text"
         runs = [
-            (p, ids, seed, SamplingSettings(temperature, self.plan.top_k))
+            (p, ids, seed, self.plan.sampling(temperature))
             for p, ids in self._prompts(self.plan.prompts)
             for temperature in self.plan.temperatures
             for seed in range(1, self.plan.seeds + 1)
@@ -265,7 +265,7 @@ class LosslessnessLab:
     def _distribution(self) -> Iterator[LosslessnessEvent]:
         stage = "Proof 3 of 3: the model's own probabilities"
         plan = self.plan
-        sampling = SamplingSettings(plan.temperature, plan.top_k)
+        sampling = plan.sampling(plan.temperature)
         variants = rule_variants(self.lookahead.count, plan.wrong_rule)
         # Under the coupled rule all strategies write one text: plain decoding is tested for all of them.
         along = [v for v in variants if "coupled" not in v.name]

@@ -30,7 +30,7 @@ class BenchmarkPlan:
         contestants: compared with one another on the same prompts.
         prompts: of one or several sets.
         temperatures: each is a measurement of its own.
-        top_k: of the target distribution.
+        top_k, top_p, min_p: of the target distribution.
         new_tokens: length of a run at most.
         repeats: times that every combination is run, with other seeds.
         seed: of the first repeat.
@@ -43,6 +43,8 @@ class BenchmarkPlan:
     prompts: tuple[BenchmarkPrompt, ...]
     temperatures: tuple[float, ...] = (0.0, 0.8)
     top_k: int = 10
+    top_p: float = 1.0
+    min_p: float = 0.0
     new_tokens: int = 128
     repeats: int = 1
     seed: int = 0
@@ -58,7 +60,11 @@ class BenchmarkPlan:
         if self.new_tokens < 8 or self.repeats < 1:
             raise PlanError("A benchmark needs at least 8 new tokens and one repeat.")
         for temperature in self.temperatures:
-            SamplingSettings(temperature, self.top_k)
+            self.sampling(temperature)
+
+    def sampling(self, temperature: float) -> SamplingSettings:
+        """At one of the temperatures."""
+        return SamplingSettings(temperature, self.top_k, self.top_p, self.min_p)
 
     @property
     def sets(self) -> tuple[str, ...]:
@@ -80,11 +86,13 @@ class BenchmarkPlan:
 
     def as_dict(self) -> JsonDict:
         """For reports and state files; the prompts' texts are left out of it."""
+        more = {k: v for k, v in (("top_p", self.top_p), ("min_p", self.min_p)) if v != getattr(SamplingSettings(), k)}
         return {
             "contestants": [contestant_dict(c) for c in self.contestants],
             "prompt_sets": {name: sum(p.set == name for p in self.prompts) for name in self.sets},
             "temperatures": list(self.temperatures),
             "top_k": self.top_k,
+            **more,  # left out where they are off, as in state files of before
             "new_tokens": self.new_tokens,
             "repeats": self.repeats,
             "seed": self.seed,

@@ -19,7 +19,6 @@ from pass_core.evaluation.state import JsonDict, StateFile
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.progress import Cancelled, CancelToken, Progress
 from pass_core.runtime.other_work import OtherWork
-from pass_core.settings import SamplingSettings
 
 WARM_UP_TOKENS = 16
 
@@ -218,7 +217,7 @@ class Benchmark:
         for done, contestant in enumerate(self.plan.contestants):
             yield Progress("Warming up", done, len(self.plan.contestants), "strategies")
             cancel.raise_if_cancelled()
-            sampling = SamplingSettings(self.plan.temperatures[-1], self.plan.top_k)
+            sampling = self.plan.sampling(self.plan.temperatures[-1])
             ids = self._ids[self.plan.prompts[0].set, self.plan.prompts[0].title]
             job = Job(ids, sampling, self.plan.seed, min(WARM_UP_TOKENS, self.plan.new_tokens), True)
             self._runners[contestant.source](contestant, job, lambda: cancel.cancelled)
@@ -235,7 +234,7 @@ class Benchmark:
             return None
         job = Job(
             self._ids[prompt.set, prompt.title],
-            SamplingSettings(turn.temperature, self.plan.top_k),
+            self.plan.sampling(turn.temperature),
             self.plan.seed + turn.repeat,
             self.plan.new_tokens,
             self.plan.ignore_eos,

@@ -104,8 +104,9 @@ def to_markdown(report: Report) -> str:
     e, plan = report.environment, report.plan
     lines = ["# Benchmark", "", machine_line(e) + ".", ""]
     sets = ", ".join(f"{name} ({sum(p.set == name for p in plan.prompts)} prompts)" for name in plan.sets)
+    kept = ", ".join(plan.sampling(1.0).described[1:])
     lines += [
-        f"Prompts: {sets}; at most {plan.new_tokens} new tokens, top-k {plan.top_k or 'off'}, "
+        f"Prompts: {sets}; at most {plan.new_tokens} new tokens, {kept}, "
         f"{plan.repeats} repeat(s), interleaved, after warm-up; prompt processing is not in ms/token.",
         "",
     ]

@@ -56,6 +56,16 @@ def test_every_mode_writes_the_models_greedy_text(mode: str, runner: LlamaCppRun
 
 
 @needs_llama_cpp
+@pytest.mark.parametrize("cut", [(1e-6, 0.0), (1.0, 1.0)], ids=["top-p", "min-p"])
+def test_one_token_left_is_the_likeliest(
+    cut: tuple[float, float], runner: LlamaCppRunner, model: LanguageModel
+) -> None:
+    sampling = SamplingSettings(1.5, 10, *cut)
+    measured = runner(Contestant(Source.LLAMA_CPP, "generate"), job(sampling=sampling, seed=3), lambda: False)
+    assert measured.text_hash == text_hash(greedy(model))
+
+
+@needs_llama_cpp
 def test_seeds_and_settings_reach_the_sampler(runner: LlamaCppRunner) -> None:
     plain = Contestant(Source.LLAMA_CPP, "generate")
     hashes = [

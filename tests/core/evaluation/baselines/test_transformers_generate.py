@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -56,15 +56,22 @@ def test_greedy_text_is_our_own(family: str) -> None:
         assert got.stop_reason is StopReason.MAX_NEW_TOKENS
 
 
-@pytest.mark.parametrize("sampling", [EDGE, SamplingSettings(1.2, 0), SamplingSettings(0.0, 10)])
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        EDGE,
+        SamplingSettings(1.2, 0),
+        SamplingSettings(0.0, 10),
+        SamplingSettings(1.2, 0, 0.6),
+        SamplingSettings(1.0, 10, 0.8, 0.3),
+    ],
+)
 @pytest.mark.parametrize("k", [0, 2, 6])
 def test_the_text_is_what_transformers_writes_unwatched(
     model: LanguageModel, k: int, sampling: SamplingSettings
 ) -> None:
     for seed in range(2):
-        got = run(
-            model, PROMPT, LOOKUP, k=k, count=40, seed=seed, temperature=sampling.temperature, top_k=sampling.top_k
-        )
+        got = run(model, PROMPT, LOOKUP, k=k, count=40, seed=seed, **asdict(sampling))
         assert got.ids == by_transformers(model, 40, sampling, seed, k)
 
 
@@ -127,6 +134,17 @@ def test_probabilities_are_those_of_the_model(model: LanguageModel) -> None:
     wanted = distributions(logits, SamplingSettings(0.7, 0))
     tokens = [t for s in got.steps for t in s.tokens]
     assert [t.p_target for t in tokens] == pytest.approx([d.prob(t.id) for d, t in zip(wanted, tokens)], abs=1e-5)
+
+
+def test_probabilities_are_those_that_top_p_and_min_p_leave(model: LanguageModel) -> None:
+    sampling = SamplingSettings(1.1, 10, 0.8, 0.1)
+    got = run(model, PROMPT, LOOKUP, k=3, count=30, **asdict(sampling))
+    logits = model.model(torch.tensor([PROMPT + got.ids])).logits[0, len(PROMPT) - 1 : -1]
+    tokens = [t for s in got.steps for t in s.tokens]
+    found = [t.p_target for t in tokens]
+    assert found == pytest.approx([d.prob(t.id) for d, t in zip(distributions(logits, sampling), tokens)], abs=1e-5)
+    for ours, theirs in zip(distributions(logits, sampling), as_sampled(logits.float(), sampling), strict=True):
+        assert sorted(ours.ids.tolist()) == sorted(theirs.ids.tolist())
 
 
 def test_ties_at_the_edge_of_top_k_stay_as_in_transformers() -> None:

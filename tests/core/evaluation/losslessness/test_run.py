@@ -45,6 +45,14 @@ def test_a_right_engine_passes_all_three_proofs(tiny_model: LanguageModel, looka
             assert check.identical == check.compared == 3
 
 
+def test_a_right_engine_passes_with_top_p_and_min_p(tiny_model: LanguageModel, lookahead: LookaheadEmbeddings) -> None:
+    plan = replace(PLAN, top_p=0.9, min_p=0.02, proofs=(Proof.COUPLED, Proof.DISTRIBUTION), prompts=1, draws=15)
+    checks, end = outcome(LosslessnessLab(engine_of(tiny_model), lookahead, plan))
+    assert end.passed, end.verdict
+    assert any(c.accepted for c in checks if c.proof is Proof.DISTRIBUTION)
+    assert all(c.identical == c.compared == 1 for c in checks if c.proof is Proof.COUPLED)
+
+
 @pytest.fixture
 def like_minded() -> LanguageModel:
     """A model whose positions have much in common, so that untrained drafts overlap with its own distributions."""
@@ -120,6 +128,21 @@ def test_a_tie_is_near_only_within_rounding() -> None:
     with torch.no_grad():
         model.lm_head.weight[order[1]] = model.lm_head.weight[order[0]]
     assert examine_tie(model, context, (order[0], order[1]), SamplingSettings(0.0, 0), 0).near
+
+
+def test_a_tie_at_the_edge_of_top_p_or_min_p_is_near_only_within_rounding() -> None:
+    model = tiny_llama(vocabulary=64, tie=False)
+    context = [1, 2, 3, 4, 5]
+    p = torch.softmax(logits_after(model, [context])[0].double(), 0)
+    ids, order = torch.sort(p, descending=True, stable=True).indices.tolist(), torch.sort(p, descending=True).values
+    edge = float(order[:3].sum())  # the fourth token is the first outside
+    for inside in (2, 0):
+        tokens = (ids[inside], ids[3])
+        assert examine_tie(model, context, tokens, SamplingSettings(1.0, 0, edge - 1e-9), 0).near
+        assert not examine_tie(model, context, tokens, SamplingSettings(1.0, 0, edge - 0.01), 0).near
+        share = float(order[3] / order[0])
+        assert examine_tie(model, context, tokens, SamplingSettings(1.0, 0, 1.0, share + 1e-9), 0).near
+        assert not examine_tie(model, context, tokens, SamplingSettings(1.0, 0, 1.0, share + 0.01), 0).near
 
 
 def test_low_precision_is_measured_against_a_plain_forward_of_our_own() -> None:
