@@ -38,12 +38,12 @@ def test_a_file_s_head_comes_back() -> None:
 
 def test_what_cannot_be_drafted_has_no_share_but_is_not_forgotten() -> None:
     targets = Targets(torch.tensor([[5, 90, 7]]), torch.tensor([[0.5, 0.3, 0.2]]).log())
-    to_learn, to_match, mass = draftable(targets, 64)
-    assert to_learn.ids.max() < 64
+    to_learn, to_match, mass = draftable(targets, torch.tensor([0, 5, 7, 64]))
+    assert to_learn.ids.tolist() == [[1, 0, 2]]
     torch.testing.assert_close(to_learn.log_probs.exp(), torch.tensor([[0.5, 0.0, 0.2]]))
     torch.testing.assert_close(mass, torch.tensor([0.7]))
     ids, p = to_match.processed(1.0, 3)
-    torch.testing.assert_close(on_drafts(ids, p, torch.tensor([[7, 5, 0]])), torch.tensor([[0.2, 0.5, 0.0]]))
+    torch.testing.assert_close(on_drafts(ids, p, torch.tensor([[2, 1, 0]])), torch.tensor([[0.2, 0.5, 0.0]]))
 
 
 def test_the_acceptance_leads_late() -> None:
