@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import QPoint, QRect, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent
 from PySide6.QtWidgets import QFrame, QGraphicsDropShadowEffect, QHBoxLayout, QVBoxLayout, QWidget
@@ -27,10 +29,10 @@ class DistributionBars(QWidget):
     def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._theme = theme
-        self._candidates: tuple[Candidate, ...] = ()
+        self._candidates: Sequence[Candidate] = ()
         self._chosen: int | None = None
 
-    def show_candidates(self, candidates: tuple[Candidate, ...], chosen: int | None) -> None:
+    def show_candidates(self, candidates: Sequence[Candidate], chosen: int | None) -> None:
         """Show candidates, likeliest first; the row of token id `chosen` is emphasised."""
         self._candidates, self._chosen = candidates, chosen
         sized(self, height=self.ROW * len(candidates))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, overload
 
 from pass_core.settings import RunSettings
 
@@ -58,6 +60,54 @@ class Candidate:
     noise: float | None = None
 
 
+class Candidates(Sequence[Candidate]):
+    """Candidates that are described when somebody first looks: most texts are read without their alternatives.
+
+    It equals the tuple of them, and copies of it are that tuple.
+
+    Args:
+        describe: makes them; it may keep nothing large alive.
+    """
+
+    __slots__ = ("_describe", "_made")
+
+    def __init__(self, describe: Callable[[], tuple[Candidate, ...]]) -> None:
+        self._describe = describe
+        self._made: tuple[Candidate, ...] | None = None
+
+    def _all(self) -> tuple[Candidate, ...]:
+        made = self._made
+        if made is None:
+            made = self._made = self._describe()
+        return made
+
+    @overload
+    def __getitem__(self, index: int) -> Candidate: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Candidate, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Candidate | tuple[Candidate, ...]:
+        return self._all()[index]
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Candidates):
+            return self._all() == other._all()
+        return self._all() == other if isinstance(other, tuple) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._all())
+
+    def __repr__(self) -> str:
+        return repr(self._all())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tuple, (list(self._all()),)
+
+
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
     """One emitted token.
@@ -87,7 +137,7 @@ class TokenEvent:
     p_target: float
     p_draft: float | None = None
     source: DraftSource | None = None
-    top: tuple[Candidate, ...] = ()
+    top: Sequence[Candidate] = ()
     uniform: float | None = None
 
 

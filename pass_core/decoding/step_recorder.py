@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pass_core.decoding.events import Candidate, DraftNode, DraftStatus, PrefillInfo, StepEvent, StopReason, TokenEvent
+from pass_core.decoding.events import (
+    Candidate,
+    Candidates,
+    DraftNode,
+    DraftStatus,
+    PrefillInfo,
+    StepEvent,
+    StopReason,
+    TokenEvent,
+)
 from pass_core.decoding.state import StepOutcome
 from pass_core.decoding.tree import ROOT, Draft, Emitted
 from pass_core.models.detokenizer import TextStream, TokenBytes
-from pass_core.sampling.distribution import Distribution
-from pass_core.sampling.noise import gumbel
+from pass_core.sampling.distribution import SHORT, Distribution
+from pass_core.sampling.noise import gumbels
 from pass_core.settings import RunSettings, StopConditions, Verification
 
 TOP_CANDIDATES = 8
@@ -144,17 +153,13 @@ class StepRecorder:
         coupled = settings.verification is Verification.COUPLED and settings.sampling.temperature > 0
         shown_seed = seed if coupled else None
         emitted = outcome.emitted[:kept]
-        likeliest = [item.target.likeliest(TOP_CANDIDATES) for item in emitted]
-        places = [position + offset for offset, top in enumerate(likeliest) for _ in top]
         drafts = outcome.tree.drafts
         # In a two-call step the drafts start one token after the step's first.
         skipped = len(outcome.emitted) - sum(d.status is DraftStatus.ACCEPTED for d in drafts) - 1
-        places += [position + skipped + d.depth - 1 for d in drafts]
-        # One evaluation for all tokens of the step: the noise costs little, calling for it does not.
-        ids = [i for top in likeliest for i, _ in top] + [d.token for d in drafts]
-        noise = iter(_noise(shown_seed, places, ids))
+        first = position + skipped - 1
+        noise = iter(_noise(shown_seed, [first + d.depth for d in drafts], [d.token for d in drafts]))
         tokens: list[TokenEvent] = []
-        for offset, (item, top) in enumerate(zip(emitted, likeliest)):
+        for offset, item in enumerate(emitted):
             data = self._bytes(item.token)
             tokens.append(
                 TokenEvent(
@@ -167,16 +172,7 @@ class StepRecorder:
                     p_target=item.target.prob(item.token),
                     p_draft=item.draft.prob(item.token) if item.draft is not None else None,
                     source=item.source,
-                    top=tuple(
-                        Candidate(
-                            i,
-                            self._bytes.display(i),
-                            p,
-                            item.draft.prob(i) if item.draft is not None else None,
-                            next(noise),
-                        )
-                        for i, p in top
-                    ),
+                    top=_top(item.target, item.draft, self._bytes, shown_seed, position + offset),
                     uniform=item.uniform,
                 )
             )
@@ -209,11 +205,28 @@ class StepRecorder:
         return tuple(nodes)
 
 
+def _top(
+    target: Distribution, draft: Distribution | None, shown: TokenBytes, seed: int | None, position: int
+) -> Sequence[Candidate]:
+    """The likeliest tokens at a position. Distributions over a whole vocabulary are not kept for later."""
+
+    def describe() -> tuple[Candidate, ...]:
+        top = target.likeliest(TOP_CANDIDATES)
+        noise = _noise(seed, [position] * len(top), [i for i, _ in top])
+        return tuple(
+            Candidate(i, shown.display(i), p, None if draft is None else draft.prob(i), g)
+            for (i, p), g in zip(top, noise)
+        )
+
+    whole = target.ids.size > SHORT or (draft is not None and draft.ids.size > SHORT)
+    return describe() if whole else Candidates(describe)
+
+
 def _noise(seed: int | None, positions: Sequence[int], tokens: Sequence[int]) -> Sequence[float | None]:
     """The shared noise of tokens at positions; None for each without a seed."""
     if seed is None or not tokens:
         return [None] * len(tokens)
-    return gumbel(seed, positions, tokens).tolist()
+    return gumbels(seed, positions, tokens)
 
 
 def _prob(distribution: Distribution | None, token: int) -> float | None:

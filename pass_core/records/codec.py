@@ -1,8 +1,8 @@
 """Frozen dataclasses as JSON and back, by their annotations: types, bounds, and errors that name the field's full path.
 
 - A dataclass is an object with a key for each field; fields named in `inline` put their own fields there instead.
-- A tuple is a list, a frozenset a sorted list, an enumeration its value, a time its ISO text, and bytes are two
-  hexadecimal digits each under the field's name with `_hex`.
+- A tuple or another sequence is a list, which is read as a tuple; a frozenset is a sorted list, an enumeration its value,
+  a time its ISO text, and bytes are two hexadecimal digits each under the field's name with `_hex`.
 - NaN and infinities are the texts "nan", "inf" and "-inf", so that other readers do not choke.
 - A whole number is from 0 to `LARGEST` unless `bounds` says otherwise.
 - A field that is not its maker's to choose (`init=False`) is written, and not read.
@@ -17,7 +17,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, TypeVar, cast
@@ -126,7 +126,7 @@ class Codec:
         if kind in self._unions:
             return self.write
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-        if origin is tuple:
+        if origin in (tuple, Sequence):
             item = self._writer(arguments[0])
             return lambda value: [item(x) for x in value]
         if origin is frozenset:
@@ -177,8 +177,9 @@ class Codec:
             which = self._unions[kind]
             return lambda raw: self._reader(which(_object(raw)), bounds)(raw)
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-        if origin in (tuple, frozenset):
-            return _list_reader(self._reader(arguments[0], bounds), origin)
+        if origin in (tuple, Sequence, frozenset):
+            make = frozenset if origin is frozenset else tuple
+            return _list_reader(self._reader(arguments[0], bounds), make)
         if dataclasses.is_dataclass(kind):
             return self._object_reader(cast(type, kind))
         if issubclass(kind, Enum):

@@ -16,7 +16,7 @@ from pass_core.sampling.noise import Stream, gumbel
 from pass_core.sampling.nucleus import TopK
 from pass_core.settings import SamplingSettings
 
-_SHORT = 512
+SHORT = 512  # tokens of a distribution that top-k or the like has cut
 COLDEST = 1e-30  # a temperature that float32 can still divide by
 
 
@@ -40,7 +40,7 @@ class Distribution:
 
     def log_prob(self, token: int) -> float:
         """Log probability of a token, -inf outside the support."""
-        if self.ids.size <= _SHORT:  # asked for many tokens in turn
+        if self.ids.size <= SHORT:  # asked for many tokens in turn
             known = self._by_id
             if known is None:
                 known = dict(zip(self.ids.tolist(), self.log_p.tolist()))
@@ -55,7 +55,7 @@ class Distribution:
 
     def likeliest(self, count: int) -> list[tuple[int, float]]:
         """The `count` likeliest (id, probability), ties by lower id."""
-        if self.ids.size <= _SHORT:
+        if self.ids.size <= SHORT:
             p = self.log_p.tolist()
             if all(a > b for a, b in pairwise(p)):  # as top-k lists them
                 return [(i, math.exp(x)) for i, x in zip(self.ids[:count].tolist(), p)]

@@ -6,6 +6,7 @@ target share. A generator with a state cannot give that: its numbers depend on w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from functools import lru_cache
 
@@ -67,3 +68,13 @@ def gumbel(
 ) -> npt.NDArray[np.float64]:
     """Standard Gumbel noise; argmax over tokens of log p + gumbel is an exact sample of p."""
     return -np.log(-np.log(uniform(seed, position, token, stream)))
+
+
+def gumbels(seed: int, positions: Sequence[int], tokens: Sequence[int]) -> list[float]:
+    """The same for each of a few tokens at its position: Python's integers are faster than small arrays."""
+    h = stream_hash(seed, int(Stream.TARGET))
+    drawn = [
+        ((mix_one(mix_one(h ^ (p * POSITION % 2**64)) ^ (t * TOKEN % 2**64)) >> 12) + 0.5) * 2.0**-52
+        for p, t in zip(positions, tokens, strict=True)
+    ]
+    return (-np.log(-np.log(np.array(drawn)))).tolist()

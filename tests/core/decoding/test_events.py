@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
+import pickle
 
 import pytest
 
-from pass_core.decoding.events import DraftStatus, Provenance
+from pass_core.decoding.events import Candidate, Candidates, DraftStatus, Provenance
 from pass_core.decoding.step_recorder import TOP_CANDIDATES
 from pass_core.decoding.summary import SummaryBuilder, summarize
 from pass_core.models.language_model import LanguageModel
@@ -97,6 +99,34 @@ def test_accepted_drafts_are_the_tokens_of_the_text(
                 assert corrected.provenance is Provenance.CORRECTED
                 assert corrected.draft_position == draft.depth
                 assert corrected.id != draft.id
+
+
+def test_candidates_are_described_when_somebody_looks() -> None:
+    asked: list[int] = []
+    made = (Candidate(3, "c", 0.75), Candidate(1, "a", 0.25))
+
+    def describe() -> tuple[Candidate, ...]:
+        asked.append(1)
+        return made
+
+    top = Candidates(describe)
+    assert not asked
+    assert (len(top), top[0], list(top[1:]), list(top)) == (2, made[0], [made[1]], list(made))
+    assert (top, hash(top)) == (made, hash(made))
+    assert made == top
+    assert top != made[:1]
+    assert len(asked) == 1
+    for copied in (pickle.loads(pickle.dumps(top)), copy.deepcopy(top)):
+        assert type(copied) is tuple
+        assert copied == made
+
+
+def test_a_distribution_over_a_large_vocabulary_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pass_core.decoding.step_recorder.SHORT", 11)
+    model = tiny.tiny_llama(vocabulary=12)
+    kept, cut = (generate(model, Strategy.AUTOREGRESSIVE, Verification.COUPLED, top_k=k) for k in (0, 6))
+    assert all(type(t.top) is tuple for s in kept.steps for t in s.tokens)
+    assert all(type(t.top) is Candidates for s in cut.steps for t in s.tokens)
 
 
 def test_greedy_events_carry_no_noise(model: LanguageModel) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pass_core.sampling.noise import Stream, gumbel, uniform
+from pass_core.sampling.noise import Stream, gumbel, gumbels, uniform
 
 COUNT = 40_000
 TOKENS = np.arange(COUNT)
@@ -109,3 +109,10 @@ def test_numbers_stay_inside_the_open_interval(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr("pass_core.sampling.noise._mix", lambda h, e=extreme: np.full_like(np.asarray(h), e))
         assert low < uniform(0, 0, 0) < high
         assert np.isfinite(gumbel(0, 0, 0))
+
+
+def test_a_few_numbers_are_those_of_the_arrays() -> None:
+    positions, tokens = [0, 5, 5, 10**6], [7, 0, 49_151, 3]
+    for seed in (0, 11, -3, 2**70):
+        assert gumbels(seed, positions, tokens) == [float(gumbel(seed, p, t)) for p, t in zip(positions, tokens)]
+    assert gumbels(1, [], []) == []
