@@ -20,6 +20,7 @@ from pass_core.decoding.lookahead_proposer import LookaheadProposer
 from pass_core.decoding.ngram_proposer import NgramProposer
 from pass_core.decoding.propose_tree import Proposals, best_first, draft_chain, grow_tree
 from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
+from pass_core.decoding.state_proposer import StateGuesses
 from pass_core.decoding.targets import RowDistributions
 from pass_core.decoding.tree import ROOT, Draft, DraftTree, Walk, verify_tree
 from pass_core.kernels.interface import CallPlan
@@ -61,9 +62,10 @@ class FusedStepper(Stepper):
         self._looks = 0
         self._rate = 0.0
         self._done = StepResult()
+        self._begun: StateGuesses | None = None
 
     def forget(self) -> None:
-        self._pending = None
+        self._pending = self._begun = None
 
     def step(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule) -> StepOutcome:
         cost = self._cost if settings.auto else None
@@ -100,9 +102,10 @@ class FusedStepper(Stepper):
         took = clock() - called
         targets = RowDistributions(logits, settings.sampling, state.kernels)
         walk = verify_tree(tree, targets, rule, state.seed, state.position)
+        self._keep(state, walk, hidden, logits if together else None, chains)
+        self._begin(state, settings, walk)
         state.cache.commit([nodes[0], *(nodes[i + 1] for i in walk.path)])
         grown.acceptance.learn(tree, grown.match, grown.steps)
-        self._keep(state, walk, hidden, logits if together else None, chains)
         drafts = bool(proposals.reaches)
         lookahead_rows = len(rows) - len(nodes)
         self._done = StepResult(
@@ -172,8 +175,9 @@ class FusedStepper(Stepper):
         if head is not None and root_state is not None:
             steps = range(min(depth, head.depth))
             if not rows or self._of_state.expected(steps) >= self._acceptance.expected(rows):
-                deep = min(depth, max(self._verified, default=depth) + 1)  # deeper levels cost time and find no row
-                return head.propose(root_state, state.tokens[-1], deep, state.recent), steps, self._of_state
+                deep = self._useful(depth)
+                drafts = head.propose(root_state, state.tokens[-1], deep, state.recent, self._begun)
+                return drafts, steps, self._of_state
         if pending is None or not rows:
             return None, (), self._acceptance
         drafts = LookaheadProposer.of_call(
@@ -187,6 +191,20 @@ class FusedStepper(Stepper):
             state.recent,
         )
         return drafts, rows, self._acceptance
+
+    def _useful(self, depth: int) -> int:
+        """How deep the state head drafts, at most `depth`: deeper levels cost time and find no row."""
+        return min(depth, max(self._verified, default=depth) + 1)
+
+    def _begin(self, state: DecodeState, settings: DecodingSettings, walk: Walk) -> None:
+        """Let the state head guess while the host describes this step, if the next one is likely to draft."""
+        self._begun = None
+        head, predicting = state.state_head, state.predicting
+        depth = min(settings.k, state.remaining - len(walk.emitted) - 1)
+        if head is None or predicting is None or depth <= 0 or not _plans(settings):
+            return
+        if self._economy is None or self._economy.drafting:
+            self._begun = head.begin(predicting[1], walk.emitted[-1].token, self._useful(depth))
 
     def _chain(
         self,

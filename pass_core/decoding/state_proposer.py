@@ -8,10 +8,19 @@ import torch
 
 from pass_core.decoding.events import DraftSource
 from pass_core.decoding.lookahead_proposer import LookaheadProposer
-from pass_core.kernels.interface import DraftHead, DraftRows, IntArray, Kernels
+from pass_core.kernels.interface import DraftHead, DraftRows, Guesses, IntArray, Kernels
 from pass_core.lookahead.embeddings import StateHeadWeights
 from pass_core.lookahead.state_head import STATE_CANDIDATES
 from pass_core.runtime.base import Runtime, Shortlist
+
+
+@dataclass(frozen=True, slots=True)
+class StateGuesses:
+    """Guesses of `depth` drafts, made from a state, that may still be in the making."""
+
+    state: torch.Tensor
+    depth: int
+    guesses: Guesses
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +47,29 @@ class StateProposer:
         vocabulary = weights.vocabulary
         return cls(kernels, guess, fit, weights.depth, vocabulary.numpy(), runtime.shortlist(vocabulary))
 
-    def propose(self, state: torch.Tensor, token: int, depth: int, text: IntArray | None) -> LookaheadProposer:
+    def begin(self, state: torch.Tensor, token: int, depth: int) -> StateGuesses:
+        """Begin what `propose` drafts from; the compiled kernels' other threads do it meanwhile.
+
+        Args:
+            state: [hidden], after the final norm, of the row that predicted the token.
+        """
+        depth = min(depth, self.depth)
+        return StateGuesses(state, depth, self.kernels.guess(self.guess, state, token, depth, self.shortlist))
+
+    def propose(
+        self, state: torch.Tensor, token: int, depth: int, text: IntArray | None, begun: StateGuesses | None = None
+    ) -> LookaheadProposer:
         """Drafts of depths 1..depth after `token`.
 
         Args:
             state: [hidden], after the final norm, of the row that predicted the token.
             text: the tokens so far [m]; tokens that it repeats get a bonus. None for no bonus.
+            begun: guesses that were begun before; of another state, or less deep, they are begun anew.
         """
         depth = min(depth, self.depth)
-        hidden = self.kernels.guess(self.guess, state, token, depth)
-        rows = DraftRows(hidden, self.shortlist(hidden), range(depth), range(depth), 1, self.vocabulary)
+        if begun is None or begun.state is not state or begun.depth < depth:
+            begun = self.begin(state, token, depth)
+        hidden, logits = begun.guesses()
+        rows = DraftRows(hidden, logits, range(depth), range(depth), 1, self.vocabulary)
         candidates = min(STATE_CANDIDATES, self.vocabulary.size)
         return LookaheadProposer(self.kernels, rows, self.fit, text, DraftSource.STATE_HEAD, candidates)

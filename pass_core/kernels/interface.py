@@ -11,7 +11,7 @@ closer than that rounding may change places.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ import torch
 
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import SamplerWeights
+from pass_core.runtime.base import Shortlist
 
 IntArray = npt.NDArray[np.int64]
 ROOT = -1  # the parent of drafts that stand directly below the last committed token
@@ -208,6 +209,10 @@ class CallPlan:
         return 1 + self.drafts + sum(self.chains)
 
 
+Guesses = Callable[[], tuple[torch.Tensor, torch.Tensor]]
+"""Waits for guesses: states [depth, hidden], and their logits [depth, n] for the tokens of the shortlist."""
+
+
 class DraftHead(Protocol):
     """Scores drafts by the token before them; only the `Kernels` that made it can use it."""
 
@@ -264,12 +269,16 @@ class Kernels(Protocol):
         """
         ...
 
-    def guess(self, head: DraftHead, state: torch.Tensor, token: int, depth: int) -> torch.Tensor:
-        """States [depth, hidden] that drafts 1..depth are read from (`pass_core.lookahead.state_head`).
+    def guess(self, head: DraftHead, state: torch.Tensor, token: int, depth: int, shortlist: Shortlist) -> Guesses:
+        """Begin the states that drafts 1..depth are read from (`pass_core.lookahead.state_head`), and their logits.
 
         Args:
             head: of `guess_head`.
             state: [hidden], after the final norm, of the row that predicted `token`.
+            shortlist: the model's runtime's, of the draft vocabulary.
+
+        Raises:
+            MemoryError: there is not enough memory; a plain sentence.
         """
         ...
 

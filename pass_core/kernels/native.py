@@ -17,13 +17,14 @@ from pass_core.kernels.interface import (
     DraftRows,
     GrownTree,
     GrowRequest,
+    Guesses,
     IntArray,
     PlanRequest,
     SampledPath,
     WalkRequest,
 )
 from pass_core.kernels.layout import image
-from pass_core.kernels.native_heads import NativeHead, bigrams_in_library, sampler_in_library
+from pass_core.kernels.native_heads import NativeGuesses, NativeHead, bigrams_in_library, sampler_in_library
 from pass_core.kernels.native_library import (
     GrowArrays,
     GrowBlock,
@@ -39,6 +40,8 @@ from pass_core.kernels.reference import ReferenceKernels
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import SamplerWeights
 from pass_core.models.language_model import LanguageModel
+from pass_core.runtime.base import Shortlist
+from pass_core.runtime.native.runtime import NativeShortlist
 
 _NO_MEMORY = -1
 
@@ -62,6 +65,7 @@ class NativeKernels:
         self._output: torch.Tensor | None = None
         self._model = model
         self._heads = KeptHeads[NativeHead]()
+        self._begun: NativeGuesses | None = None
 
     @property
     def description(self) -> str:
@@ -209,16 +213,16 @@ class NativeKernels:
         numbers: list[Any] = [a[:count].tolist() for a in (tokens, parents, depths, reaches, source)]
         return GrownTree(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], ids, log_p)
 
-    def guess(self, head: DraftHead, state: torch.Tensor, token: int, depth: int) -> torch.Tensor:
+    def guess(self, head: DraftHead, state: torch.Tensor, token: int, depth: int, shortlist: Shortlist) -> Guesses:
         ours = cast(NativeHead, head)
-        if self._handle is None or not ours.handle or state.dtype is not torch.float32:
-            return self._reference.guess(ours.in_torch, state, token, depth)
-        state = state.contiguous()
-        out = torch.empty(depth, state.shape[0])
-        table = _address(self._table)
-        if self._library.pass_guess(self._handle, ours.handle, table, state.data_ptr(), token, depth, out.data_ptr()):
-            raise MemoryError("There is not enough memory to draft. Close other programs.")
-        return out
+        model, table = self._handle, self._table
+        ready = ours.handle and state.dtype is torch.float32 and isinstance(shortlist, NativeShortlist)
+        if model is None or table is None or not ready:
+            return self._reference.guess(ours.in_torch, state, token, depth, shortlist)
+        if self._begun is not None:
+            self._begun.wait()  # one at a time: the head's memory is its own
+        self._begun = NativeGuesses(model, ours, cast(NativeShortlist, shortlist), table, state, token, depth)
+        return self._begun.wait
 
     def plan_call(self, request: PlanRequest) -> CallPlan:
         chains, value = np.empty(len(request.reaches) + 1, dtype=np.int32), np.empty(1)

@@ -11,6 +11,7 @@ from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import SamplerWeights
 from pass_core.lookahead.sampler import RMS_EPSILON
 from pass_core.runtime.native.arrays import floats, halves
+from pass_core.runtime.native.runtime import NativeShortlist
 
 _PANEL = 16  # outputs of one panel; a product reads its inputs by two panels
 
@@ -27,11 +28,11 @@ class NativeHead:
         self, library: ctypes.CDLL, handle: int | None, in_torch: DraftHead, kept: object | None = None
     ) -> None:
         self.handle, self.in_torch = handle, in_torch
-        self._library, self._kept = library, kept
+        self.library, self._kept = library, kept
 
     def __del__(self) -> None:
         if self.handle:
-            self._library.pass_head_free(self.handle)
+            self.library.pass_head_free(self.handle)
             self.handle = None
 
 
@@ -63,3 +64,49 @@ def _made(handle: int | None) -> int:
     if not handle:
         raise MemoryError("There is not enough memory for the draft head. Switch it off.")
     return handle
+
+
+class NativeGuesses:
+    """Guesses of a state head that the library's other threads make while this one goes on.
+
+    Args:
+        model: the library's own object for the model.
+        table: [vocabulary, hidden] bfloat16 input embeddings.
+
+    Raises:
+        MemoryError: there is not enough memory; a plain sentence.
+    """
+
+    def __init__(
+        self,
+        model: int,
+        head: NativeHead,
+        shortlist: NativeShortlist,
+        table: torch.Tensor,
+        state: torch.Tensor,
+        token: int,
+        depth: int,
+    ) -> None:
+        runtime = shortlist.runtime
+        self._library, self._model = head.library, model
+        self._kept: tuple[object, ...] = head, shortlist, table, runtime  # as long as the library reads them
+        count = shortlist.ids.numel()
+        logits = torch.empty(depth, -(-count // _PANEL) * _PANEL)
+        self._hidden, self._logits = torch.empty(depth, state.shape[0]), logits[:, :count]
+        addresses = head.handle, shortlist.handle, table.data_ptr(), state.contiguous().data_ptr()
+        self._handle: int | None = self._library.pass_guess_start(
+            model, *addresses, token, depth, self._hidden.data_ptr(), logits.data_ptr()
+        )
+        if not self._handle:
+            raise MemoryError("There is not enough memory to draft. Close other programs.")
+
+    def wait(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """States [depth, hidden] and their logits [depth, n]."""
+        if self._handle:
+            self._library.pass_guess_finish(self._model, self._handle)
+            self._handle, self._kept = None, ()
+        return self._hidden, self._logits
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self.wait()

@@ -108,8 +108,9 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "pass_sampler_new": (_ADDRESS, (_INT, _INT, _INT, ctypes.c_float, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS)),
     "pass_bigrams_new": (_ADDRESS, (_INT, _LONG, _ADDRESS)),  # hidden, known, shifts
     "pass_head_free": (None, (_ADDRESS,)),
-    # model, head, table, state, token, depth, out
-    "pass_guess": (_INT, (_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _LONG, _INT, _ADDRESS)),
+    # model, head, shortlist, table, state, token, depth, out, logits
+    "pass_guess_start": (_ADDRESS, (*[_ADDRESS] * 5, _LONG, _INT, _ADDRESS, _ADDRESS)),
+    "pass_guess_finish": (None, (_ADDRESS, _ADDRESS)),  # model, guess
 }
 
 

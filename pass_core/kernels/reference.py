@@ -21,6 +21,7 @@ from pass_core.kernels.interface import (
     DraftRows,
     GrownTree,
     GrowRequest,
+    Guesses,
     IntArray,
     PlanRequest,
     SampledPath,
@@ -31,6 +32,7 @@ from pass_core.kernels.reference_plan import search
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import SamplerWeights
 from pass_core.models.language_model import LanguageModel
+from pass_core.runtime.base import Shortlist
 from pass_core.sampling import nucleus, top
 
 _SORTED = 1024  # more numbers are not sorted for the best few; with noise no two of them are equal
@@ -60,8 +62,10 @@ class ReferenceKernels:
         return self.sampler_head(weights)
 
     @torch.inference_mode()
-    def guess(self, head: DraftHead, state: torch.Tensor, token: int, depth: int) -> torch.Tensor:
-        return cast(TorchSamplerHead, head).guess(state, token, depth)
+    def guess(self, head: DraftHead, state: torch.Tensor, token: int, depth: int, shortlist: Shortlist) -> Guesses:
+        states = cast(TorchSamplerHead, head).guess(state, token, depth)
+        found = states, shortlist(states)
+        return lambda: found
 
     def bigram_head(self, bigrams: Bigrams) -> DraftHead:
         return TorchBigramHead(bigrams, self._with_heads, self._operands)

@@ -1,8 +1,8 @@
 """Frozen dataclasses as JSON and back, by their annotations: types, bounds, and errors that name the field's full path.
 
 - A dataclass is an object with a key for each field; fields named in `inline` put their own fields there instead.
-- A tuple or another sequence is a list, which is read as a tuple; a frozenset is a sorted list, an enumeration its value,
-  a time its ISO text, and bytes are two hexadecimal digits each under the field's name with `_hex`.
+- A tuple or another sequence is a list, read as a tuple; a frozenset is a sorted list, an enumeration its value, a time
+  its ISO text, and bytes are two hexadecimal digits each under the field's name with `_hex`.
 - NaN and infinities are the texts "nan", "inf" and "-inf", so that other readers do not choke.
 - A whole number is from 0 to `LARGEST` unless `bounds` says otherwise.
 - A field that is not its maker's to choose (`init=False`) is written, and not read.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 
 import numpy as np
@@ -225,23 +226,43 @@ def test_trees_of_a_sampler_are_the_same_in_both(
 
 @compiled
 def test_guesses_and_their_trees_are_the_same_in_both(model: LanguageModel, runtime: NativeRuntime) -> None:
-    """A state head, with drafts among the lowest token ids alone."""
+    """A state head, with drafts of its own vocabulary alone."""
     state = torch.randn(model.hidden_size, generator=torch.Generator().manual_seed(4))
     weights = sampler_weights(model)
+    tokens = torch.arange(0, VOCABULARY, 2)
+    shortlist = runtime.shortlist(tokens)
     guesses: list[torch.Tensor] = []
     trees: list[GrownTree] = []
     for name in NAMES:
         kernels = kernels_named(name, model, runtime)
         head = kernels.guess_head(weights)
-        guesses.append(kernels.guess(head, state, 77, 4))
-        assert torch.equal(kernels.guess(head, state, 77, 2), guesses[-1][:2])
-        tokens = torch.arange(0, VOCABULARY, 2)
-        rows = DraftRows(guesses[0], runtime.shortlist(tokens)(guesses[0]), range(4), range(4), 1, tokens.numpy())
+        hidden, logits = kernels.guess(head, state, 77, 4, shortlist)()
+        guesses.append(hidden)
+        assert torch.equal(logits, runtime.logits(hidden)[:, tokens])
+        shallow = kernels.guess(head, state, 77, 2, shortlist)
+        again = kernels.guess(head, state, 77, 4, shortlist)  # begun before the other one is asked for
+        runtime.logits(hidden)  # and something else meanwhile
+        assert all(torch.equal(a, b[:2]) for a, b in zip(shallow(), again()))
+        assert all(torch.equal(a, b) for a, b in zip(again(), (hidden, logits)))
+        rows = DraftRows(guesses[0], shortlist(guesses[0]), range(4), range(4), 1, tokens.numpy())
         trees.append(kernels.grow_tree(rows, request_for("auto", 1, head=True), kernels.sampler_head(weights)))
     assert torch.allclose(*guesses, atol=1e-4)
     assert (trees[0].tokens, trees[0].parents) == (trees[1].tokens, trees[1].parents)
     assert trees[0].tokens
     assert not any(token % 2 for token in trees[0].tokens)
+
+
+@compiled
+def test_guesses_that_nobody_asks_for_end_before_what_they_read(model: LanguageModel) -> None:
+    """The threads that make them read the model's and the head's memory."""
+    state = torch.randn(model.hidden_size, generator=torch.Generator().manual_seed(4))
+    tokens = torch.arange(64)
+    for _ in range(20):
+        runtime = NativeRuntime(model, threads=2)
+        kernels = kernels_named("compiled", model, runtime)
+        begun = kernels.guess(kernels.guess_head(sampler_weights(model)), state, 77, 4, runtime.shortlist(tokens))
+        del kernels, runtime, begun
+        gc.collect()
 
 
 @compiled

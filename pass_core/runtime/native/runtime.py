@@ -6,7 +6,7 @@ import ctypes
 import os
 from collections.abc import Sequence
 from typing import Any
-from weakref import proxy
+from weakref import ref
 
 import numpy as np
 import torch
@@ -149,7 +149,7 @@ class NativeShortlist:
     """Some rows of a runtime's lm_head in the library (see `pass_core.runtime.base.Shortlist`)."""
 
     def __init__(self, runtime: NativeRuntime, ids: torch.Tensor) -> None:
-        self.ids, self._runtime = ids, proxy(runtime)
+        self.ids, self._runtime = ids, ref(runtime)
         self._lib = runtime.lib
         self._lib.pass_shortlist_new.restype = ctypes.c_void_p
         at = ids.numpy().astype(np.int32)
@@ -158,7 +158,14 @@ class NativeShortlist:
             raise MemoryError("There is not enough memory for the draft vocabulary. Switch the state head off.")
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self._runtime.head(hidden, self.ids.numel(), self.handle)
+        return self.runtime.head(hidden, self.ids.numel(), self.handle)
+
+    @property
+    def runtime(self) -> NativeRuntime:
+        """Whose lm_head it is."""
+        runtime = self._runtime()
+        assert runtime is not None
+        return runtime
 
     def __del__(self) -> None:
         if handle := getattr(self, "handle", None):

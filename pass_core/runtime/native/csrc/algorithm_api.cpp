@@ -186,22 +186,34 @@ int pass_grow(void* model, void* draft_head, const GrowRequest* request, const G
   return count;
 }
 
-// The states that drafts 1..depth are read from, made of the state h [hidden] that predicted `token` and of that token
-// (`pass_core.lookahead.state_head`): out[d] = h + W_out silu(W_in [rms(h); rms(e)] + step_d). table: bfloat16 [vocabulary,
-// hidden] input embeddings. Returns -1 without memory.
-int pass_guess(void* model, void* head, const uint16_t* table, const float* state, int64_t token, int depth, float* out) {
+// Begin the guesses of a state head (`pass_core.lookahead.state_head`), of the state h [hidden] that predicted `token`
+// and of that token: out[d] = h + W_out silu(W_in [rms(h); rms(e)] + step_d), d < depth, and their logits for the tokens
+// of a shortlist, [depth, its panels * 16]. table: bfloat16 [vocabulary, hidden]. out, logits and the head are the
+// call's until pass_guess_finish; the state is read now. Null without memory.
+void* pass_guess_start(void* model, void* head, const void* shortlist, const uint16_t* table, const float* state, int64_t token,
+                       int depth, float* out, float* logits) {
+  Model& m = *(Model*)model;
   Head& s = *(Head*)head;
-  Team& team = ((Model*)model)->team;
+  const Matrix& list = *(const Matrix*)shortlist;
+  Team& team = m.team;
   int h = s.hidden, n = s.inner;
+  Form form = m.form(list);
+  size_t ld = word_stride(depth);
   if (!s.in_rows.reserve((size_t)h * 2) || !s.inner_rows.reserve((size_t)depth * n * 2) ||
-      !s.prepared.reserve((size_t)n * 4 + (size_t)h * 2) || !s.wide.reserve((size_t)n * 4))
-    return -1;
-  float *prepared = s.prepared.as<float>(), *wide = s.wide.as<float>();
+      !s.prepared.reserve((size_t)n * 4 + (size_t)h * 2) || !s.wide.reserve((size_t)n * 4) ||
+      !s.state_rows.reserve((size_t)h * 4) || !s.quantised.reserve(Activations::bytes(h, ld, bit(form))))
+    return nullptr;
+  float *prepared = s.prepared.as<float>(), *wide = s.wide.as<float>(), *kept = s.state_rows.as<float>();
   uint16_t *x = (uint16_t*)(prepared + n), *e = s.in_rows.as<uint16_t>(), *z = s.inner_rows.as<uint16_t>();
-  rms_rows(state, 1, h, s.epsilon, x);
+  std::memcpy(kept, state, (size_t)h * 4);
+  rms_rows(kept, 1, h, s.epsilon, x);
   embed(s, table, token, e);
-  Head* shared = &s;
-  team.run(2, [=, &team](Job& job, int t) {
+  Activations rows;
+  rows.place(s.quantised.data, h, ld, bit(form));
+  const Head* shared = &s;
+  const Matrix* read = &list;
+  size_t width = (size_t)list.panels * 16;
+  auto job = team.start(4, [=, &team](Job& job, int t) {
     const Head& s = *shared;
     job.phase(0, t, s.inner_panels(), team.grain(s.inner_panels()), [&](int from, int to) {
       const Packed &a = s.from_hidden, &b = s.from_token;
@@ -218,10 +230,24 @@ int pass_guess(void* model, void* head, const uint16_t* table, const float* stat
       product_rows(s.out.panel(from), (size_t)s.out.pairs * 32, to - from, (const uint32_t*)z, n / 2, depth, s.out.pairs,
                    out + from * 16, h);
       for (int d = 0; d < depth; d++)
-        for (int i = from * 16; i < to * 16; i++) out[(size_t)d * h + i] += state[i];
+        for (int i = from * 16; i < to * 16; i++) out[(size_t)d * h + i] += kept[i];
+    });
+    job.phase(2, t, 1, 1, [&](int, int) {
+      for (int d = 0; d < depth; d++) rows.put(d, 0, out + (size_t)d * h, h);
+    });
+    job.phase(3, t, read->panels, team.grain(read->panels), [&](int first, int last) {
+      pass::product(read->format, form, pass::AGAIN, read->run(first, last - first), rows.of[form], rows.ld, depth,
+                    logits + (size_t)first * 16, width);
     });
   });
-  return 0;
+  return new std::shared_ptr<Job>(job);
+}
+
+// Wait for guesses, and help.
+void pass_guess_finish(void* model, void* guess) {
+  auto* job = (std::shared_ptr<Job>*)guess;
+  ((Model*)model)->team.finish(**job);
+  delete job;
 }
 
 // The best shape of a forward pass, as pass_core/kernels/interface.py has it: how many of the drafts are verified, and how many

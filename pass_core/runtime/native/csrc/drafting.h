@@ -21,7 +21,7 @@ struct Head {
   std::vector<float> step;
   const uint16_t* shifts = nullptr;  // bfloat16 [known, hidden], the caller's; null for the sampler head
   int64_t known = 0;
-  Buffer in_rows, inner_rows, state_rows, wide, prepared;
+  Buffer in_rows, inner_rows, state_rows, wide, prepared, quantised;
 
   int inner_panels() const { return shifts ? 0 : from_token.panels; }
   int outer_panels() const { return hidden / 16; }

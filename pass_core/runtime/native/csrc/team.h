@@ -84,7 +84,9 @@ class Team {
   int grain(int units) const { return std::max(1, (units + 4 * size_ - 1) / (4 * size_)); }
 
   // The body must hold by value what a late thread may look at after this returned.
-  void run(int phases, std::function<void(Job&, int)> body) {
+  void run(int phases, std::function<void(Job&, int)> body) { finish(*start(phases, std::move(body))); }
+  // The other threads begin; this one joins them in `finish`. Meanwhile it may run other jobs, which they join late.
+  std::shared_ptr<Job> start(int phases, std::function<void(Job&, int)> body) {
     auto job = std::make_shared<Job>(phases, size_, std::move(body));
     if (size_ > 1) {
       {
@@ -94,8 +96,9 @@ class Team {
       }
       wake_.notify_all();
     }
-    job->body(*job, 0);
+    return job;
   }
+  void finish(Job& job) { job.body(job, 0); }
 
  private:
   void work(int index) {
