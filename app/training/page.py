@@ -15,21 +15,22 @@ from app.state.context import AppContext
 from app.state.folders import Place, folder_of
 from app.theme.scale import sized
 from app.training.controller import TrainingController, TrainingState
+from app.training.ending import cancelled, told
 from app.training.estimate_card import EstimateCard
 from app.training.form import TrainingForm, readable
 from app.training.own_text import Survey, survey
 from app.training.plan import SELF, TrainingPlan, training_sentence
 from app.training.plots import TrainingPlots
+from app.training.report_panel import ReportPanel
 from app.training.status_card import StatusCard
 from app.training.unfinished import UnfinishedRun
+from app.training.views import TRAINING, TrainingViews
 from app.widgets.page import Page
-from app.widgets.text_format import count_of
 from pass_core.training.config import TrainingError
 
 if TYPE_CHECKING:
     from pass_core.lookahead.embeddings import LookaheadEmbeddings
     from pass_core.models.language_model import LanguageModel
-    from pass_core.training.acceptance import Acceptance
     from pass_core.training.events import Estimate, Finished
 
 FORM_WIDTH = 376
@@ -62,6 +63,8 @@ class TrainPage(Page):
         self.plots = TrainingPlots(context.theme)
         self.status = StatusCard(context.theme)
         self.takes = EstimateCard(context, self.controller)
+        self.report = ReportPanel(context, self._plan)
+        self.views = TrainingViews((self.status, self.plots), self.report)
         self._make_actions()
         self._lay_out()
         if kept := context.preferences.get(CHOICES, {}):
@@ -84,6 +87,7 @@ class TrainPage(Page):
     def shut_down(self) -> None:
         """The window closes: the run ends after its present step, with a checkpoint."""
         self._surveyor.shut_down()
+        self.report.shut_down()
         self.controller.shut_down()
 
     # -- running -------------------------------------------------------------------------------------------------------
@@ -130,6 +134,7 @@ class TrainPage(Page):
         if not same:
             self.plots.start(min(5, plan.config.lookahead), self._unfinished.untrained() if plan.resume else None)
         self._result = None
+        self.views.show_view(TRAINING)
         self.status.start()
         self.status.title.setText(f"Training {plan.out.stem}")
         self.status.title.setToolTip(str(plan.out))
@@ -166,8 +171,8 @@ class TrainPage(Page):
             )
         else:
             self._result = finished.path
-            self.status.show_end(*_told(finished, self.plots.untrained), result=finished.path is not None)
-            if not _cancelled(finished):
+            self.status.show_end(*told(finished, self.plots.untrained), result=finished.path is not None)
+            if not cancelled(finished):
                 self._unfinished.forget()
                 self.form.set_out(None)
         self._show_state()
@@ -329,15 +334,11 @@ class TrainPage(Page):
         left.setSpacing(8)
         left.addWidget(scroll, 1)
         left.addWidget(self.takes)
-        right = QVBoxLayout()
-        right.setSpacing(8)
-        right.addWidget(self.status)
-        right.addWidget(self.plots, 1)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(8, 8, 8, 8)
         layout.setSpacing(8)
         layout.addWidget(side)
-        layout.addLayout(right, 1)
+        layout.addWidget(self.views, 1)
 
     def _connect(self) -> None:
         context, controller = self._context, self.controller
@@ -384,26 +385,3 @@ def _text_path(paths: list[str]) -> str:
         if path.is_file() and path.suffix.lower() in readable():
             return text
     return ""
-
-
-def _told(finished: Finished, untrained: Acceptance | None) -> tuple[str, str]:
-    """Title and text of a run that is over."""
-    got = finished.acceptance
-    figures = ""
-    if got is not None:
-        figures = f"{got.accepted_per_iteration:.2f} drafts accepted per iteration on held-out text"
-        if untrained is not None:
-            figures += f", {untrained.accepted_per_iteration:.2f} untrained"
-    if _cancelled(finished):
-        file = f" The best so far is {finished.path}." if finished.path is not None else ""
-        return (
-            f"Stopped after {count_of(finished.step, 'step')}",
-            f"The checkpoint is kept: {finished.checkpoint}. Resume continues from it.{file}",
-        )
-    return f"Trained for {finished.step} steps ({finished.ending})", f"{figures}. The file: {finished.path}"
-
-
-def _cancelled(finished: Finished) -> bool:
-    from pass_core.training.events import Ending
-
-    return finished.ending is Ending.CANCELLED

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from app.engine.jobs import JobControl
     from pass_core.engine import Engine
     from pass_core.models.language_model import LanguageModel
+    from pass_core.training.budget import Budget
     from pass_core.training.control import PauseSwitch
+    from pass_core.training.corpus import Corpus
     from pass_core.training.events import Estimate, Finished, TrainingEvent
 
 SELF = "self"
@@ -113,44 +115,20 @@ def carry_out(plan: TrainingPlan, engine: Engine, control: JobControl, pause: Pa
     Raises:
         TrainingError: the run cannot start or resume. Cancelled: while the text was read or written.
     """
-    from app.training.own_text import divided
-    from pass_core.files import cache_folder
     from pass_core.training.budget import Budget
     from pass_core.training.events import Ending, StateHeadStep, StepDone
     from pass_core.training.options import TrainingOptions
     from pass_core.training.phases import train_all
     from pass_core.training.preview import prepare
-    from pass_core.training.selfwritten import SelfPlan, make_corpus
     from pass_core.training.state_config import StateHeadConfig
 
     check_writable(plan.out)
-    config = plan.config
-    budget = Budget(config.minutes)  # everything from here on counts
-    control.progress(Progress("Reading the text" if plan.data != SELF else "Looking for text written before", 0, None))
-    kept = cache_folder() / "training"
-    data = plan.data if plan.data == SELF else divided(plan.data, kept / "own", control.cancel)
-    written = SelfPlan(
-        sequences=plan.sequences,
-        held_out=plan.held_out,
-        length=config.length,
-        temperature=config.temperature,
-        top_k=config.top_k,
-    )
-    corpus = make_corpus(
-        engine.model,
-        data,
-        length=config.length,
-        sequences=plan.sequences,
-        plan=written,
-        folder=kept,
-        progress=control.progress,
-        cancel=control.cancel,
-        budget=budget,
-    )
-    control.cancel.raise_if_cancelled()
-    config = prepare(engine, config, control.progress, control.cancel, budget)
+    budget = Budget(plan.config.minutes)  # everything from here on counts
+    plan = replace(plan, data=divided_text(plan, control))
+    corpus = read_text(plan, engine, control, held_out=plan.held_out, budget=budget)
+    config = prepare(engine, plan.config, control.progress, control.cancel, budget)
     control.progress(Progress("Measuring a first step", 0, None))
-    command = replace(plan, data=data).command(engine.model)
+    command = plan.command(engine.model)
     options = TrainingOptions(plan.out, resume=plan.resume, memory=MEMORY_BYTES, command=command)
 
     def report(event: TrainingEvent) -> None:
@@ -168,6 +146,45 @@ def carry_out(plan: TrainingPlan, engine: Engine, control: JobControl, pause: Pa
     if last is not None and last.ending is Ending.CANCELLED:  # the whole run can be resumed, in its last part
         return replace(finished, ending=last.ending, checkpoint=last.checkpoint or finished.checkpoint)
     return finished
+
+
+def divided_text(plan: TrainingPlan, control: JobControl) -> str:
+    """What the trainer reads for the plan's text: one long file is cut into documents."""
+    from app.training.own_text import divided
+    from pass_core.files import cache_folder
+
+    if plan.data == SELF:
+        return SELF
+    control.progress(Progress("Reading the text", 0, None))
+    return divided(plan.data, cache_folder() / "training" / "own", control.cancel)
+
+
+def read_text(
+    plan: TrainingPlan, engine: Engine, control: JobControl, *, held_out: int, budget: Budget | None = None
+) -> Corpus:
+    """The plan's text, read or written by the model, with `held_out` held-out texts.
+
+    Raises:
+        TrainingError: there is too little. Cancelled.
+    """
+    from pass_core.files import cache_folder
+    from pass_core.training.selfwritten import SelfPlan, make_corpus
+
+    c = plan.config
+    control.progress(Progress("Reading the text" if plan.data != SELF else "Looking for text written before", 0, None))
+    corpus = make_corpus(
+        engine.model,
+        plan.data,
+        length=c.length,
+        sequences=plan.sequences,
+        plan=SelfPlan(plan.sequences, held_out, c.length, temperature=c.temperature, top_k=c.top_k),
+        folder=cache_folder() / "training",
+        progress=control.progress,
+        cancel=control.cancel,
+        budget=budget,
+    )
+    control.cancel.raise_if_cancelled()
+    return corpus
 
 
 def measure(plan: TrainingPlan, engine: Engine, control: JobControl) -> Estimate:

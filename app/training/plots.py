@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +41,13 @@ def reference_pen(theme: Theme, loaded: bool) -> QPen:
     return pg.mkPen(theme.text_muted, width=1.4, style=Qt.PenStyle.DotLine)
 
 
+def pen_of(kind: str) -> Callable[[Theme], QPen]:
+    """How a line of the kind "trained", "untrained" or "loaded" is drawn."""
+    if kind == "trained":
+        return lambda theme: pg.mkPen(theme.series[TRAINED], width=2)
+    return lambda theme: reference_pen(theme, kind == "loaded")
+
+
 def set_step_axis(plot: ThemedPlot, last: float) -> None:
     """An x axis from 0 to `last` steps with at most six ticks."""
     last = max(10.0, last)
@@ -50,11 +57,11 @@ def set_step_axis(plot: ThemedPlot, last: float) -> None:
 
 
 class LineSample(QWidget):
-    """A short stretch of a line as it is drawn."""
+    """A short stretch of a line as it is drawn with the pen that `pen` gives for a theme."""
 
-    def __init__(self, theme: ThemeManager, kind: str) -> None:
+    def __init__(self, theme: ThemeManager, pen: Callable[[Theme], QPen]) -> None:
         super().__init__()
-        self._theme, self._kind = theme, kind
+        self._theme, self._pen = theme, pen
         sized(self, width=22, height=12)
         theme.changed.connect(self._restyle)
 
@@ -62,11 +69,9 @@ class LineSample(QWidget):
         self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        theme = self._theme.current
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        trained = pg.mkPen(theme.series[TRAINED], width=2)
-        painter.setPen(trained if self._kind == "trained" else reference_pen(theme, self._kind == "loaded"))
+        painter.setPen(self._pen(self._theme.current))
         paint_scaled(painter, self)
         painter.drawLine(1, 6, 21, 6)
 
@@ -273,7 +278,7 @@ class TrainingPlots(QWidget):
                     ("untrained", "untrained"),
                     ("loaded", "loaded file"),
                 ):
-                    sample, name = LineSample(theme, kind), label(text, "faint")
+                    sample, name = LineSample(theme, pen_of(kind)), label(text, "faint")
                     top.addWidget(sample)
                     top.addWidget(name)
                     if kind == "loaded":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from pass_core.training.recipes import RECIPES
 if TYPE_CHECKING:
     from pass_core.engine import Engine
     from pass_core.training.acceptance import Acceptance
-    from pass_core.training.events import TrainingEvent
+    from pass_core.training.events import Evaluated, StateHeadEvaluated, StateHeadStep, StepDone, TrainingEvent
     from pass_core.training.state_figures import StateAcceptance
 
 
@@ -23,14 +24,14 @@ class TrainingLines:
         self.console = stdout_console()
 
     def __call__(self, event: TrainingEvent) -> None:
-        from pass_core.training.events import Evaluated, Finished, Started, StateHeadFinished, StepDone
+        from pass_core.training.events import Ending, Evaluated, Finished, Started, StateHeadFinished, StepDone
 
         if isinstance(event, StateHeadFinished):
             where = f"; best after {event.best_step}. The file is {event.path}" if event.path else ""
             self._print(f"State head: done ({event.ending}) after {event.step} steps{where}.")
-            if event.path is None and not event.step:
+            if event.path is None and not event.step and event.ending is not Ending.CANCELLED:
                 self._print("There was no time for a step: no state head was written.")
-            elif event.path is None:
+            elif event.path is None and event.ending is not Ending.CANCELLED:
                 self._print("No step was better than the untrained head: none was written. Train it longer.")
             if event.figures is not None:
                 self.state_result(event.figures)
@@ -49,20 +50,12 @@ class TrainingLines:
                 f"and {amount(told.bytes_kept, 'B')} of kept prefixes. Time: about {clock(told.seconds)} "
                 f"({told.steps} steps of {told.seconds_per_step:.1f} s)."
             )
-        elif isinstance(event, StepDone) and (event.step % 10 == 0 or event.step in (1, event.steps)):
+        elif isinstance(event, StepDone):
             coherent = f"  coherent {event.coherent:.3f}" if event.coherent else ""
             speed = f"{event.rows / event.seconds:.0f} rows/s"
-            self._print(
-                f"step {event.step}/{event.steps}  loss {event.loss:.3f}  divergence {event.divergence:.3f}{coherent}  "
-                f"accepted {event.accepted:.2f}  {speed}  {clock(event.seconds_left)} left"
-            )
+            self._step(event, "", f"{coherent}  accepted {event.accepted:.2f}  {speed}")
         elif isinstance(event, Evaluated):
-            mark = " (best)" if event.best else ""
-            places = " ".join(f"{a:.2f}" for a in event.acceptance.by_position)
-            self._print(
-                f"held out after {event.step}: {event.acceptance.accepted_per_iteration:.3f} drafts accepted per "
-                f"chain{mark}; by position {places}"
-            )
+            self._held_out(event, "", event.acceptance, f"by position {_figures(event.acceptance.by_position)}")
         else:
             self._state_head(event)
 
@@ -70,25 +63,33 @@ class TrainingLines:
         from pass_core.training.events import StateHeadEvaluated, StateHeadStarted, StateHeadStep
 
         if isinstance(event, StateHeadStarted):
+            where = f"Resumed after {event.step} steps. " if event.step else ""
             self._print(
-                f"State head: {event.trainable:,} parameters learn from {event.train_sequences} sequences; "
+                f"State head: {where}{event.trainable:,} parameters learn from {event.train_sequences} sequences; "
                 f"{event.chosen_by} held-out texts choose the best step, {event.reported} others are reported. "
                 f"Time: about {clock(event.seconds)} ({event.steps} steps)."
             )
-        elif isinstance(event, StateHeadStep) and (event.step % 10 == 0 or event.step in (1, event.steps)):
-            matches = " ".join(f"{m:.2f}" for m in event.matches)
-            self._print(
-                f"state head, step {event.step}/{event.steps}  loss {event.loss:.3f}  divergence "
-                f"{event.divergence:.3f}  match {matches}  {event.places / event.seconds:.0f} places/s  "
-                f"{clock(event.seconds_left)} left"
-            )
+        elif isinstance(event, StateHeadStep):
+            speed = f"{event.places / event.seconds:.0f} places/s"
+            self._step(event, "state head, ", f"  match {_figures(event.matches)}  {speed}")
         elif isinstance(event, StateHeadEvaluated):
-            mark = " (best)" if event.best else ""
-            matches = " ".join(f"{m:.2f}" for m in event.figures.match)
+            match = f"match by position {_figures(event.figures.match)}"
+            self._held_out(event, "state head, ", event.figures.chain, match)
+
+    def _step(self, event: StepDone | StateHeadStep, what: str, figures: str) -> None:
+        """Every tenth step, the first and the last."""
+        if event.step % 10 == 0 or event.step in (1, event.steps):
             self._print(
-                f"state head, held out after {event.step}: {event.figures.chain.accepted_per_iteration:.3f} drafts "
-                f"accepted per chain{mark}; match by position {matches}"
+                f"{what}step {event.step}/{event.steps}  loss {event.loss:.3f}  divergence {event.divergence:.3f}"
+                f"{figures}  {clock(event.seconds_left)} left"
             )
+
+    def _held_out(self, event: Evaluated | StateHeadEvaluated, what: str, chain: Acceptance, positions: str) -> None:
+        mark = " (best)" if event.best else ""
+        self._print(
+            f"{what}held out after {event.step}: {chain.accepted_per_iteration:.3f} drafts accepted per "
+            f"chain{mark}; {positions}"
+        )
 
     def recipes(self, engine: Engine, folder: Path, memory: int) -> None:
         """What each recipe takes with this model on this machine."""
@@ -116,19 +117,20 @@ class TrainingLines:
     def result(self, acceptance: Acceptance, title: str = "At evenly spread places") -> None:
         """The figures of a finished run or an evaluation."""
         self._print(f"{title} of held-out text ({acceptance.contexts} chains):")
-        by = " ".join(f"{a:.3f}" for a in acceptance.by_position)
-        chain = " ".join(f"{a:.3f}" for a in acceptance.accepted)
         kinds = ", ".join(f"{name} {value:.2f}" for name, value in acceptance.domains.items())
         self._print(f"  drafts accepted per chain: {acceptance.accepted_per_iteration:.3f} ({kinds})")
-        self._print(f"  match by position:         {by}")
-        self._print(f"  accepted by position:      {chain}")
+        self._print(f"  match by position:         {_figures(acceptance.by_position, 3)}")
+        self._print(f"  accepted by position:      {_figures(acceptance.accepted, 3)}")
 
     def state_result(self, figures: StateAcceptance, title: str = "At evenly spread places") -> None:
         """The figures of a state head."""
         self.result(figures.chain, f"State head, no look-ahead rows. {title}")
         for siblings, matches in enumerate(figures.siblings, start=1):
-            by = " ".join(f"{m:.3f}" for m in matches)
-            self._print(f"  one of {siblings} best is right:   {by}")
+            self._print(f"  one of {siblings} best is right:   {_figures(matches, 3)}")
 
     def _print(self, text: str) -> None:
         self.console.print(text, markup=False)
+
+
+def _figures(values: Sequence[float], places: int = 2) -> str:
+    return " ".join(f"{value:.{places}f}" for value in values)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PySide6.QtCore import QMimeData, QPoint, Qt, QTimer, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from pytestqt.qtbot import QtBot
@@ -21,14 +22,18 @@ from app.training.controller import TrainingState
 from app.training.page import CHOICES, TrainPage
 from app.training.plan import TrainingPlan, check_writable
 from app.training.unfinished import UNFINISHED
+from app.training.views import SHORTFALL
 from app.widgets.log import LogKeeper
 from app.window import MainWindow
+from pass_core.lookahead.embeddings import TrainingSummary
 from pass_core.lookahead.format import load_lookahead
 from pass_core.settings import StopConditions
 from pass_core.training.checkpoint import load_checkpoint
 from pass_core.training.config import TrainingConfig, TrainingError, TrainingKind
 from pass_core.training.events import Ending, Estimate, Evaluated, Finished, StateHeadStep, StepDone
 from pass_core.training.state_config import StateHeadConfig
+from tests.core.decoding.engine import ALL_PARTS, random_lookahead
+from tests.core.training.state_runs import shaken_head
 
 TIMEOUT = 60_000
 SMALL = TrainingConfig(
@@ -343,3 +348,37 @@ def test_closing_the_window_ends_the_run_with_a_checkpoint(
         window.close()
     assert load_checkpoint(tmp_path / "made.checkpoint").step >= 1
     assert not ready.jobs.running()
+
+
+def test_the_drafts_of_the_loaded_file_are_measured_and_drawn(
+    page: TrainPage, ready: AppContext, qtbot: QtBot, private_cache: Path
+) -> None:
+    model = ready.engine.model if ready.engine is not None else None
+    assert model is not None
+    lookahead = replace(random_lookahead(model, 3, ALL_PARTS), state=shaken_head(model).weights(torch.float32))
+    ready.set_lookahead(lookahead)
+    panel = page.report
+    assert panel.report is None
+    page.views.choice.chosen.emit(SHORTFALL)
+    assert panel.isVisible()
+    assert not panel.plots.isVisible()
+    with qtbot.waitSignal(panel.job.ended, timeout=TIMEOUT):
+        panel.bar.run.click()
+    report = panel.report
+    assert report is not None
+    assert report.texts > 0
+    assert panel.plots.isVisible()
+    plots = panel.plots
+    drawn = {line.name: line.points[1] for line in plots.match._lines}
+    assert drawn["look-ahead rows"] == list(report.match)
+    assert drawn["ideal guess, blind between"] == list(report.floor.blind)
+    assert report.state is not None
+    assert drawn["state head"] == list(report.state.match)
+    assert plots.rows._lines[0].points == ([0, 1, 2, 3], list(report.by_rows.values()))
+    assert len(plots.recall._lines) == 8
+    assert f"{report.by_rows[3]:.2f} drafts accepted a chain with 3 look-ahead rows" in panel.text.text()
+    ready.set_lookahead(replace(lookahead, training=TrainingSummary(steps=3)))
+    assert panel.report is None  # another file
+    ready.set_lookahead(lookahead)
+    assert panel.report == report  # kept for this one
+    assert page.start_action.isEnabled()
