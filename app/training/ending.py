@@ -1,4 +1,4 @@
-"""How a run that is over is told."""
+"""What is said of a run that is over."""
 
 from __future__ import annotations
 

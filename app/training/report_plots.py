@@ -76,8 +76,12 @@ def recall_lines(report: DraftReport) -> list[Line]:
 
 def row_lines(report: DraftReport) -> list[Line]:
     """Drafts accepted a chain by number of look-ahead rows."""
-    points = list(report.by_rows), list(report.by_rows.values())
-    return [Line("drafts accepted a chain", ROWS, Qt.PenStyle.SolidLine, points)]
+    solid = Qt.PenStyle.SolidLine
+    rows = {n: value for n, value in report.by_rows.items() if n}
+    lines = [Line("look-ahead rows", ROWS, solid, (list(rows), list(rows.values())))]
+    if 0 in report.by_rows:
+        lines.append(Line("state head", STATE, solid, ([0], [report.by_rows[0]])))
+    return lines
 
 
 class LinePlot(ThemedPlot):

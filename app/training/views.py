@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app.theme.scale import sized
 from app.widgets.basic import Segmented, row
@@ -27,24 +27,25 @@ class TrainingViews(QWidget):
         """
         super().__init__(parent)
         self.choice = Segmented(VIEWS)
-        sized(self.choice, max_width=360)
+        sized(self.choice, width=360)
         run = QWidget()
         column = QVBoxLayout(run)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(8)
         for widget in running:
             column.addWidget(widget, 1 if widget is running[-1] else 0)
-        self._stack = QStackedWidget()
-        self._stack.addWidget(run)
-        self._stack.addWidget(report)
+        self._shown = {TRAINING: run, SHORTFALL: report}
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
         layout.addLayout(row(self.choice, 1))
-        layout.addWidget(self._stack, 1)
+        for widget in self._shown.values():  # a stack would ask for what the higher one would like
+            layout.addWidget(widget, 1)
         self.choice.chosen.connect(self.show_view)
+        self.show_view(TRAINING)
 
     def show_view(self, view: str) -> None:
         """One of VIEWS."""
         self.choice.set_value(view)
-        self._stack.setCurrentIndex([name for name, _, _ in VIEWS].index(view))
+        for name, widget in self._shown.items():
+            widget.setVisible(name == view)

@@ -135,7 +135,7 @@ def picture(curves: dict[int, list[Bin]]) -> str:
         return f"{MARGIN + x * SIZE:.1f},{MARGIN / 2 + (1 - y) * SIZE:.1f}"
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIZE + 2 * MARGIN + 60} {SIZE + 2 * MARGIN}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIZE + 2 * MARGIN} {SIZE + 2 * MARGIN}" '
         'font-family="sans-serif" font-size="12">',
         '<rect width="100%" height="100%" fill="#ffffff"/>',
         f'<polyline points="{at(0, 0)} {at(1, 1)}" stroke="#999999" stroke-dasharray="4 3" fill="none"/>',

@@ -374,7 +374,9 @@ def test_the_drafts_of_the_loaded_file_are_measured_and_drawn(
     assert drawn["ideal guess, blind between"] == list(report.floor.blind)
     assert report.state is not None
     assert drawn["state head"] == list(report.state.match)
-    assert plots.rows._lines[0].points == ([0, 1, 2, 3], list(report.by_rows.values()))
+    drawn = {line.name: line.points for line in plots.rows._lines}
+    assert drawn["look-ahead rows"] == ([1, 2, 3], [report.by_rows[n] for n in (1, 2, 3)])
+    assert drawn["state head"] == ([0], [report.by_rows[0]])
     assert len(plots.recall._lines) == 8
     assert f"{report.by_rows[3]:.2f} drafts accepted a chain with 3 look-ahead rows" in panel.text.text()
     ready.set_lookahead(replace(lookahead, training=TrainingSummary(steps=3)))

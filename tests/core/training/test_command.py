@@ -116,6 +116,12 @@ def test_a_state_head_is_added_to_a_file_and_measured(
     said = " ".join(capsys.readouterr().out.split())
     assert "state head, step 60/60" in said
     assert "one of 3 best is right" in said
+    kept = load_lookahead(out).tensors()
+    assert run(*common, "--out", str(out), "--init", str(start), *head, "--evaluate-every", "20", "--resume") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "State head: done (completed) after 60 steps" in said
+    assert "state head, step" not in said  # nothing was left to do
+    assert all(torch.equal(kept[name], tensor) for name, tensor in load_lookahead(out).tensors().items())
     before, made = load_lookahead(start), load_lookahead(out)
     assert torch.equal(before.embeddings, made.embeddings)
     assert made.state is not None
