@@ -253,6 +253,8 @@ def with_arguments(setup: GenerationSetup, a: Arguments) -> GenerationSetup:
     sampling = SamplingSettings(
         temperature=settings.sampling.temperature if a.temperature is None else a.temperature,
         top_k=settings.sampling.top_k if a.top_k is None else a.top_k,
+        top_p=settings.sampling.top_p if a.top_p is None else a.top_p,
+        min_p=settings.sampling.min_p if a.min_p is None else a.min_p,
     )
     settings = replace(
         settings,

@@ -281,8 +281,7 @@ class ComparePage(Page):
         s = setup.settings.sampling
         text = " ".join(setup.prompt_text.split())
         self.head.shared.set_full_text(
-            f"temperature {s.temperature:g}  ·  top-k {s.top_k or 'off'}  ·  {setup.stop.max_new_tokens} tokens  ·  "
-            f"seed {setup.seed}  ·  “{text}”"
+            f"{'  ·  '.join(s.described)}  ·  {setup.stop.max_new_tokens} tokens  ·  seed {setup.seed}  ·  “{text}”"
         )
 
     def _show_state(self, stage: str = "") -> None:

@@ -55,6 +55,10 @@ def _choices(setup: GenerationSetup, drafts: tuple[str, bool] | None) -> Iterato
         origin, trained = drafts
         yield from ("--embeddings", origin if trained else "untrained")
     yield from ("--temperature", f"{s.sampling.temperature!r}", "--top-k", str(s.sampling.top_k))
+    if s.sampling.top_p < 1.0:
+        yield from ("--top-p", f"{s.sampling.top_p!r}")
+    if s.sampling.min_p:
+        yield from ("--min-p", f"{s.sampling.min_p!r}")
     yield from ("--seed", str(setup.seed % 2**64), "--max-new-tokens", str(stop.max_new_tokens))
     yield from ("--verification", s.verification.value)
     if s.strategy is Strategy.FUSED:

@@ -168,6 +168,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         ("k", str(record.settings.k)),
         ("temperature", f"{sampling.temperature:g}"),
         ("top-k", str(sampling.top_k or "off")),
+        *((words.rpartition(" ")[0], words.rpartition(" ")[2]) for words in sampling.described[2:]),
         ("seed", str(record.seed)),
         ("tokens", str(s.new_tokens)),
         ("calls", str(s.calls)),

@@ -18,6 +18,7 @@ TOKEN_COLUMNS = (
 STEP_COLUMNS = (
     "index", "tokens", "proposed", "accepted", "calls", "rows", "lookahead_rows", "seconds", "forward_seconds",
     "context_length", "strategy", "k", "temperature", "top_k", "verification", "reason", "stop_reason",
+    "top_p", "min_p",
 )  # fmt: skip
 
 
@@ -125,4 +126,6 @@ def _step_rows(steps: Iterable[StepEvent]) -> Iterator[tuple[object, ...]]:
             s.settings.verification.value,
             s.reason,
             None if s.stop_reason is None else s.stop_reason.value,
+            s.settings.sampling.top_p,
+            s.settings.sampling.min_p,
         )

@@ -24,7 +24,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the window is there befo
     from pass_core.evaluation.same_text import TextProof
 
 WHAT = (
-    "A hash of the text and of all that decides it: model, prompt, seed, temperature, top-k and stop conditions.\n"
+    "A hash of the text and of all that decides it: model, prompt, seed, stop conditions,\n"
+    "temperature, top-k, top-p and min-p.\n"
     "Every strategy, k and look-ahead file gives the same one."
 )
 

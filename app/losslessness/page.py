@@ -28,6 +28,7 @@ EXPLANATIONS = {
     Proof.DISTRIBUTION: "Many tokens are drawn with every strategy and rule and counted against the model's exact "
     "probabilities. Each test says which shift it would have noticed.",
 }
+TOP_P, MIN_P = 0.9, 0.02
 SIZES = (
     ("quick", "Quick", "Fewer and shorter texts: a few minutes on a CPU"),
     ("thorough", "Thorough", "More texts, so that smaller mistakes would show"),
@@ -36,7 +37,7 @@ SIZES = (
 
 class LosslessnessPage(Page):
     """Attributes:
-    job, bar, wrong_rule, extent, verdict: its job and its controls.
+    job, bar, wrong_rule, cut, extent, verdict: its job and its controls.
     cards: one per proof.
     """
 
@@ -52,6 +53,8 @@ class LosslessnessPage(Page):
             "Replaces the rejection rule of the third proof by one that accepts every plausible draft. "
             "The proof should notice."
         )
+        self.cut = QCheckBox(f"With top-p {TOP_P:g} and min-p {MIN_P:g}")
+        self.cut.setToolTip("The second and the third proof sample with them, besides top-k")
         self.precision = label("", "hint", wrap=True)
         self.verdict = label("", "chip", wrap=True)
         self.verdict.setSizePolicy(self.precision.sizePolicy())
@@ -67,6 +70,8 @@ class LosslessnessPage(Page):
     def plan(self) -> VerificationPlan:
         """The choices."""
         plan = QUICK if self.extent.value() == "quick" else VerificationPlan()
+        if self.cut.isChecked():
+            plan = replace(plan, top_p=TOP_P, min_p=MIN_P)
         return replace(plan, wrong_rule=self.wrong_rule.isChecked())
 
     def start(self, plan: VerificationPlan | None = None) -> None:
@@ -125,6 +130,7 @@ class LosslessnessPage(Page):
     def _update(self) -> None:
         self.extent.setEnabled(not self.job.active)
         self.wrong_rule.setEnabled(not self.job.active)
+        self.cut.setEnabled(not self.job.active)
 
     def _lay_out(self) -> None:
         head = Card("Is it really the model's own output?")
@@ -137,8 +143,8 @@ class LosslessnessPage(Page):
             )
         )
         head.body.addWidget(self.precision)
-        controls = row(self.extent, self.wrong_rule, 1)
-        head.body.addLayout(controls)
+        head.body.addLayout(row(self.extent, 1))
+        head.body.addLayout(row(self.cut, self.wrong_rule, 1))
         head.body.addWidget(self.bar)
         head.body.addWidget(self.verdict)
         inside = QWidget()

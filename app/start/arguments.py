@@ -28,6 +28,8 @@ class Arguments:
     lookup: bool
     temperature: float | None
     top_k: int | None
+    top_p: float | None
+    min_p: float | None
     max_new_tokens: int | None
     seed: int | None
     run: bool
@@ -76,6 +78,8 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     how.add_argument("--lookup", action="store_true", help="prompt lookup as a second source of drafts")
     how.add_argument("--temperature", type=float)
     how.add_argument("--top-k", type=int, help="0 is off")
+    how.add_argument("--top-p", type=float, help="1 is off")
+    how.add_argument("--min-p", type=float, help="0 is off")
     how.add_argument("--max-new-tokens", type=int)
     how.add_argument("--seed", type=int)
     hand = p.add_argument_group("without a hand")

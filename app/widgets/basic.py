@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
-from PySide6.QtGui import QFontMetrics, QResizeEvent
+from PySide6.QtGui import QFontMetrics, QResizeEvent, QValidator
 from PySide6.QtWidgets import (
     QAbstractSpinBox,
     QButtonGroup,
@@ -202,6 +202,24 @@ def guard_wheel(widget: QWidget) -> None:
     widget.installEventFilter(WheelGuard(widget))
 
 
+class OffAtTop(QDoubleSpinBox):
+    """A spin box whose greatest value is shown as "off"."""
+
+    OFF = "off"
+
+    def textFromValue(self, value: float) -> str:
+        return self.OFF if value >= self.maximum() else super().textFromValue(value)
+
+    def valueFromText(self, text: str) -> float:
+        return self.maximum() if text.strip() == self.OFF else super().valueFromText(text)
+
+    def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
+        if self.OFF.startswith(text.strip()):
+            state = QValidator.State.Acceptable if text.strip() == self.OFF else QValidator.State.Intermediate
+            return state, text, position
+        return super().validate(text, position)
+
+
 class SliderField(QWidget):
     """A titled slider with a spin box beside it; both always agree.
 
@@ -221,17 +239,19 @@ class SliderField(QWidget):
         decimals: int = 0,
         tip: str = "",
         special: str = "",
+        off_at_top: bool = False,
         parent: QWidget | None = None,
     ) -> None:
         """Args:
         special: shown instead of the lowest value ("off").
+        off_at_top: the greatest value is shown as "off" (with decimals).
         """
         super().__init__(parent)
         self._scale = 1.0 / step
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.spin: QSpinBox | QDoubleSpinBox
         if decimals:
-            self.spin = QDoubleSpinBox()
+            self.spin = OffAtTop() if off_at_top else QDoubleSpinBox()
             self.spin.setDecimals(decimals)
             self.spin.setSingleStep(step)
         else:

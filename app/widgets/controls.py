@@ -77,6 +77,25 @@ class DecodingControls(Card):
         self.top_k = SliderField(
             "Top-k", 0, MAX_TOP_K, special="off", tip="Sample among the k likeliest tokens; off keeps the vocabulary"
         )
+        self.top_p = SliderField(
+            "Top-p",
+            0.001,
+            1,
+            step=0.01,
+            decimals=3,
+            off_at_top=True,
+            tip="Of what top-k left, keep the fewest likeliest tokens whose probabilities add up to p.\n"
+            "With top-k off the whole vocabulary is counted, which takes a little longer.",
+        )
+        self.min_p = SliderField(
+            "Min-p",
+            0,
+            1,
+            step=0.01,
+            decimals=3,
+            special="off",
+            tip="Of what is left, keep the tokens with at least p times the probability of the likeliest one",
+        )
         self.length = SliderField("New tokens", 1, 1024, tip="The most tokens that a run writes")
         self.length.spin.setMaximum(MAX_NEW_TOKENS)
         self.verification = Segmented(
@@ -107,7 +126,7 @@ class DecodingControls(Card):
         self._more = QToolButton()
         self._more.setText("More")
         self._more.setCheckable(True)
-        self._more.setToolTip("Row budget, stop strings, end of sequence")
+        self._more.setToolTip("Top-p, min-p, row budget, stop strings, end of sequence")
         self._advanced = QWidget()
         self.rows = SliderField(
             "Rows per call", 0, 64, special="auto", tip="Fused: the most rows of a forward pass; auto lets it choose"
@@ -130,7 +149,12 @@ class DecodingControls(Card):
         return DecodingSettings(
             strategy=strategy,
             k=int(self.k.value()),
-            sampling=SamplingSettings(temperature=self.temperature.value(), top_k=int(self.top_k.value())),
+            sampling=SamplingSettings(
+                temperature=self.temperature.value(),
+                top_k=int(self.top_k.value()),
+                top_p=self.top_p.value(),
+                min_p=self.min_p.value(),
+            ),
             verification=Verification(self.verification.value()),
             auto=self.auto.isChecked(),
             row_budget=int(self.rows.value()) or None,
@@ -156,6 +180,10 @@ class DecodingControls(Card):
         self.k.set_value(min(settings.k, self._lookahead_count))
         self.temperature.set_value(settings.sampling.temperature)
         self.top_k.set_value(settings.sampling.top_k)
+        self.top_p.set_value(settings.sampling.top_p)
+        self.min_p.set_value(settings.sampling.min_p)
+        if settings.sampling.top_p < 1 or settings.sampling.min_p:
+            self._more.setChecked(True)  # nothing that is in force hides
         self.verification.set_value(settings.verification.value)
         self.rows.set_value(settings.row_budget or 0)
         self._disabled_parts = settings.disabled_parts
@@ -222,12 +250,12 @@ class DecodingControls(Card):
         advanced = QVBoxLayout(self._advanced)
         advanced.setContentsMargins(0, 0, 0, 0)
         advanced.setSpacing(8)
-        for widget in (self.rows, self.stop_strings, self.ignore_eos):
+        for widget in (self.top_p, self.min_p, self.rows, self.stop_strings, self.ignore_eos):
             advanced.addWidget(widget)
         self.body.addWidget(self._advanced)
 
     def _connect(self) -> None:
-        for field in (self.k, self.temperature, self.top_k, self.length, self.rows):
+        for field in (self.k, self.temperature, self.top_k, self.top_p, self.min_p, self.length, self.rows):
             field.changed.connect(self._changed)
         for segmented in (self.strategy, self.verification):
             segmented.chosen.connect(self._changed)

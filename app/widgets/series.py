@@ -110,6 +110,10 @@ def settings_changes(steps: Iterable[StepEvent]) -> int:
     return times
 
 
+def _or_off(value: float, off: float) -> str:
+    return "off" if value == off else f"{value:g}"
+
+
 def describe_change(before: RunSettings, after: RunSettings) -> str:
     """What differs between two settings, short: "k 5→3, temperature 0.8→0"."""
     parts: list[str] = []
@@ -123,6 +127,10 @@ def describe_change(before: RunSettings, after: RunSettings) -> str:
         parts.append(f"top-k {before.sampling.top_k or 'off'}→{after.sampling.top_k or 'off'}")
     if before.sampling.temperature != after.sampling.temperature:
         parts.append(f"temperature {before.sampling.temperature:g}→{after.sampling.temperature:g}")
+    if before.sampling.top_p != after.sampling.top_p:
+        parts.append(f"top-p {_or_off(before.sampling.top_p, 1.0)}→{_or_off(after.sampling.top_p, 1.0)}")
+    if before.sampling.min_p != after.sampling.min_p:
+        parts.append(f"min-p {_or_off(before.sampling.min_p, 0.0)}→{_or_off(after.sampling.min_p, 0.0)}")
     if before.verification is not after.verification:
         parts.append(f"{before.verification.value}→{after.verification.value}")
     if before.prompt_lookup != after.prompt_lookup:

@@ -96,8 +96,7 @@ def settings_text(settings: RunSettings) -> str:
     """Settings in one line: "PASS fused, k 5 auto, temperature 0.8, top-k 10, coupled"."""
     auto = " auto" if settings.auto and settings.strategy is Strategy.FUSED else ""
     parts = [strategy_text(settings.strategy, settings.k) + auto]
-    parts.append(f"temperature {settings.sampling.temperature:g}")
-    parts.append(f"top-k {settings.sampling.top_k or 'off'}")
+    parts += settings.sampling.described
     if settings.strategy.uses_lookahead:
         parts.append(settings.verification.value)
     if settings.prompt_lookup:

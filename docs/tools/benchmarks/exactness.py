@@ -20,7 +20,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import transformers
@@ -164,9 +164,15 @@ def greedy_against_transformers(engine: Engine, prompts: list[list[int]], count:
 
 
 def pass_against_plain(
-    engine: Engine, prompts: list[list[int]], count: int, variants: int | None, seeds: int, word: str
+    engine: Engine,
+    prompts: list[list[int]],
+    count: int,
+    variants: int | None,
+    seeds: int,
+    word: str,
+    kept: SamplingSettings,
 ) -> dict[str, Tally]:
-    """Part 2, with the ways whose name holds `word`."""
+    """Part 2, with the ways whose name holds `word`; `kept` says which tokens are left."""
     ways = [v for v in VARIANTS if word in v.name]
     greedy_only = [v for v in GREEDY_ONLY if word in v.name]
     model = engine.model
@@ -179,7 +185,7 @@ def pass_against_plain(
     jobs = [(i, t, s) for i in range(len(prompts)) for t in TEMPERATURES for s in SEEDS[:seeds]]
     plain: list[TokenEvent] = []
     for done, (number, temperature, seed) in enumerate(jobs):
-        ids, sampling = prompts[number], SamplingSettings(temperature, TOP_K)
+        ids, sampling = prompts[number], replace(kept, temperature=temperature)
         if temperature > 0 or seed == SEEDS[0]:  # the greedy text is the same for every seed
             plain, _, _ = write(engine, ids, DecodingSettings(Strategy.AUTOREGRESSIVE, sampling=sampling), count, seed)
         available = len(ways) + (0 if temperature else len(greedy_only))
@@ -225,6 +231,9 @@ def main() -> int:
     )
     parser.add_argument("--variants", default="2", help="ways compared with each text, or “all”")
     parser.add_argument("--ways", default="", help="only those with this word, such as “fused”")
+    parser.add_argument("--top-k", type=int, default=TOP_K, help="0 keeps all")
+    parser.add_argument("--top-p", type=float, default=1.0, help="of part 2; 1 is off")
+    parser.add_argument("--min-p", type=float, default=0.0, help="of part 2; 0 is off")
     parser.add_argument("--seeds", type=int, default=len(SEEDS), choices=range(1, len(SEEDS) + 1))
     options = parser.parse_args()
     variants = None if options.variants == "all" else int(options.variants)
@@ -241,7 +250,8 @@ def main() -> int:
     kind = f"of {options.lengths} tokens of a novel" if lengths else "of prose, code and chat in turns"
     window = getattr(model.config.get_text_config(), "sliding_window", None)
     seen = f", sliding window {window}" if window else ""
-    print(f"{len(prompts)} prompts {kind}, top-k {TOP_K}{seen}\n")
+    kept = SamplingSettings(1.0, options.top_k, options.top_p, options.min_p)
+    print(f"{len(prompts)} prompts {kind}, {', '.join(kept.described[1:])}{seen}\n")
 
     started = time.monotonic()
     bad: list[str] = []
@@ -250,7 +260,7 @@ def main() -> int:
         print("1. greedy: autoregressive against transformers generate")
         print(tally.line("autoregressive"))
         bad += tally.differences
-    tallies = pass_against_plain(engine, prompts, options.pass_tokens, variants, options.seeds, options.ways)
+    tallies = pass_against_plain(engine, prompts, options.pass_tokens, variants, options.seeds, options.ways, kept)
     print(f"\n2. same seed, same text as autoregressive: temperatures {TEMPERATURES}, seeds {SEEDS[: options.seeds]}")
     for name, tally in tallies.items():
         if tally.texts:  # a way without a turn shows nothing

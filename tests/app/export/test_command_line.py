@@ -41,6 +41,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[RunRecord,
         ("--strategy", "pass", "-k", "3", "--no-auto", "--row-budget", "9", "--prompt-lookup", "--top-k", "0"),
         ("--strategy", "pass-two-call", "--verification", "rejection", "--disable-part", "bigrams", "--chat"),
         ("--strategy", "transformers-prompt-lookup", "-k", "4", "--temperature", "0.9", "--seed", "3"),
+        ("--strategy", "pass", "--top-p", "0.7", "--min-p", "0.05", "--temperature", "1.3", "--top-k", "0"),
         ("--strategy", "pass", "--stop", "zz  'q'", "--stop", "\n\n§", "--seed", "12345678901234567890"),
     ],
 )

@@ -27,6 +27,8 @@ def controls(theme: ThemeManager, qtbot: QtBot) -> DecodingControls:
         DecodingSettings(Strategy.TWO_CALL, 0, SamplingSettings(0.0, 0), Verification.REJECTION, auto=False),
         DecodingSettings(Strategy.FUSED, 3, SamplingSettings(1.35, 200), row_budget=17, prompt_lookup=True),
         DecodingSettings(Strategy.AUTOREGRESSIVE, 5, SamplingSettings(2.0, 1)),
+        DecodingSettings(sampling=SamplingSettings(0.7, 40, 0.925, 0.015)),
+        DecodingSettings(sampling=SamplingSettings(0.7, 0, 0.001, 1.0)),
     ],
 )
 def test_settings_survive_the_controls(controls: DecodingControls, settings: DecodingSettings) -> None:
@@ -48,6 +50,28 @@ def test_slider_and_spin_box_agree(qtbot: QtBot) -> None:
     assert field.value() == 1.23  # the spin box may hold what the slider cannot show
     assert field.slider.value() == 25
     assert seen == [pytest.approx(0.85), 1.23]
+
+
+def test_top_p_is_off_at_its_end(qtbot: QtBot, controls: DecodingControls) -> None:
+    field = controls.top_p
+    assert (field.value(), field.spin.text()) == (1.0, "off")
+    assert not field.isVisible()
+    field.spin.setValue(0.9)
+    assert controls.settings().sampling.top_p == 0.9
+    assert field.spin.text() == field.spin.locale().toString(0.9, "f", 3)
+    for typed, value in (("off", 1.0), (field.spin.locale().toString(0.5, "f", 1), 0.5)):
+        field.spin.selectAll()
+        qtbot.keyClicks(field.spin, typed)
+        qtbot.keyClick(field.spin, Qt.Key.Key_Return)
+        assert field.value() == value
+    controls.min_p.slider.setValue(5)
+    assert controls.settings().sampling == SamplingSettings(0.8, 10, 0.5, 0.05)
+
+
+def test_what_is_in_force_does_not_hide(controls: DecodingControls) -> None:
+    controls.set_settings(DecodingSettings(sampling=SamplingSettings(min_p=0.1)), StopConditions(), 0)
+    assert controls.min_p.isVisible()
+    assert controls.top_p.isVisible()
 
 
 def test_k_ends_at_l(controls: DecodingControls) -> None:

@@ -13,6 +13,7 @@ from app.theme.apply import ThemeManager
 from app.widgets.draft_counts import DraftCounts
 from app.widgets.live_plots import LivePlots
 from app.widgets.series import WINDOW_TOKENS, RunSeries, describe_change
+from app.widgets.text_format import settings_text
 from pass_core.decoding.events import DraftSource, DraftStatus, Provenance
 from pass_core.settings import DecodingSettings, LookaheadPart, SamplingSettings, Strategy, Verification
 from tests.app.window.events import draft, step, token
@@ -145,3 +146,12 @@ def test_a_zoom_stays_until_it_is_reset(theme: ThemeManager, qtbot: QtBot) -> No
     assert plots.accepted.heights == [200.0]
     assert plots.accepted.isVisible()
     assert not plots.speed.isVisible()
+
+
+def test_top_p_and_min_p_are_told_where_they_change() -> None:
+    before = DecodingSettings()
+    after = replace(before, sampling=SamplingSettings(0.8, 10, 0.9, 0.05))
+    assert describe_change(before, after) == "top-p off→0.9, min-p off→0.05"
+    assert describe_change(after, before) == "top-p 0.9→off, min-p 0.05→off"
+    assert settings_text(after).endswith("temperature 0.8, top-k 10, top-p 0.9, min-p 0.05, coupled")
+    assert "top-p" not in settings_text(before)

@@ -86,6 +86,16 @@ def test_temperature_and_top_k_take_effect_with_the_next_step(model: LanguageMod
                 assert len(token.top) == 4
 
 
+def test_top_p_and_min_p_take_effect_with_the_next_step(model: LanguageModel) -> None:
+    settings = [
+        DecodingSettings(Strategy.FUSED, 3, SamplingSettings(1.5, 4, *cut), auto=False)
+        for cut in ((1.0, 0.0), (1e-6, 0.0), (1.0, 1.0))
+    ]
+    for step in changing(model, settings).steps:
+        for token in step.tokens:
+            assert len(token.top) == (4 if step.settings == settings[0] else 1)
+
+
 def test_a_step_shows_the_k_in_force(model: LanguageModel) -> None:
     lookahead = random_lookahead(model, 3)
     for strategy in (Strategy.TWO_CALL, Strategy.FUSED):
