@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QLineEdit, QPushButton, QSpinBox, QWidget
@@ -15,11 +14,11 @@ from app.theme.scale import sized
 from app.widgets.basic import Card, Segmented, guard_wheel, label, pad_spin_box, row
 from app.widgets.text_format import seconds_text
 from pass_core.evaluation.baselines.llamacpp import llama_cpp_installed
+from pass_core.evaluation.number_lists import NumberListError, decimals, numbers
 from pass_core.evaluation.prompts import BUILT_IN, BenchmarkPrompt, PromptFileError, built_in, read_prompts
 from pass_core.evaluation.speed.plan import BenchmarkPlan, PlanError, contestants_for
 from pass_core.settings import Strategy
 
-T = TypeVar("T")
 SIZES = (
     ("quick", "Quick", "A useful answer within about a minute"),
     ("standard", "Standard", "A few k, more prompts: some ten minutes on a CPU"),
@@ -65,7 +64,7 @@ class BenchForm(QWidget):
         self.temperatures = QLineEdit()
         self.temperatures.setAccessibleName("temperatures")
         self.sets = {name: QCheckBox(name) for name in BUILT_IN}
-        self.prompts, self.tokens, self.minutes = _spin(1, 1000), _spin(8, 4096), _spin(0, 10000)
+        self.prompts, self.tokens, self.minutes = spin(1, 1000), spin(8, 4096), spin(0, 10000)
         self.minutes.setSpecialValueText("no limit")
         self.minutes.setToolTip("No new round begins after these minutes; finished rounds count.")
         self.file = QPushButton("Own prompts…")
@@ -103,7 +102,11 @@ class BenchForm(QWidget):
                 prompts += built_in(name)[: self.prompts.value()] if box.isChecked() else ()
         if not prompts:
             raise PlanError("Choose at least one prompt set, or a file of your own prompts.")
-        ks = sorted({min(k, count) for k in _numbers(self.ks.text(), int, "k")})
+        try:
+            ks = sorted({min(k, count) for k in numbers(self.ks.text(), "k")})
+            temperatures = tuple(decimals(self.temperatures.text(), "temperatures"))
+        except NumberListError as error:
+            raise PlanError(str(error)) from None
         if ks[0] < 1:
             raise PlanError("k counts look-ahead steps: at least 1. Plain decoding is always measured besides.")
         strategies: list[Strategy] = []
@@ -122,7 +125,7 @@ class BenchForm(QWidget):
                 llama_cpp=self.llama.isChecked(),
             ),
             prompts=tuple(prompts),
-            temperatures=tuple(_numbers(self.temperatures.text(), float, "temperatures")),
+            temperatures=temperatures,
             new_tokens=self.tokens.value(),
             minutes=float(self.minutes.value()) or None,
         )
@@ -230,24 +233,10 @@ class BenchForm(QWidget):
         dialog.open()
 
 
-def _spin(low: int, high: int) -> QSpinBox:
-    spin = QSpinBox()
-    spin.setRange(low, high)
-    pad_spin_box(spin)
-    guard_wheel(spin)
-    return spin
-
-
-def _numbers(text: str, convert: Callable[[str], T], name: str) -> list[T]:
-    """Numbers between commas.
-
-    Raises:
-        PlanError: none, or something else than a number.
-    """
-    try:
-        values = [convert(word) for word in text.replace(";", ",").split(",") if word.strip()]
-    except ValueError:
-        raise PlanError(f"“{text}” is no list of numbers for {name}: write them like 1, 3, 5.") from None
-    if not values:
-        raise PlanError(f"Give at least one value for {name}.")
-    return values
+def spin(low: int, high: int) -> QSpinBox:
+    """A field for a whole number."""
+    field = QSpinBox()
+    field.setRange(low, high)
+    pad_spin_box(field)
+    guard_wheel(field)
+    return field
