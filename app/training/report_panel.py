@@ -63,9 +63,9 @@ class ReportPanel(QWidget):
         column.addWidget(head)
         column.addWidget(self.plots, 1)
         self.bar.run_clicked.connect(self.measure)
-        self.job.succeeded.connect(self._take)
+        self.job.succeeded.connect(self.show_report)
         context.lookahead_changed.connect(self._lookahead_changed)
-        self._show(None)
+        self.show_report(None)
         self._lookahead_changed(context.lookahead)
 
     def measure(self) -> None:
@@ -82,12 +82,10 @@ class ReportPanel(QWidget):
 
     def _lookahead_changed(self, lookahead: LookaheadEmbeddings | None) -> None:
         self.bar.set_obstacle("" if lookahead is not None else "No look-ahead file is loaded.")
-        self._show(None if lookahead is None else kept_report(lookahead))
+        self.show_report(None if lookahead is None else kept_report(lookahead))
 
-    def _take(self, report: DraftReport) -> None:
-        self._show(report)
-
-    def _show(self, report: DraftReport | None) -> None:
+    def show_report(self, report: DraftReport | None) -> None:
+        """Draw a report; None for none."""
         self.report = report
         self.plots.setVisible(report is not None)
         if report is None:

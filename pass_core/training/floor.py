@@ -24,6 +24,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from pass_core.models.cache_argument import cache_argument
 from pass_core.models.language_model import LanguageModel
+from pass_core.progress import CancelToken
 from pass_core.training.acceptance import ChainSettings, process
 from pass_core.training.coupled import among_best, on_drafts
 from pass_core.training.forward import Prefix
@@ -102,11 +103,15 @@ def ideal_matches(
     settings: ChainSettings,
     repeats: int,
     generator: torch.Generator,
+    cancel: CancelToken | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(blind, one token) [places, k]: the ideal guess's match at each context length of a batch of one sequence.
 
     Args:
         repeats: sampled continuations of each token that could come first.
+
+    Raises:
+        Cancelled.
     """
     k, top = settings.k, settings.top_k
     device = data.prefix.ids.device
@@ -129,6 +134,8 @@ def ideal_matches(
     one: list[torch.Tensor] = [torch.ones(count, device=device)]
     before: tuple[torch.Tensor, torch.Tensor] | None = None
     for j in range(1, k + 1):
+        if cancel is not None:
+            cancel.raise_if_cancelled()
         target = truth(j)
         if before is not None:
             # The true token before the guessed one, below each path of the tokens above it.

@@ -213,7 +213,7 @@ def draft_report(
             tried.append(one_text.view(per, settings.k))
             if floor_places:
                 places = even_places(text, floor_places, settings.k)
-                ideal.append(ideal_matches(model, data, places, settings, floor_repeats, generator))
+                ideal.append(ideal_matches(model, data, places, settings, floor_repeats, generator, cancel))
             reporter.update(number + 1)
     tried_all = Tried(*(torch.cat(parts) for parts in zip(*tried, strict=True)))
     ranks, siblings = tried_all.ranks, tried_all.siblings
@@ -230,7 +230,7 @@ def draft_report(
         texts=len(held),
         temperature=settings.temperature,
         top_k=settings.top_k,
-        state=measure_state_file(engine, lookahead, held, config),
+        state=measure_state_file(engine, lookahead, held, config, cancel=cancel),
     )
 
 

@@ -10,6 +10,7 @@ from pass_core.engine import Engine
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.lookahead.state_head import STATE_CANDIDATES
 from pass_core.models.language_model import LanguageModel
+from pass_core.progress import CancelToken
 from pass_core.training.acceptance import (
     Attempt,
     ChainSettings,
@@ -113,11 +114,12 @@ def measure_state_file(
     config: TrainingConfig,
     *,
     as_decoding: bool = False,
+    cancel: CancelToken | None = None,
 ) -> StateAcceptance | None:
     """The figures of a file's state head at as many held-out places as `config` asks for; None without one.
 
     Raises:
-        LookaheadError: the file is for another model.
+        LookaheadError: the file is for another model. Cancelled.
     """
     model = engine.model
     check_file(model, lookahead)
@@ -126,7 +128,7 @@ def measure_state_file(
     head = StateHead.of(lookahead.state).to(model.device)
     settings = state_settings(head.depth, config.temperature, config.top_k)
     with frozen(model):
-        store = StateStore(model, [h.ids for h in held], 0, config.top_k)
+        store = StateStore(model, [h.ids for h in held], 0, config.top_k, cancel)
         return measure_state(
             model, head, held, store, settings, contexts=config.evaluate_contexts, as_decoding=as_decoding
         )

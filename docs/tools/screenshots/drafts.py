@@ -1,8 +1,9 @@
 """Takes the pictures of “Where drafts fall short” by measuring the default model's look-ahead file in the real window.
 
-    python docs/tools/screenshots/drafts.py [--theme light|dark]
+    python docs/tools/screenshots/drafts.py [--theme light|dark] [--report FILE.json]
 
-Without --theme both are taken, one process each; the second shows what the first has measured.
+With --report it shows what `train --evaluate … --report FILE.json` has measured. Without --theme both are taken, one
+process each; the second shows what the first has measured.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from app.application import Program
 from app.training.page import TrainPage
 from app.training.plan import SELF
 from app.training.views import SHORTFALL
+from pass_core.training.report import DraftReport
 
 
-async def take(program: Program, theme: str) -> None:
+async def take(program: Program, theme: str, report: str) -> None:
     """The view with the report of the loaded file."""
     await until(lambda: program.context.lookahead is not None)
     page = program.window.page("train")
@@ -31,7 +33,9 @@ async def take(program: Program, theme: str) -> None:
     page.form.source.set_value(SELF)
     program.window.show_page("train")
     page.views.show_view(SHORTFALL)
-    if page.report.report is None:
+    if report:
+        page.report.show_report(DraftReport.from_json(Path(report).read_text(encoding="utf-8")))
+    elif page.report.report is None:
         await until(lambda: page.report.bar.free)
         page.report.measure()
         await until(lambda: page.report.report is not None)
@@ -44,7 +48,13 @@ def main(arguments: list[str]) -> None:
     theme = drive.theme_of(__file__, arguments)
     if theme:
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-        drive.in_window(["--size", "1280x800", "--exit-after-run", *arguments], lambda program: take(program, theme))
+        report = ""
+        if "--report" in arguments:
+            place = arguments.index("--report")
+            report = arguments[place + 1]
+            del arguments[place : place + 2]
+        words = ["--size", "1280x800", "--exit-after-run", *arguments]
+        drive.in_window(words, lambda program: take(program, theme, report))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import torch
 
 from pass_core.engine import Engine
 from pass_core.models.language_model import LanguageModel
+from pass_core.progress import Cancelled, CancelToken, Progress
 from pass_core.training.acceptance import BEST, ChainSettings, try_chains
 from pass_core.training.coupled import among_best, on_drafts
 from pass_core.training.floor import ideal_matches
@@ -127,3 +128,26 @@ def test_the_state_head_stands_beside_the_rows(tmp_path: Path) -> None:
     text = report.to_markdown()
     for words in ("| look-ahead rows | 0 (state head) | 1 | 2 | 3 | 4 |", "gap: what the state head lacks"):
         assert words in text
+
+
+def test_measuring_can_be_cancelled_within_a_text() -> None:
+    model = tiny.tiny_llama()
+    corpus = own_corpus(model)
+    lookahead = shaken(model).to_lookahead(model)
+    cancel = CancelToken()
+    seen: list[Progress] = []
+
+    def stop(progress: Progress) -> None:
+        seen.append(progress)
+        cancel.cancel()
+
+    with pytest.raises(Cancelled):
+        draft_report(
+            Engine(model), lookahead, corpus.held_out, small_config(evaluate_contexts=8), progress=stop, cancel=cancel
+        )
+    assert len(seen) == 1
+    cancel = CancelToken()
+    cancel.cancel()
+    data = PrefixStore(model, [h.ids for h in corpus.held_out], 0).batch([0])
+    with pytest.raises(Cancelled):
+        ideal_matches(model, data, [6], SETTINGS, 1, torch.Generator(), cancel)
