@@ -15,24 +15,24 @@ from pass_core.decoding.acceptance import AcceptanceModel, of_siblings
 from pass_core.decoding.budget import FUTURE_WEIGHT, plan
 from pass_core.decoding.economy import Economy
 from pass_core.decoding.events import DraftSource
-from pass_core.decoding.fused_parts import Grown, PendingRows, StepResult
+from pass_core.decoding.fused_parts import MOST_ROWS, Grown, PendingRows, StepResult, merge_lookup, plans, row_limit
 from pass_core.decoding.lookahead_proposer import LookaheadProposer
 from pass_core.decoding.ngram_proposer import NgramProposer
 from pass_core.decoding.propose_tree import Proposals, best_first, draft_chain, grow_tree
 from pass_core.decoding.state import DecodeState, StepOutcome, Stepper
 from pass_core.decoding.state_proposer import StateGuesses
 from pass_core.decoding.targets import RowDistributions
-from pass_core.decoding.tree import ROOT, Draft, DraftTree, Walk, verify_tree
+from pass_core.decoding.tree import Draft, DraftTree, Walk, verify_tree
+from pass_core.decoding.whole_step import Drafting, WholeSteps
 from pass_core.kernels.interface import CallPlan
 from pass_core.kernels.reference_plan import stop_probabilities
 from pass_core.lookahead.embeddings import TrainingSummary
 from pass_core.runtime.cost import ONE_HEAD_PASS, CostModel
-from pass_core.runtime.rows import RowsBuilder
+from pass_core.runtime.rows import Rows, RowsBuilder
 from pass_core.sampling.distribution import Distribution
 from pass_core.sampling.rules import VerificationRule
 from pass_core.settings import MAX_ROWS, DecodingSettings
 
-MOST_ROWS = 48
 # Sizes of calls whose cost is looked at again now and then: what auto weighs against each other.
 TRIED_SIZES = (8, 12, 4)
 LOOKS = 2  # plain steps made to see what they cost now
@@ -63,9 +63,11 @@ class FusedStepper(Stepper):
         self._rate = 0.0
         self._done = StepResult()
         self._begun: StateGuesses | None = None
+        self._whole = WholeSteps()
 
     def forget(self) -> None:
         self._pending = self._begun = None
+        self._whole.forget()
 
     def step(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule) -> StepOutcome:
         cost = self._cost if settings.auto else None
@@ -91,27 +93,55 @@ class FusedStepper(Stepper):
             rows.add_lookahead_chain(state.lookahead_steps(length, _depth(tree, i)), node)
             for i, (node, length) in enumerate(zip(nodes, shape.chains))
         ]
-        clock = state.clock
-        called = clock()
-        hidden = state.call(rows.build())
+        built, lengths = rows.build(), [len(chain) for chain in chains]
+        drafting = None if why_plain else self._drafting(state, settings, max(lengths))
+        whole = self._whole.step(state, settings, rule, tree, built, lengths, drafting)
+        if whole is None:
+            walk, took = self._call(state, settings, rule, tree, built, chains)
+        else:
+            walk, hidden, took = whole
+            self._keep(state, walk, hidden, None, chains)
+            self._begun = None
+        grown.acceptance.learn(tree, grown.match, grown.steps)
+        drafts, n = bool(proposals.reaches), len(rows)
+        self._done = StepResult(n, n - len(nodes), took, len(walk.emitted), drafts or n > 1, drafts, settings.auto)
+        return StepOutcome(walk.emitted, tree, reason)
+
+    def _call(
+        self,
+        state: DecodeState,
+        settings: DecodingSettings,
+        rule: VerificationRule,
+        tree: DraftTree,
+        rows: Rows,
+        chains: list[list[int]],
+    ) -> tuple[Walk, float]:
+        """Pass, walk and commit; the seconds of the pass."""
+        called = state.clock()
+        hidden = state.call(rows)
         # lm_head reads all rows in one pass, or tokens now and the chosen chain next time: reading it costs as much as
         # a dozen rows on a CPU, and rows cost nearly nothing on a GPU.
-        together = len(rows) <= ONE_HEAD_PASS or hidden.is_cuda
-        logits = state.runtime.logits(hidden if together else hidden[: len(nodes)])
+        together = rows.count <= ONE_HEAD_PASS or hidden.is_cuda
+        logits = state.runtime.logits(hidden if together else hidden[: 1 + len(tree)])
         state.runtime.synchronize()
-        took = clock() - called
+        took = state.clock() - called
         targets = RowDistributions(logits, settings.sampling, state.kernels)
         walk = verify_tree(tree, targets, rule, state.seed, state.position)
         self._keep(state, walk, hidden, logits if together else None, chains)
         self._begin(state, settings, walk)
-        state.cache.commit([nodes[0], *(nodes[i + 1] for i in walk.path)])
-        grown.acceptance.learn(tree, grown.match, grown.steps)
-        drafts = bool(proposals.reaches)
-        lookahead_rows = len(rows) - len(nodes)
-        self._done = StepResult(
-            len(rows), lookahead_rows, took, len(walk.emitted), drafts or len(rows) > 1, drafts, settings.auto
-        )
-        return StepOutcome(walk.emitted, tree, reason)
+        state.cache.commit([0, *(draft + 1 for draft in walk.path)])
+        return walk, took
+
+    def _drafting(self, state: DecodeState, settings: DecodingSettings, rows: int) -> Drafting | None:
+        """What the device drafts the next tree from, after a pass with chains of up to `rows` look-ahead rows."""
+        head, limit = state.state_head, row_limit(settings)
+        if not plans(settings):
+            return None
+        if head is not None:
+            steps = range(min(settings.k, head.depth))
+            if not rows or self._of_state.expected(steps) >= self._acceptance.expected(range(rows)):
+                return Drafting(head, self._of_state, self._useful(settings.k), limit)
+        return Drafting(None, self._acceptance, settings.k, limit) if rows else None
 
     def _plain_call(self, cost: CostModel, state: DecodeState) -> str:
         """Why the next step is plain, without any work for drafts; "" where it may draft."""
@@ -133,7 +163,11 @@ class FusedStepper(Stepper):
 
     def _grow(self, state: DecodeState, settings: DecodingSettings, rule: VerificationRule, depth: int) -> Grown:
         """All drafts worth considering."""
-        drafts, steps, acceptance = self._proposer(state, settings, depth)
+        ready = self._whole.take(state, settings)
+        if ready is None:
+            drafts, steps, acceptance = self._proposer(state, settings, depth)
+        else:
+            drafts, steps, acceptance = None, ready.steps, ready.acceptance
         found: list[int] = []
         match = 0
         if settings.prompt_lookup and depth > 0:
@@ -141,7 +175,7 @@ class FusedStepper(Stepper):
         if not rule.trees:
             chain = self._chain(state, settings, rule, drafts, found, depth, acceptance)
             return Grown(Proposals.of(chain), acceptance, steps, match)
-        proposals = Proposals.of(DraftTree())
+        proposals = Proposals.of(DraftTree()) if ready is None else ready.proposals
         if drafts is not None:
             proposals = grow_tree(
                 drafts,
@@ -152,11 +186,11 @@ class FusedStepper(Stepper):
                 settings,
                 rule,
                 acceptance,
-                _row_limit(settings),
+                row_limit(settings),
             )
         if found:
             tree = proposals.first(len(proposals.reaches))
-            self._merge_lookup(tree, found, match)
+            merge_lookup(tree, found, self._acceptance.lookup_hit(match))
             proposals = Proposals.of(best_first(tree))
         return Grown(proposals, acceptance, steps, match)
 
@@ -171,7 +205,7 @@ class FusedStepper(Stepper):
         if depth <= 0:
             return None, (), self._acceptance
         rows = None if pending is None or pending.length != len(state.tokens) else pending.steps[:depth]
-        root_state = state.root_state if _plans(settings) else None
+        root_state = state.root_state if plans(settings) else None
         if head is not None and root_state is not None:
             steps = range(min(depth, head.depth))
             if not rows or self._of_state.expected(steps) >= self._acceptance.expected(rows):
@@ -201,7 +235,7 @@ class FusedStepper(Stepper):
         self._begun = None
         head, predicting = state.state_head, state.predicting
         depth = min(settings.k, state.remaining - len(walk.emitted) - 1)
-        if head is None or predicting is None or depth <= 0 or not _plans(settings):
+        if head is None or predicting is None or depth <= 0 or not plans(settings):
             return
         if self._economy is None or self._economy.drafting:
             self._begun = head.begin(predicting[1], walk.emitted[-1].token, self._useful(depth))
@@ -227,30 +261,17 @@ class FusedStepper(Stepper):
             draft.reach = reach
         return tree
 
-    def _merge_lookup(self, tree: DraftTree, found: list[int], match: int) -> None:
-        """Add the looked-up continuation as one path; where it meets a look-ahead draft, that draft gains in reach."""
-        hit = self._acceptance.lookup_hit(match)
-        parent, reach = ROOT, 1.0
-        for level, token in enumerate(found, start=1):
-            reach *= hit
-            same = [i for i in tree.children(parent) if tree.drafts[i].token == token]
-            if same:
-                parent = same[0]
-                tree.drafts[parent].reach = reach = max(reach, tree.drafts[parent].reach)
-            else:
-                parent = tree.add(Draft(token, parent, level, Distribution.certain(token), DraftSource.LOOKUP, reach))
-
     def _shape(self, state: DecodeState, settings: DecodingSettings, proposals: Proposals) -> tuple[CallPlan, str]:
         """How many drafts to verify and how long each node's look-ahead chain is, and why."""
         steps = state.lookahead_steps(min(settings.k, state.remaining - 2))
         reaches = proposals.reaches
         full = CallPlan(len(reaches), (steps,) * (len(reaches) + 1))
-        if not _plans(settings) and full.rows <= MAX_ROWS:
+        if not plans(settings) and full.rows <= MAX_ROWS:
             return full, ""
         cost, economy = self._cost if settings.auto else None, self._economy
         if cost is None or economy is None:
-            return self._planned(state, settings, proposals, _row_limit(settings), None, steps), ""
-        limit = self._affordable_rows(cost, economy, _row_limit(settings))
+            return self._planned(state, settings, proposals, row_limit(settings), None, steps), ""
+        limit = self._affordable_rows(cost, economy, row_limit(settings))
         trial = None
         if not economy.forced and reaches:
             most = min(limit, 2 * max(self._planned_rows, default=MOST_ROWS))
@@ -319,7 +340,7 @@ class FusedStepper(Stepper):
             reaches,
             proposals.parents,
             hits,
-            min(limit, _row_limit(settings)),
+            min(limit, row_limit(settings)),
             cost,
             max(self._rate, plain),
             state.kernels,
@@ -373,15 +394,6 @@ class FusedStepper(Stepper):
 
 def _depth(tree: DraftTree, node: int) -> int:
     return 0 if node == 0 else tree.drafts[node - 1].depth
-
-
-def _plans(settings: DecodingSettings) -> bool:
-    """Whether the engine chooses which rows a call carries."""
-    return settings.auto or settings.row_budget is not None
-
-
-def _row_limit(settings: DecodingSettings) -> int:
-    return settings.row_budget or (MOST_ROWS if settings.auto else MAX_ROWS)
 
 
 def _count(number: int, word: str) -> str:

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from pass_core.decoding.acceptance import AcceptanceModel
+from pass_core.decoding.events import DraftSource
 from pass_core.decoding.propose_tree import Proposals
+from pass_core.decoding.tree import ROOT, Draft, DraftTree
+from pass_core.sampling.distribution import Distribution
+from pass_core.settings import MAX_ROWS, DecodingSettings
+
+MOST_ROWS = 48  # of a pass whose rows the engine chooses
 
 
 @dataclass(slots=True)
@@ -52,3 +58,29 @@ class StepResult:
     drafted: bool = False
     grown: bool = False
     auto: bool = False
+
+
+def plans(settings: DecodingSettings) -> bool:
+    """Whether the engine chooses which rows a call carries."""
+    return settings.auto or settings.row_budget is not None
+
+
+def row_limit(settings: DecodingSettings) -> int:
+    return settings.row_budget or (MOST_ROWS if settings.auto else MAX_ROWS)
+
+
+def merge_lookup(tree: DraftTree, found: Sequence[int], hit: float) -> None:
+    """Add the looked-up continuation as one path; where it meets a look-ahead draft, that draft gains in reach.
+
+    Args:
+        hit: probability that the next token of it is accepted.
+    """
+    parent, reach = ROOT, 1.0
+    for level, token in enumerate(found, start=1):
+        reach *= hit
+        same = [i for i in tree.children(parent) if tree.drafts[i].token == token]
+        if same:
+            parent = same[0]
+            tree.drafts[parent].reach = reach = max(reach, tree.drafts[parent].reach)
+        else:
+            parent = tree.add(Draft(token, parent, level, Distribution.certain(token), DraftSource.LOOKUP, reach))

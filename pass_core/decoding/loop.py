@@ -17,6 +17,7 @@ from pass_core.decoding.state import DecodeState, Stepper
 from pass_core.decoding.state_proposer import StateProposer
 from pass_core.decoding.step_recorder import StepCost, StepRecorder
 from pass_core.decoding.two_call import TwoCallStepper
+from pass_core.kernels.factory import device_steps
 from pass_core.kernels.interface import DraftHead
 from pass_core.lookahead.embeddings import LookaheadEmbeddings, mean_embedding
 from pass_core.runtime.rows import chain_rows
@@ -50,6 +51,7 @@ class Generation:
         # Behind the last token a pass may still write the rows of its drafts and look-ahead.
         capacity = min(limit, len(ids) + stop.max_new_tokens) + MAX_ROWS
         self.state = DecodeState(runtime, resources.kernels, runtime.new_cache(capacity), ids, seed, limit)
+        self.state.device = device_steps(resources.kernels, runtime)
         self.recorder = StepRecorder(resources.token_bytes, model.eos_token_ids, stop, len(ids), limit)
         self.steppers: dict[Strategy, Stepper] = {
             Strategy.AUTOREGRESSIVE: AutoregressiveStepper(),

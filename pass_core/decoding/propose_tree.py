@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from pass_core.decoding.acceptance import SIBLING_TEMPERATURE, AcceptanceModel
 from pass_core.decoding.events import DraftSource
 from pass_core.decoding.lookahead_proposer import LookaheadProposer
 from pass_core.decoding.repetition_bonus import AFTER_ONE, AFTER_TWO, RECENT, SEEN
 from pass_core.decoding.tree import Draft, DraftTree
-from pass_core.kernels.interface import ROOT, GrownTree, GrowRequest
+from pass_core.kernels.interface import ROOT, DraftHead, GrownTree, GrowRequest
 from pass_core.sampling import nucleus
 from pass_core.sampling.distribution import COLDEST, Distribution
 from pass_core.sampling.noise import stream_hash
@@ -24,6 +25,16 @@ BEAM = 4
 MIN_REACH = 0.01
 # A level that the walk reaches with a smaller probability than this is the last.
 MIN_LEVEL_REACH = 0.05
+
+
+class Scored(Protocol):
+    """How drafts are scored; see `LookaheadProposer`."""
+
+    @property
+    def head(self) -> DraftHead | None: ...
+
+    @property
+    def candidates(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +77,43 @@ def grow_tree(
     depth = min(depth, drafts.depth)
     if depth == 0:
         return Proposals.of(DraftTree())
+    shares = acceptance.shares(depth)
     if settings.row_budget is None and not settings.auto:
-        request = chain_request(drafts, root, position, seed, settings.sampling, rule, acceptance.shares(depth), limit)
+        request = chain_request(drafts, root, position, seed, settings.sampling, rule, shares, limit)
     else:
-        greedy = settings.sampling.temperature == 0.0
-        sampling = SamplingSettings(1.0, BRANCHES) if greedy else settings.sampling
-        min_reach, min_level_reach = (MIN_REACH, MIN_LEVEL_REACH) if settings.auto else (0.0, 0.0)
-        request = replace(
-            chain_request(drafts, root, position, seed, sampling, rule, acceptance.shares(depth), limit),
-            noisy=int(not greedy),
-            branches=BRANCHES,
-            width=BEAM,
-            sibling_temperature=1.0 if greedy else SIBLING_TEMPERATURE,
-            min_reach=min_reach,
-            min_level_reach=min_level_reach,
-        )
+        request = tree_request(drafts, root, position, seed, settings, rule, shares, limit)
     grown = drafts.kernels.grow_tree(drafts.first(depth), request, drafts.head, drafts.text)
-    return Proposals(grown.reaches, grown.parents, lambda n: _tree(grown, n, drafts.source))
+    return proposals_of(grown, drafts.source, limit)
+
+
+def proposals_of(grown: GrownTree, made_by: DraftSource, limit: int) -> Proposals:
+    """The best `limit` drafts of a tree."""
+    return Proposals(grown.reaches[:limit], grown.parents[:limit], lambda n: _tree(grown, n, made_by))
+
+
+def tree_request(
+    drafts: Scored,
+    root: tuple[int, int],
+    position: int,
+    seed: int,
+    settings: DecodingSettings,
+    rule: VerificationRule,
+    shares: Sequence[float],
+    limit: int,
+) -> GrowRequest:
+    """The request for a tree within a row budget."""
+    greedy = settings.sampling.temperature == 0.0
+    sampling = SamplingSettings(1.0, BRANCHES) if greedy else settings.sampling
+    min_reach, min_level_reach = (MIN_REACH, MIN_LEVEL_REACH) if settings.auto else (0.0, 0.0)
+    return replace(
+        chain_request(drafts, root, position, seed, sampling, rule, shares, limit),
+        noisy=int(not greedy),
+        branches=BRANCHES,
+        width=BEAM,
+        sibling_temperature=1.0 if greedy else SIBLING_TEMPERATURE,
+        min_reach=min_reach,
+        min_level_reach=min_level_reach,
+    )
 
 
 def draft_chain(
@@ -104,7 +135,7 @@ def draft_chain(
 
 
 def chain_request(
-    drafts: LookaheadProposer,
+    drafts: Scored,
     root: tuple[int, int],
     position: int,
     seed: int,
@@ -152,7 +183,7 @@ def best_first(tree: DraftTree) -> DraftTree:
     return out
 
 
-def _top_k(sampling: SamplingSettings, drafts: LookaheadProposer) -> int:
+def _top_k(sampling: SamplingSettings, drafts: Scored) -> int:
     """How many tokens of a draft distribution have a probability; 0 for the whole vocabulary."""
     if sampling.temperature == 0.0:
         return 1

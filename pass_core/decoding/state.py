@@ -11,6 +11,7 @@ import torch
 from pass_core.decoding.repetition_bonus import TextMemory
 from pass_core.decoding.state_proposer import StateProposer
 from pass_core.decoding.tree import DraftTree, Emitted
+from pass_core.kernels.device_steps import DeviceSteps
 from pass_core.kernels.interface import DraftHead, Kernels
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.runtime.base import Cache, Runtime
@@ -41,6 +42,7 @@ class DecodeState:
         predicting: the state [hidden] after the final norm of the row that predicted the token at a position, and that
             position; None where it is not known.
         memory: of the text, for the repetition bonus; None without it.
+        device: takes whole steps on the model's device; None where there is no such way.
     """
 
     runtime: Runtime
@@ -54,6 +56,7 @@ class DecodeState:
     state_head: StateProposer | None = None
     predicting: tuple[int, torch.Tensor] | None = None
     memory: TextMemory | None = None
+    device: DeviceSteps | None = None
     remaining: int = 0
     calls: int = 0
     rows: list[int] = field(default_factory=list[int])
@@ -90,11 +93,15 @@ class DecodeState:
         started = self.clock()
         hidden = self.runtime.forward(self.cache, rows)
         self.runtime.synchronize()
-        self.forward_seconds += self.clock() - started
+        self.count(rows, self.clock() - started)
+        return hidden
+
+    def count(self, rows: Rows, seconds: float) -> None:
+        """Take in a forward pass that took so long."""
+        self.forward_seconds += seconds
         self.calls += 1
         self.rows.append(rows.count)
         self.lookahead_rows += int((rows.lookahead >= 0).sum())
-        return hidden
 
     def lookahead_steps(self, wanted: int, depth: int = 0) -> int:
         """How many look-ahead rows fit below a row at `depth` under the root: at most L, inside the context."""

@@ -13,6 +13,8 @@ from pass_core.lookahead.embeddings import StateHeadWeights
 from pass_core.lookahead.state_head import STATE_CANDIDATES
 from pass_core.runtime.base import Runtime, Shortlist
 
+PLAIN_LEVELS = 1  # depths whose guess knows the token before already
+
 
 @dataclass(frozen=True, slots=True)
 class StateGuesses:
@@ -47,6 +49,11 @@ class StateProposer:
         vocabulary = weights.vocabulary
         return cls(kernels, guess, fit, weights.depth, vocabulary.numpy(), runtime.shortlist(vocabulary))
 
+    @property
+    def candidates(self) -> int:
+        """Likeliest tokens of a guess that drafts are chosen from."""
+        return min(STATE_CANDIDATES, self.vocabulary.size)
+
     def begin(self, state: torch.Tensor, token: int, depth: int) -> StateGuesses:
         """Begin what `propose` drafts from; the compiled kernels' other threads do it meanwhile.
 
@@ -70,6 +77,5 @@ class StateProposer:
         if begun is None or begun.state is not state or begun.depth < depth:
             begun = self.begin(state, token, depth)
         hidden, logits = begun.guesses()
-        rows = DraftRows(hidden, logits, range(depth), range(depth), 1, self.vocabulary)
-        candidates = min(STATE_CANDIDATES, self.vocabulary.size)
-        return LookaheadProposer(self.kernels, rows, self.fit, text, DraftSource.STATE_HEAD, candidates)
+        rows = DraftRows(hidden, logits, range(depth), range(depth), PLAIN_LEVELS, self.vocabulary)
+        return LookaheadProposer(self.kernels, rows, self.fit, text, DraftSource.STATE_HEAD, self.candidates)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import overload
 
 import numpy as np
 import torch
 
-from pass_core.kernels.interface import ROOT, Kernels, WalkRequest
+from pass_core.kernels.interface import ROOT, Kernels, SampledPath, WalkRequest
 from pass_core.sampling import nucleus
 from pass_core.sampling.distribution import COLDEST, Distribution, distributions, normalise
 from pass_core.sampling.noise import Stream, stream_hash
@@ -55,25 +55,13 @@ class RowDistributions(Sequence[Distribution]):
             position: of the first sample.
             tokens, parents: of the drafts, parents (-1: the root) before children; row i + 1 follows draft i.
         """
-        sampling = self._sampling
-        top_k = 1 if sampling.temperature == 0.0 else sampling.top_k
-        cut = nucleus.is_on(sampling) and top_k != 1
-        if cut and not top_k:
+        request = walk_request(self._sampling, seed, position)
+        if nucleus.is_on(self._sampling) and not request.top_k:
             return self._walk(seed, position, tokens, parents)
-        temperature = max(sampling.temperature, COLDEST)
-        request = WalkRequest(stream_hash(seed, Stream.TARGET), position, temperature, top_k)
-        if cut:
-            request = replace(request, top_p=sampling.top_p, log_min_p=sampling.log_min_p)
         path = self._kernels.sample_path(self._logits, request, tokens, parents)
-        if not path.ids.shape[1]:
-            return path.samples
-        if cut:
-            for row, ids, values, kept in zip(path.rows, path.ids, path.values, path.kept):
-                self._known.setdefault(row, Distribution(ids[:kept], normalise(values[:kept], temperature)))
-            return path.samples
-        log_p = np.zeros(path.ids.shape) if top_k == 1 else normalise(path.values, temperature)
-        for row, ids, p in zip(path.rows, path.ids, log_p):
-            self._known.setdefault(row, Distribution(ids, p))
+        if path.ids.shape[1]:
+            for row, distribution in _along(path, request):
+                self._known.setdefault(row, distribution)
         return path.samples
 
     def _walk(self, seed: int, position: int, tokens: Sequence[int], parents: Sequence[int]) -> list[int]:
@@ -86,3 +74,44 @@ class RowDistributions(Sequence[Distribution]):
             below = (i for i, above in enumerate(parents) if above == at and tokens[i] == sample)
             at = next(below, None)
         return samples
+
+
+class PathDistributions:
+    """The distributions of the rows that a walk has met, and its samples: what verification asks for.
+
+    Args:
+        path: with the tokens that could be sampled.
+        request: what it was sampled by.
+    """
+
+    def __init__(self, path: SampledPath, request: WalkRequest) -> None:
+        self._samples, self._known = path.samples, dict(_along(path, request))
+
+    def __getitem__(self, index: int) -> Distribution:
+        return self._known[index]
+
+    def sample_path(
+        self, seed: int, position: int, tokens: Sequence[int] = (), parents: Sequence[int] = ()
+    ) -> list[int]:
+        """The samples that are known."""
+        return self._samples
+
+
+def walk_request(sampling: SamplingSettings, seed: int, position: int) -> WalkRequest:
+    """How the target is sampled, from `position` on."""
+    top_k = 1 if sampling.temperature == 0.0 else sampling.top_k
+    request = WalkRequest(stream_hash(seed, Stream.TARGET), position, max(sampling.temperature, COLDEST), top_k)
+    if nucleus.is_on(sampling) and top_k > 1:
+        request = replace(request, top_p=sampling.top_p, log_min_p=sampling.log_min_p)
+    return request
+
+
+def _along(path: SampledPath, request: WalkRequest) -> Iterator[tuple[int, Distribution]]:
+    """Each row that the walk met, and its distribution."""
+    if nucleus.is_on(request):
+        for row, ids, values, kept in zip(path.rows, path.ids, path.values, path.kept):
+            yield row, Distribution(ids[:kept], normalise(values[:kept], request.temperature))
+        return
+    log_p = np.zeros(path.ids.shape) if request.top_k == 1 else normalise(path.values, request.temperature)
+    for row, ids, p in zip(path.rows, path.ids, log_p):
+        yield row, Distribution(ids, p)

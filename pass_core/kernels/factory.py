@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pass_core.kernels.device_steps import DeviceSteps
 from pass_core.kernels.interface import Kernels
 from pass_core.kernels.native import NativeKernels
 from pass_core.kernels.reference import ReferenceKernels
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Runtime
+from pass_core.runtime.cuda_graphs.runtime import CudaGraphRuntime
 from pass_core.runtime.native.build import library
 
 
@@ -16,3 +18,10 @@ def make_kernels(model: LanguageModel, runtime: Runtime) -> Kernels:
     if compiled is None:
         return ReferenceKernels(model)
     return NativeKernels(compiled, model, getattr(runtime, "handle", None))
+
+
+def device_steps(kernels: Kernels, runtime: Runtime) -> DeviceSteps | None:
+    """Whole steps on the device: where passes are captured and the torch kernels compute; None elsewhere."""
+    if isinstance(kernels, ReferenceKernels) and isinstance(runtime, CudaGraphRuntime):
+        return kernels.device_steps(runtime)
+    return None

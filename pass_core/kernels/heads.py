@@ -80,9 +80,14 @@ class TorchSamplerHead:
         fitted = sampler.corrected(wide, prepared, tokens, self._w_in, self._w_out, self._operands)
         return self._logits(fitted.to(self._operands).float(), candidates, self._operands)
 
-    def guess(self, state: torch.Tensor, token: int, depth: int) -> torch.Tensor:
-        """States [depth, hidden] of a state head's first layer, on the states' device; see `state_head.guess`."""
-        embedding = self._table[token].to(self._operands)
+    def guess(self, state: torch.Tensor, token: int | torch.Tensor, depth: int) -> torch.Tensor:
+        """States [depth, hidden] of a state head's first layer, on the states' device; see `state_head.guess`.
+
+        Args:
+            token: an id, or a tensor [1] that holds it.
+        """
+        row = self._table[token] if isinstance(token, int) else self._table.index_select(0, token)[0]
+        embedding = row.to(self._operands)
         here = state.to(self._table.device).float()
         out = state_head.guess(here, embedding, depth, self._w_in, self._step, self._w_out, self._operands)
         return out.to(state)

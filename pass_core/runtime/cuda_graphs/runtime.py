@@ -25,10 +25,12 @@ from pass_core.runtime.cuda_graphs.graphs import Captured, Graphs, Work
 from pass_core.runtime.cuda_graphs.inputs import StaticInputs
 from pass_core.runtime.cuda_graphs.linears import JoinedLinears
 from pass_core.runtime.cuda_graphs.norms import FusedNorms
+from pass_core.runtime.cuda_graphs.staging import Receiver
 from pass_core.runtime.cuda_graphs.storage import Storage, StoragePool
+from pass_core.runtime.cuda_graphs.tail import Tail, compact
 from pass_core.runtime.grouped_attention import shared_keys
 from pass_core.runtime.lookahead_parts import AfterProduct, LookaheadParts
-from pass_core.runtime.rows import Rows, chain_rows
+from pass_core.runtime.rows import IntArray, Rows, chain_rows
 from pass_core.runtime.torch_runtime import TorchRuntime
 
 # Largest relative difference of a row's hidden state from the eager call's: rounding, in another order, of all layers.
@@ -36,7 +38,7 @@ _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.08, torch.float16: 0.02}
 _CHANGING_ROPE = frozenset({"dynamic", "longrope"})
 log = logging.getLogger(__name__)
 
-_Key = tuple[int, Storage, LookaheadParts | None]
+_Key = tuple[int, Storage, LookaheadParts | None, Tail | None]
 _STAND_IN = chain_rows(np.ones(1, dtype=np.int64))
 
 
@@ -71,7 +73,9 @@ class CudaGraphRuntime(TorchRuntime):
         self._norms = FusedNorms(model)
         self._linears = JoinedLinears(model)
         self._pool = StoragePool(len(self._layers))
-        self._inputs: dict[int, StaticInputs] = {}
+        self._inputs: dict[tuple[int, Tail | None], StaticInputs] = {}
+        self._states: dict[int, torch.Tensor] = {}
+        self._receiver = Receiver()
         self._columns: dict[int, torch.Tensor] = {}
         self._captured: dict[_Key, Captured] = {}
         self._placed: dict[tuple[Any, ...], tuple[LookaheadParts, LookaheadEmbeddings]] = {}
@@ -130,15 +134,48 @@ class CudaGraphRuntime(TorchRuntime):
         if self._trouble or size is None or cache.storage is None:
             return super().forward(cache, rows)
         parts = self._parts_for(rows)
-        if size not in self._inputs:
-            self._inputs[size] = StaticInputs(size, self._device)
-        inputs = self._inputs[size]
-        with torch.inference_mode():
-            inputs.fill(rows, cache.length, cache.storage.scratch)
-        captured = self._captured.get((size, cache.storage, parts))
+        inputs = self._inputs_of(size, None)
+        inputs.fill(rows, cache.length, cache.storage.scratch)
+        captured = self._captured.get((size, cache.storage, parts, None))
         if captured is None:
             return self._first(cache, rows, inputs, parts)
         return self._replay(captured, rows.count)
+
+    def forward_and(
+        self, cache: Cache, rows: Rows, tail: Tail, numbers: IntArray
+    ) -> tuple[torch.Tensor, IntArray] | None:
+        """A pass, what follows it, and the cache's entries moved together, in one graph; the host waits once.
+
+        The cache's length does not change: commit as many rows as stay, from the first on.
+
+        Args:
+            numbers: what the tail reads.
+
+        Returns:
+            Hidden states [n, hidden], valid until the next pass, and the record. None where such passes are eager;
+            then nothing has happened.
+        """
+        cache = cast(StaticCache, cache)
+        cache.reserve(rows.count)
+        size = row_bucket(rows.count)
+        if self._trouble or size is None or cache.storage is None:
+            return None
+        parts = self._parts_for(rows)
+        inputs = self._inputs_of(size, tail)
+        captured = self._captured.get((size, cache.storage, parts, tail))
+        if captured is None:
+            captured = self._first_followed(cache, rows, inputs, parts, tail, numbers)
+            if captured is None:
+                return None
+        inputs.fill(rows, cache.length, cache.storage.scratch, numbers)
+        record = self._receiver.receive(captured.replay())
+        return self._states[size][: rows.count], record
+
+    def _inputs_of(self, size: int, tail: Tail | None) -> StaticInputs:
+        if (size, tail) not in self._inputs:
+            more = 0 if tail is None else tail.numbers(size)
+            self._inputs[size, tail] = StaticInputs(size, self._device, more)
+        return self._inputs[size, tail]
 
     @torch.inference_mode()
     def _replay(self, captured: Captured, count: int) -> torch.Tensor:
@@ -151,10 +188,7 @@ class CudaGraphRuntime(TorchRuntime):
         """Capture this kind of pass, compare it with an eager one, and return the eager result."""
         storage = cache.storage
         assert storage is not None
-        rows_text = "1 row" if inputs.size == 1 else f"{inputs.size} rows"
-        what = f"{rows_text}{' with look-ahead' if parts else ''}, {storage.slots} slots"
-        if self.on_capture is not None:
-            self.on_capture(what)
+        what = self._announced(inputs, storage, parts)
         got: torch.Tensor | None = None
         try:
             with torch.inference_mode():
@@ -166,7 +200,7 @@ class CudaGraphRuntime(TorchRuntime):
                 if captured.result is not None:
                     captured.result.fill_(torch.nan)
             got = self._replay(captured, rows.count)
-            self._captured[inputs.size, storage, parts] = captured
+            self._captured[inputs.size, storage, parts, None] = captured
         except Exception as error:  # of a driver, torch or a model's code: eager passes need none of it
             self._give_up(f"{what}: {type(error).__name__}: {error}")
         expected = super().forward(cache, rows)
@@ -175,6 +209,56 @@ class CudaGraphRuntime(TorchRuntime):
             if not difference <= _TOLERANCE.get(self._dtype, 1e-3):
                 self._give_up(f"{what}: differs from an eager call by {difference:.2g} of a hidden state")
         return expected
+
+    def _first_followed(
+        self,
+        cache: StaticCache,
+        rows: Rows,
+        inputs: StaticInputs,
+        parts: LookaheadParts | None,
+        tail: Tail,
+        numbers: IntArray,
+    ) -> Captured | None:
+        """Capture a pass with what follows it, once a replay gave the states of an eager pass, and the record that the
+        tail gives outside of a graph; None where it did not."""
+        storage = cache.storage
+        assert storage is not None
+        what = f"{self._announced(inputs, storage, parts)}, whole step"
+        size, count = inputs.size, rows.count
+        if size not in self._states:
+            self._states[size] = torch.zeros(size, self.model.hidden_size, dtype=self._dtype, device=self._device)
+        states = self._states[size]
+        expected = super().forward(cache, rows)
+        try:
+            with torch.inference_mode():
+                inputs.fill(_STAND_IN, cache.length, storage.scratch, np.zeros_like(numbers))
+                captured = self._graphs.capture(self._followed_work(inputs, storage, parts, tail, states))
+                inputs.fill(rows, cache.length, storage.scratch, numbers)
+                states.fill_(torch.nan)
+                if captured.result is not None:
+                    captured.result.fill_(-1)
+                record = captured.replay().clone()
+                difference = _difference(states[:count], expected)
+                same = torch.equal(record, tail.follow(states, inputs).record)
+        except Exception as error:  # as above
+            self._give_up(f"{what}: {type(error).__name__}: {error}")
+            return None
+        if not difference <= _TOLERANCE.get(self._dtype, 1e-3):
+            self._give_up(f"{what}: differs from an eager call by {difference:.2g} of a hidden state")
+        elif not same:
+            self._give_up(f"{what}: differs from what follows an eager call")
+        else:
+            self._captured[size, storage, parts, tail] = captured
+            return captured
+        return None
+
+    def _announced(self, inputs: StaticInputs, storage: Storage, parts: LookaheadParts | None) -> str:
+        """What is captured now, in words; whoever wants to know is told."""
+        rows = "1 row" if inputs.size == 1 else f"{inputs.size} rows"
+        what = f"{rows}{' with look-ahead' if parts else ''}, {storage.slots} slots"
+        if self.on_capture is not None:
+            self.on_capture(what)
+        return what
 
     def _give_up(self, reason: str) -> None:
         log.warning("%s are off, calls are eager from now on (%s)", self._graphs.name, reason)
@@ -208,6 +292,26 @@ class CudaGraphRuntime(TorchRuntime):
                     use_cache=True,
                 )
                 return out.last_hidden_state[0]
+
+        return work
+
+    def _followed_work(
+        self,
+        inputs: StaticInputs,
+        storage: Storage,
+        parts: LookaheadParts | None,
+        tail: Tail,
+        states: torch.Tensor,
+    ) -> Work:
+        """The pass and all that follows it; returns the record."""
+        forward = self._work(inputs, storage, parts)
+
+        def work() -> torch.Tensor:
+            with torch.inference_mode():
+                states.copy_(forward())
+                followed = tail.follow(states, inputs)
+                compact(storage.tensor, followed, inputs.committed, storage.scratch)
+            return followed.record
 
         return work
 

@@ -17,6 +17,8 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pass_core.kernels.device_step import DeviceStep, Source
+from pass_core.kernels.growth import Bonus
 from pass_core.kernels.heads import TorchSamplerHead
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models import loading
@@ -24,13 +26,15 @@ from pass_core.models.language_model import LanguageModel
 from pass_core.models.loading import load_model, unload
 from pass_core.models.placement import devices_of, is_spread
 from pass_core.runtime.cuda_graphs.graphs import Captured, Work
+from pass_core.runtime.cuda_graphs.inputs import StaticInputs
 from pass_core.runtime.cuda_graphs.runtime import CudaGraphRuntime, unsupported_reason
+from pass_core.runtime.cuda_graphs.tail import compact
 from pass_core.runtime.factory import make_runtime
 from pass_core.runtime.rows import Rows, RowsBuilder, chain_rows
 from pass_core.runtime.torch_runtime import TorchRuntime
 from pass_core.settings import Strategy
 from tests import tiny
-from tests.core.decoding.engine import ALL_PARTS, random_lookahead, run
+from tests.core.decoding.engine import ALL_PARTS, EVERY_PART, random_lookahead, run
 from tests.core.runtime.fake_gpus import fake_gpus
 
 PROMPT = [1, 5, 2, 7]
@@ -198,3 +202,30 @@ def test_a_captured_call_never_touches_host_memory(family: str, monkeypatch: pyt
         assert runtime.trouble == ""
         cache.length += 1
     assert len(runtime._captured) == 2
+
+
+@pytest.mark.usefixtures("gpus")
+@pytest.mark.parametrize("guesses", [False, True], ids=["look-ahead rows", "state head"])
+def test_what_follows_a_captured_call_never_touches_host_memory(guesses: bool) -> None:
+    model = fake_model("llama", "cuda:0")
+    device = torch.device("cuda:0")
+    with unset_fake_temporarily():
+        lookahead = random_lookahead(model, 3, EVERY_PART)
+    assert lookahead.sampler is not None
+    assert lookahead.state is not None
+    head = TorchSamplerHead(lookahead.state.fit if guesses else lookahead.sampler, model)
+    guess = TorchSamplerHead(lookahead.state.guess, model) if guesses else None
+    bonus = Bonus(0.3, 0.5, 1.5, 256)
+    tokens = lookahead.state.vocabulary if guesses else None
+    shortlist = None if tokens is None else model.shortlist(tokens)
+    known = None if tokens is None else tokens.numpy()
+    source = Source(3, 20, head, guess, shortlist, int(guesses), bonus, 1024, 10, 4, 64, known)
+    step = DeviceStep(model, 3, 16, source)
+    inputs = StaticInputs(8, device, step.numbers(8))
+    states = torch.empty(8, model.hidden_size, device=device)
+    entries = torch.empty(2, 2, 2, 64, 8, device=device)
+    with torch.inference_mode(), NoTransfers():
+        followed = step.follow(states, inputs)
+        compact(entries, followed, inputs.committed, 63)
+    assert followed.record.shape == (step._layout.numbers(16) + 3 + 4 * 2 + 4 * 16 * 2,)  # type: ignore[union-attr]
+    assert 8 * followed.record.shape[0] < 30_000  # bytes
