@@ -46,23 +46,23 @@ class Receiver:
     """Takes records of int64 from the device; the largest so far decides its size."""
 
     def __init__(self) -> None:
-        self._pinned: torch.Tensor | None = None
+        self._host = torch.zeros(0, dtype=torch.int64)
         self._done: torch.cuda.Event | None = None
 
     @torch.inference_mode()
     def receive(self, record: torch.Tensor) -> IntArray:
         """The numbers of a record [n], once the device has computed them: the one wait of a step."""
         count = record.shape[0]
-        if self._pinned is None or self._pinned.shape[0] < count:
-            self._pinned = _pinned(count, record.device)
-        if self._pinned is None:
-            return record.cpu().numpy().copy()
-        pinned = self._pinned[:count]
-        pinned.copy_(record, non_blocking=True)
-        self._done = self._done or torch.cuda.Event()
-        self._done.record()
-        self._done.synchronize()
-        return pinned.numpy().copy()
+        if self._host.shape[0] < count:
+            pinned = _pinned(count, record.device)
+            self._host = torch.zeros(count, dtype=torch.int64) if pinned is None else pinned
+        host = self._host[:count]
+        host.copy_(record, non_blocking=True)
+        if record.device.type == "cuda":
+            self._done = self._done or torch.cuda.Event()
+            self._done.record()
+            self._done.synchronize()
+        return host.numpy().copy()
 
 
 def _pinned(count: int, device: torch.device) -> torch.Tensor | None:
