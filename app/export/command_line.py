@@ -22,8 +22,9 @@ DTYPES = ("float32", "bfloat16", "float16")
 def command_of_setup(setup: GenerationSetup, model: LanguageModel, lookahead: LookaheadEmbeddings | None) -> str:
     """The command that does what Run would do now."""
     made_of = _made_of(model.source, str(model.device), str(model.dtype).removeprefix("torch."))
-    if model.quantization:
-        made_of += ["--quantize", model.quantization]
+    weights = model.quantization or (model.weights if model.weights in ("gguf", "int8") else "")
+    if weights:
+        made_of += ["--quantize", weights]
     drafts = None if lookahead is None else (lookahead.origin, lookahead.trained)
     return quoted([*PROGRAM, *made_of, *_choices(setup, drafts)])
 

@@ -65,7 +65,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         "--quantize",
         default="none",
         choices=("none", "gguf", "int8", "int4"),
-        help="weights: gguf takes a GGUF file's own blocks (CPU); int8, int4 make small integers",
+        help="weights: gguf takes a GGUF file's own blocks (CPU); int8 and int4 round them",
     )
     what.add_argument("--embeddings", metavar="FILE", help="look-ahead embeddings (default: the best shipped file)")
     how = p.add_argument_group("how to generate")

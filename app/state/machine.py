@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from pass_core.runtime.native.build import reason_missing
+
 TRACES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA's driver, AMD's, and Windows' for Linux inside it
 
 
@@ -25,6 +27,7 @@ def why_no_weights(
     quantize: str,
     find: Callable[[str], object] = importlib.util.find_spec,
     device: Callable[[str], str] = why_no_device,
+    library: Callable[[], str] = reason_missing,
 ) -> str:
     """Why these weights cannot be chosen here, "" when they may be tried."""
     package = {"int8": "torchao", "int4": "bitsandbytes"}.get(quantize)
@@ -32,6 +35,8 @@ def why_no_weights(
         return ""
     if quantize == "int4" and (why := device("cuda")):
         return f"int4 needs a CUDA device. {why}"
+    if quantize == "int8" and not library():
+        return ""
     if find(package) is None:
         return f"The package {package} is not installed (pip install pass-playground[quant])"
     return ""

@@ -32,7 +32,7 @@ DTYPES = (("auto", "Automatic"), ("float32", "float32 (exact)"), ("bfloat16", "b
 QUANTIZATIONS = (
     ("none", "Automatic"),
     ("gguf", "As in the GGUF file (CPU)"),
-    ("int8", "int8 (torchao)"),
+    ("int8", "int8 (rounded)"),
     ("int4", "int4 (bitsandbytes, CUDA)"),
 )
 

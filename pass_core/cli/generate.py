@@ -74,7 +74,8 @@ class Quantize(str, Enum):  # noqa: UP042
 TOP_P_HELP = "Then the fewest likeliest tokens whose probabilities add up to it are kept; 1 is off."
 MIN_P_HELP = "Then tokens with at least this share of the likeliest one's probability are kept; 0 is off."
 QUANTIZE_HELP = (
-    "Weights: gguf takes a GGUF file's own blocks (CPU); int8, int4 make small integers (extra “quant”, int4 on CUDA)."
+    "Weights: gguf takes a GGUF file's own blocks (CPU); int8 rounds to 8 bits (off the CPU by the extra “quant”), "
+    "int4 to 4 (CUDA, extra “quant”)."
 )
 
 

@@ -23,7 +23,7 @@ class Quantized:
 
     def weight_bytes(self, weights: int, config: Any, dtype: torch.dtype) -> float:
         """Bytes of this many weights; tables of the vocabulary keep their dtype."""
-        if self.choice in ("none", "gguf"):
+        if self.config is None:
             return weights * dtype.itemsize
         text = config.get_text_config()
         tables = min(weights, 2 * text.vocab_size * text.hidden_size)

@@ -46,7 +46,7 @@ class LanguageModel:
         fingerprint: 16 hex digits that identify the weights, the same for every dtype, device and quantisation.
         gguf: the GGUF file that the weights were converted from, where it is on this machine.
         weights: the format that the compiled library computes with: "auto" is measured, "gguf" the blocks of that file,
-            "module" the module's own dtype.
+            "int8" the module's weights rounded to 8-bit blocks, "module" the module's own dtype.
         weights_reason: one line on why "auto" chose its format; "" before it has.
         quantization: "int8" or "int4" where the layers' weights were quantised while loading, else "".
     """
@@ -60,7 +60,7 @@ class LanguageModel:
     eos_token_ids: frozenset[int] = frozenset()
     quantization: str = ""
     gguf: Path | None = None
-    weights: Literal["auto", "gguf", "module"] = "module"
+    weights: Literal["auto", "gguf", "int8", "module"] = "module"
     weights_reason: str = ""
 
     @property

@@ -11,7 +11,7 @@ from pass_core.models import catalog
 from pass_core.models.capabilities import examine
 from pass_core.models.config import read_config
 from pass_core.models.device import DeviceChoice, DtypeChoice, choose_device, choose_dtype, exact_cpu_dtype
-from pass_core.models.errors import ModelDamaged, ModelUnsupported
+from pass_core.models.errors import ModelDamaged, ModelTooLarge, ModelUnsupported, PackageMissing
 from pass_core.models.fetch import fetch
 from pass_core.models.fit import Quantized, memory_to_use, placement
 from pass_core.models.gguf_source import gguf_of
@@ -20,7 +20,7 @@ from pass_core.models.load_errors import one_line, plain_load_errors
 from pass_core.models.loading_progress import loading_progress
 from pass_core.models.memory import release_memory
 from pass_core.models.own_code import OwnCode, own_code_of, refusal
-from pass_core.models.quantize import QuantizeChoice, quantization_config
+from pass_core.models.quantize import QuantizeChoice, quantization_config, while_loading
 from pass_core.models.storage import read_receipt
 from pass_core.models.stored import stored_fingerprint
 from pass_core.models.trial import check_numbers, sample_ids
@@ -58,7 +58,7 @@ def load_model(
         ModelError: a subclass; the message is a plain sentence with the way out.
     """
     target = choose_device(device)
-    automatic = dtype == "auto" and target.type == "cpu" and quantize in ("none", "gguf")
+    automatic = dtype == "auto" and target.type == "cpu" and quantize in ("none", "gguf", "int8")
     # The automatic dtype on a CPU follows the checkpoint's; only some checkpoints need a measurement for it.
     number = torch.float32 if automatic else choose_dtype(dtype, device)
     small = Quantized(quantize, quantization_config(quantize, target, number))
@@ -74,7 +74,12 @@ def load_model(
         if automatic:
             number = exact_cpu_dtype(getattr(read_config(folder, own_code), "dtype", None))
         model = _load(source, folder, target, number, small, own_code, progress, cancel)
-    model.weights = "gguf" if quantize == "gguf" else "auto" if automatic else "module"
+    if quantize == "gguf":
+        model.weights = "gguf"
+    elif quantize == "int8" and not model.quantization:
+        model.weights = "int8"
+    else:
+        model.weights = "auto" if automatic else "module"
     return model
 
 
@@ -114,7 +119,9 @@ def _load(
     _refuse_adapter(folder)
     outline = skeleton(config, code.model)
     check_stored(outline, folder)
-    spread = placement(weight_count(outline), config, device, dtype, small, name) == "spread"
+    weights = weight_count(outline)
+    small = _fitting(small, weights, config, device, dtype, name)
+    spread = placement(weights, config, device, dtype, small, name) == "spread"
     reporter.update(0)  # a cancelled load ends before memory is taken
     # float16 cuts small weights off, so the fingerprint would differ: it is taken in the stored dtype, then cast.
     stored = torch.float32 if dtype == torch.float16 else dtype
@@ -147,6 +154,22 @@ def _load(
         quantization="" if small.config is None else small.choice,
         gguf=gguf_of(folder),
     )
+
+
+def _fitting(
+    small: Quantized, weights: int, config: Any, device: torch.device, dtype: torch.dtype, name: str
+) -> Quantized:
+    """Weights whose whole is too large for memory become int8 one by one, where torchao is installed."""
+    if small.choice != "int8" or small.config is not None:
+        return small
+    try:
+        placement(weights, config, device, dtype, small, name)
+    except ModelTooLarge:
+        try:
+            return Quantized("int8", while_loading(dtype))
+        except PackageMissing:
+            pass
+    return small
 
 
 def eos_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:

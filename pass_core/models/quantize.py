@@ -21,11 +21,11 @@ BYTES_PER_WEIGHT = {"int8": 1.1, "int4": 0.6}
 
 
 def quantization_config(choice: QuantizeChoice, device: torch.device, dtype: torch.dtype) -> Any:
-    """What `from_pretrained` takes as `quantization_config`; None for "none" and "gguf".
+    """What `from_pretrained` takes as `quantization_config`; None where it loads the weights as they are.
 
     "gguf" are the blocks of the file that the model came from, as they are: the compiled library takes them, and
-    transformers nothing. "int8" is torchao's weight-only int8; "int4" bitsandbytes' 4-bit normal floats with scales
-    quantised in turn.
+    transformers nothing. "int8" on a CPU the compiled library makes from the loaded weights, elsewhere it is torchao's
+    weight-only int8; "int4" are bitsandbytes' 4-bit normal floats with scales quantised in turn.
 
     Raises:
         DeviceUnavailable: unknown choice, or the device cannot do it.
@@ -40,6 +40,8 @@ def quantization_config(choice: QuantizeChoice, device: torch.device, dtype: tor
                 "Choose the CPU, or no quantisation."
             )
         return None
+    if choice == "int8" and device.type == "cpu":
+        return None
     if choice not in _MAKERS:
         raise DeviceUnavailable(f"“{choice}” is no quantisation. Choose none, gguf, {' or '.join(_MAKERS)}.")
     package, devices, make = _MAKERS[choice]
@@ -49,8 +51,38 @@ def quantization_config(choice: QuantizeChoice, device: torch.device, dtype: tor
             f"{choice} weights need {possible}, and this model would go to {device}. "
             "Choose another device, or no quantisation."
         )
+    return _made(choice, package, lambda: make(dtype))
+
+
+def while_loading(dtype: torch.dtype) -> Any:
+    """torchao's int8 for `from_pretrained`: never the whole weights in memory.
+
+    Raises:
+        PackageMissing: torchao is not installed.
+    """
+    return _made("int8", "torchao", lambda: _int8(dtype))
+
+
+def after_loading(model: Any) -> None:
+    """torchao's int8 in the layers of a loaded model, for what the compiled library cannot take.
+
+    Raises:
+        PackageMissing: torchao is not installed.
+    """
+    head = model.get_output_embeddings()
+
+    def quantise() -> None:
+        import torchao.quantization as torchao  # pyright: ignore[reportMissingImports]
+
+        chosen = torchao.Int8WeightOnlyConfig()
+        torchao.quantize_(model, chosen, lambda m, _: isinstance(m, torch.nn.Linear) and m is not head)
+
+    _made("int8", "torchao", quantise)
+
+
+def _made(choice: str, package: str, make: Callable[[], Any]) -> Any:
     try:
-        return make(dtype)
+        return make()
     except (ImportError, ValueError) as error:
         # transformers raises ValueError for a package that is too old.
         raise PackageMissing(
@@ -76,6 +108,6 @@ def _int4(dtype: torch.dtype) -> Any:
 
 
 _MAKERS: dict[str, tuple[str, tuple[str, ...], Callable[[torch.dtype], Any]]] = {
-    "int8": ("torchao", ("cuda", "cpu"), _int8),
+    "int8": ("torchao", ("cuda",), _int8),
     "int4": ("bitsandbytes", ("cuda",), _int4),
 }

@@ -10,7 +10,7 @@ _ACTIVATIONS = f"activations {ACTIVATION_BITS}-bit"
 _SAID: dict[Weights, str] = {
     "float32": "float32, which holds every weight as it is",
     "bfloat16": "bfloat16 weights and KV cache, sums in float32",
-    "int8": f"int8, rounded from the model's weights in blocks of 32; {_ACTIVATIONS}",
+    "int8": f"int8, rounded from the model's weights in blocks of 32 (the text is exact for these); {_ACTIVATIONS}",
 }
 _BFLOAT16_HOLDS = "bfloat16, which holds every weight as it is; KV cache in bfloat16, sums in float32"
 SHORT: dict[Weights, str] = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pass_core.models.errors import ModelUnsupported
+from pass_core.models.errors import ModelUnsupported, PackageMissing
 from pass_core.models.language_model import LanguageModel
+from pass_core.models.quantize import EXTRA, after_loading
 from pass_core.runtime.base import Runtime
 from pass_core.runtime.choice import automatic_runtime, blocks_of
 from pass_core.runtime.cuda_graphs.graphs import CudaGraphs
@@ -19,6 +20,12 @@ from pass_core.runtime.torch_runtime import TorchRuntime
 def make_runtime(model: LanguageModel) -> Runtime:
     """A runtime of a loaded model; its weights are packed now. `Engine` makes one for each model."""
     set_up(model.device)
+    if model.weights == "int8":
+        reason = unsupported_reason(model)
+        if not reason:
+            model.weights_reason = exactness("int8")
+            return NativeRuntime(model, weights="int8")
+        _int8_by_torchao(model, reason)
     if not model.capabilities.supports_pass:
         return PlainRuntime(model)
     if model.device.type == "cuda" and not capture_unsupported_reason(model):
@@ -41,3 +48,19 @@ def make_runtime(model: LanguageModel) -> Runtime:
     runtime = NativeRuntime(model)
     model.weights_reason = exactness(runtime.weights)
     return runtime
+
+
+def _int8_by_torchao(model: LanguageModel, reason: str) -> None:
+    """
+    Raises:
+        ModelUnsupported: it is not installed.
+    """
+    try:
+        after_loading(model.model)
+    except PackageMissing as error:
+        raise ModelUnsupported(
+            f"{model.name} cannot have int8 weights here: the compiled library does not take it "
+            f"({reason.rstrip('.')}), and the package torchao, which would, is missing. "
+            f"Install it with {EXTRA}, or choose no quantisation."
+        ) from error
+    model.quantization, model.weights = "int8", "module"

@@ -29,7 +29,7 @@ from pass_core.evaluation.losslessness.report import (
     identity_verdict,
 )
 from pass_core.evaluation.prompts import BenchmarkPrompt, built_in, prompt_ids
-from pass_core.evaluation.reference import Tie, distributions_along, exact_tree, examine_tie, is_exact
+from pass_core.evaluation.reference import Tie, distributions_along, exact_tree, examine_tie, is_exact, is_rounded
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.progress import Cancelled, CancelToken, Progress
 from pass_core.sampling.distribution import Distribution
@@ -162,10 +162,15 @@ class LosslessnessLab:
         greedy = SamplingSettings(0.0, 0)
         prompts = self._prompts(self.plan.prompts)
         wanted: list[tuple[int, ...]] = []
+        whose = "transformers'"
         for _, ids in prompts:
-            text = generate_ids(
-                self.model, ids, greedy, new_tokens=self.plan.tokens, cancelled=lambda: self._cancel.cancelled
-            )
+            if is_rounded(self.model):  # transformers has other weights
+                whose = "plain decoding's"
+                text: Sequence[int] = self._decode(AUTOREGRESSIVE, ids, greedy, 0, self.plan.tokens).ids
+            else:
+                text = generate_ids(
+                    self.model, ids, greedy, new_tokens=self.plan.tokens, cancelled=lambda: self._cancel.cancelled
+                )
             self._cancel.raise_if_cancelled()
             wanted.append(tuple(text))
             yield self._progress(stage)
@@ -180,7 +185,7 @@ class LosslessnessLab:
                 found.append(self._decode(variant, ids, greedy, 0, self.plan.tokens))
                 yield self._progress(stage)
             cases = [(p.title, ids, 0, greedy, w) for (p, ids), w in zip(prompts, wanted, strict=True)]
-            yield self._identity(Proof.GREEDY, variant.name, "transformers'", cases, found)
+            yield self._identity(Proof.GREEDY, variant.name, whose, cases, found)
 
     # --- proof 2 ----------------------------------------------------------------------------------------------------
 

@@ -111,8 +111,10 @@ def test_what_this_machine_lacks_is_greyed_with_the_reason(window: MainWindow) -
 
 
 def test_missing_packages_are_named() -> None:
-    assert "torchao is not installed" in why_no_weights("int8", find=lambda name: None)
-    assert why_no_weights("int8", find=lambda name: name) == ""
+    missing = "The compiled library is missing."
+    assert "torchao is not installed" in why_no_weights("int8", find=lambda name: None, library=lambda: missing)
+    assert why_no_weights("int8", find=lambda name: None, library=lambda: "") == ""
+    assert why_no_weights("int8", find=lambda name: name, library=lambda: missing) == ""
     assert "needs a CUDA device" in why_no_weights("int4", device=lambda device: "No driver")
     assert why_no_weights("int4", find=lambda name: name, device=lambda device: "") == ""
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pass_core.engine import Engine
 from pass_core.evaluation.losslessness.plan import Proof, VerificationPlan
 from pass_core.evaluation.losslessness.report import Check, VerificationEnded
 from pass_core.evaluation.losslessness.run import LosslessnessLab
@@ -14,6 +15,7 @@ from pass_core.evaluation.reference import distributions_along, exact_tree, exam
 from pass_core.lookahead.embeddings import LookaheadEmbeddings, mean_embedding
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken, Progress
+from pass_core.runtime.native.build import library
 from pass_core.settings import SamplingSettings
 from tests.engines import engine_of
 from tests.tiny import tiny_llama
@@ -51,6 +53,19 @@ def test_a_right_engine_passes_with_top_p_and_min_p(tiny_model: LanguageModel, l
     assert end.passed, end.verdict
     assert any(c.accepted for c in checks if c.proof is Proof.DISTRIBUTION)
     assert all(c.identical == c.compared == 1 for c in checks if c.proof is Proof.COUPLED)
+
+
+@pytest.mark.skipif(library() is None, reason="no compiled library on this machine")
+def test_rounded_weights_are_their_own_yardstick() -> None:
+    model = tiny_llama(tokenizer=True, hidden=64, intermediate=96, heads=4)
+    model.weights = "int8"
+    lookahead = LookaheadEmbeddings(torch.randn(3, 64, generator=torch.Generator().manual_seed(5)), origin="random")
+    engine = Engine(model)
+    assert "int8" in engine.runtime.description
+    checks, end = outcome(LosslessnessLab(engine, lookahead, replace(PLAN, prompts=1, draws=10, texts=1)))
+    assert end.passed, end.verdict
+    assert {c.proof for c in checks} == set(Proof)
+    assert all("plain decoding's" in c.verdict for c in checks if c.proof is not Proof.DISTRIBUTION)
 
 
 @pytest.fixture
