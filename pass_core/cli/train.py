@@ -292,9 +292,11 @@ def train(
             note(f"Cancelled at step {last.step} of the state head; the same command with --resume continues.")
         raise typer.Exit(INTERRUPTED)
     made = (last is not None and last.path) or (finished is not None and finished.path) or None
-    if upload is not None and made is None:
+    if upload is None or not Processes(cpu=device == "cpu").main:
+        return
+    if made is None:
         note("There is no file to upload.")
-    elif upload is not None and made is not None:
+    else:
         upload.offer(made)
 
 

@@ -59,7 +59,7 @@ def serving(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Hub]:
     import huggingface_hub.constants as constants
 
     server = Hub()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     # The children read the environment; this process has read it already.
     monkeypatch.setenv("HF_ENDPOINT", server.url)
