@@ -44,7 +44,10 @@ def test_preview_needs_no_text_and_keeps_the_model_as_it_was() -> None:
     assert told.seconds > 0
     assert told.bytes_kept > 0
     assert told.trainable > 4 * model.hidden_size
-    assert preview(Engine(model), small_config(minutes=0.05), sequences=30).steps >= 20
+    short, long = (preview(Engine(model), small_config(minutes=m), sequences=30) for m in (0.05, 50))
+    assert short.steps == 1 or short.seconds <= 3.0  # by its own pace, whatever this machine's is
+    assert short.steps < long.steps
+    assert long.seconds <= 3000
     assert all(torch.equal(p, before[n]) for n, p in model.model.named_parameters())
 
 
