@@ -6,22 +6,19 @@ import tempfile
 import threading
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import QTimer
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QCheckBox,
     QGridLayout,
-    QHeaderView,
     QMenu,
     QPushButton,
     QSpinBox,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
+from app.benchmark.figure_table import FigureTable
 from app.engine.jobs import JobControl
 from app.engine.measurement import MeasurementJob
 from app.state.context import AppContext
@@ -32,7 +29,7 @@ from app.widgets.run_bar import RunBar
 from app.widgets.save_dialog import ask_save
 from pass_core.evaluation.environment import environment_of
 from pass_core.evaluation.humaneval.plan import HumanEvalError, HumanEvalMissing, HumanEvalPlan
-from pass_core.evaluation.humaneval.report import WRITERS, HumanEvalReport, sentences
+from pass_core.evaluation.humaneval.report import WRITERS, ArmResult, HumanEvalReport, sentences
 from pass_core.evaluation.humaneval.run import HumanEval, Judged
 from pass_core.evaluation.sandbox.protections import Protections, protections
 from pass_core.evaluation.sandbox.run import Verdict
@@ -80,7 +77,7 @@ class HumanEvalPanel(QWidget):
         self.job = MeasurementJob(context, JOB_TITLE, _explained, self)
         self.bar = RunBar(context, self.job, "Start")
         self.verdict = label("Nothing has been run yet.", "hint", wrap=True)
-        self.table = QTableWidget(0, len(COLUMNS))
+        self.table = FigureTable("HumanEval results", [(column, "") for column in COLUMNS])
         self.export_button = QPushButton("Export")
         set_icon(self.export_button, "ph.export", theme)
         self._lay_out()
@@ -155,23 +152,7 @@ class HumanEvalPanel(QWidget):
 
     def _show(self, report: HumanEvalReport) -> None:
         self.report = report
-        self.table.setRowCount(len(report.arms))
-        for index, arm in enumerate(report.arms):
-            ms = arm.ms_per_token
-            judged = sum(o is not None for c, o in report.judged if c.arm == arm.arm)
-            texts = (
-                arm.arm,
-                _percent(arm.pass_at.get(1)),
-                _percent(arm.pass_at.get(10)),
-                ms.text(1),
-                f"{arm.tokens_per_call:.2f}",
-                f"{arm.passed} of {judged}" if judged else "not run",
-            )
-            for column, text in enumerate(texts):
-                item = QTableWidgetItem(text)
-                if column:
-                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                self.table.setItem(index, column, item)
+        self.table.show_rows([_row(report, arm) for arm in report.arms], -1)
         self.verdict.setText(" ".join(sentences(report)))
         self.export_button.setEnabled(bool(report.arms))
 
@@ -249,15 +230,6 @@ class HumanEvalPanel(QWidget):
         left = QVBoxLayout()
         left.addWidget(card)
         left.addStretch(1)
-        self.table.setHorizontalHeaderLabels(COLUMNS)
-        if (first := self.table.horizontalHeaderItem(0)) is not None:
-            first.setTextAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setShowGrid(False)
-        self.table.verticalHeader().hide()
-        header = self.table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         results = Card("Results")
         results.head.addWidget(self.export_button)
         results.body.addWidget(self.table, 1)
@@ -267,6 +239,18 @@ class HumanEvalPanel(QWidget):
         layout.addLayout(left)
         layout.addWidget(results, 1)
         self.setLayout(layout)
+
+
+def _row(report: HumanEvalReport, arm: ArmResult) -> tuple[tuple[str, ...], str]:
+    judged = sum(o is not None for c, o in report.judged if c.arm == arm.arm)
+    return (
+        arm.arm,
+        _percent(arm.pass_at.get(1)),
+        _percent(arm.pass_at.get(10)),
+        arm.ms_per_token.text(1),
+        f"{arm.tokens_per_call:.2f}",
+        f"{arm.passed} of {judged}" if judged else "not run",
+    ), ""
 
 
 def _spin(low: int, high: int, value: int) -> QSpinBox:

@@ -22,7 +22,7 @@ from app.training.page import TrainPage
 from app.widgets.log import LogKeeper
 from app.widgets.long_work_notice import NOTICE
 from app.window import MainWindow
-from tests.app.window.test_zoom import cut_off, settle
+from tests.app.window.cut_off import cut_off, settle
 
 
 @pytest.fixture

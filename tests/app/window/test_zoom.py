@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractButton, QApplication, QFrame, QLabel, QWidget
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QComboBox,
+    QFrame,
+    QLabel,
+    QPushButton,
+    QSpinBox,
+    QTableWidget,
+    QTabWidget,
+    QWidget,
+)
 from pytestqt.qtbot import QtBot
 
 from app.models.page import ModelsPage
 from app.pages import register_pages
 from app.state.context import AppContext
 from app.state.loader import Loader
+from app.theme.apply import ThemeManager
 from app.theme.scale import STEPS, scaled_sheet, set_factor
-from app.widgets.basic import ElidedLabel
 from app.widgets.log import LogKeeper
 from app.widgets.token_view import TokenView
 from app.window import MainWindow
+from tests.app.window.cut_off import cut_off, settle
 
 PAGES = ("generate", "chat", "models", "compare", "inspect", "history", "train", "benchmark", "losslessness")
 
@@ -37,34 +52,10 @@ def window(ready: AppContext, loader: Loader, qtbot: QtBot) -> Iterator[MainWind
     window.closed.emit()
 
 
-def settle() -> None:
-    for _ in range(3):  # a layout that answers to another one
-        QApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest)
-        QApplication.processEvents()
-
-
 def sizes(window: MainWindow) -> list[tuple[object, ...]]:
     parts = (QLabel, QAbstractButton, QFrame)  # scroll bars of texts come and go by themselves
     shown = [w for w in window.findChildren(QWidget) if w.isVisible() and isinstance(w, parts)]
     return [(type(w).__name__, w.font().pointSizeF(), w.width(), w.height()) for w in shown]
-
-
-def cut_off(page: QWidget) -> list[str]:
-    """Visible words that have less room than they need."""
-    found: list[str] = []
-    for widget in page.findChildren(QWidget):
-        if not widget.isVisible() or not isinstance(widget, QLabel | QAbstractButton):
-            continue
-        if isinstance(widget, ElidedLabel) or not widget.text():
-            continue
-        need = widget.minimumSizeHint()
-        if isinstance(widget, QLabel) and widget.wordWrap():
-            short = widget.height() < widget.heightForWidth(widget.width())
-        else:
-            short = widget.width() < need.width() or widget.height() < need.height() - 2
-        if short:
-            found.append(f"{widget.text()[:40]!r}: {widget.size().toTuple()} of {need.toTuple()}")
-    return found
 
 
 def test_everything_grows_and_comes_back(window: MainWindow) -> None:
@@ -93,17 +84,43 @@ def test_everything_grows_and_comes_back(window: MainWindow) -> None:
     assert [s for s in after if s not in before] == [s for s in before if s not in after] == []
 
 
-@pytest.mark.parametrize("zoom", [1.0, 2.0])
-def test_nothing_is_cut_off(window: MainWindow, zoom: float, qtbot: QtBot) -> None:
+@pytest.mark.parametrize(
+    ("zoom", "size"),
+    [(1.0, (1000, 700)), (2.0, (1000, 700)), (2.0, (1280, 800))],
+    ids=["small", "small window", "large"],
+)
+def test_nothing_is_cut_off(window: MainWindow, zoom: float, size: tuple[int, int], qtbot: QtBot) -> None:
     window._context.theme.set_zoom(zoom)
+    window.resize(*size)
+    assert window.devicePixelRatio() == float(os.environ.get("QT_SCALE_FACTOR", "1"))
     for key in PAGES:
         window.show_page(key)
         settle()
         if (models := window.findChild(ModelsPage)) is not None:
             qtbot.waitUntil(lambda: not models._looking.busy, timeout=60_000)
             settle()
-        assert not (short := cut_off(window.page(key))), (key, short)
-        assert (window.width(), window.height()) == (1000, 700)
+        for tabs in window.page(key).findChildren(QTabWidget) or [None]:
+            for number in range(tabs.count() if tabs is not None else 1):
+                if tabs is not None:
+                    tabs.setCurrentIndex(number)
+                    settle()
+                assert not (short := cut_off(window.page(key))), (key, number, short)
+        assert (window.width(), window.height()) == size
+
+
+def test_nothing_is_cut_off_on_a_screen_of_two_device_pixels() -> None:
+    """The factor holds for a whole process, so this is one of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{__file__}::test_nothing_is_cut_off[large]"],
+        cwd=Path(__file__).parents[3],
+        env=os.environ | {"QT_SCALE_FACTOR": "2"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "1 passed" in done.stdout
 
 
 def test_lengths_of_the_style_sheet_follow() -> None:
@@ -113,3 +130,25 @@ def test_lengths_of_the_style_sheet_follow() -> None:
         assert "font-size: 17.00pt; padding: 10px 24px; border: 1px solid #112233" in scaled_sheet(sheet)
     finally:
         set_factor(1.0)
+
+
+def test_what_is_cut_off_is_found(theme: ThemeManager, qtbot: QtBot) -> None:
+    page = QWidget()
+    qtbot.addWidget(page)
+    page.resize(400, 300)
+    label, choice, number, table = QLabel("some words", page), QComboBox(page), QSpinBox(page), QTableWidget(1, 1, page)
+    choice.addItem("a long choice")
+    number.setRange(0, 10**8)
+    number.setValue(10**8)
+    table.setHorizontalHeaderLabels(["a long head"])
+    table.setColumnWidth(0, 20)
+    for place, (widget, width) in enumerate(((label, 20), (choice, 40), (number, 30), (table, 200))):
+        widget.setGeometry(10, 10 + 40 * place, width, 35)
+    button = QPushButton("beyond", page)
+    button.setGeometry(350, 200, 100, 40)
+    page.show()
+    found = cut_off(page)
+    for word in ("some words", "choice", "number", "head", "beyond"):
+        assert any(word in told for told in found), (word, found)
+    label.resize(label.sizeHint())
+    assert not any("some words" in told for told in cut_off(page))
