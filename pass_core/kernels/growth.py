@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from pass_core.kernels.heads import TorchHead
@@ -268,6 +269,7 @@ class Layout:
         self._depths: list[int] = []
         self._source: list[int] = []
         self._levels = 0
+        self._table: npt.NDArray[np.int64] | None = None
 
     def add(self, places: int, distributions: int) -> None:
         """One level more, whose places share distributions evenly."""
@@ -276,6 +278,7 @@ class Layout:
         self._source += [self._distributions + slot * distributions // places for slot in range(places)]
         self.places += places
         self._distributions += distributions
+        self._table = None
 
     def numbers(self, top_k: int) -> int:
         """Numbers of a record of `best`, for distributions of `top_k` tokens."""
@@ -286,16 +289,20 @@ class Layout:
         limit = min(self._limit, self.places)
         places, tokens, parents = (record.ints(limit) for _ in range(3))
         reaches = record.floats(limit)
-        count = int((reaches >= 0).sum())
-        rank = np.empty(self.places, dtype=np.int64)
-        rank[places] = np.arange(limit)
-        places, parents = places[:count], parents[:count]
+        count = int(np.count_nonzero(reaches >= 0))
+        places = places[:count]
+        rank = np.empty(self.places + 1, dtype=np.int64)
+        rank[ROOT] = ROOT  # the last one, which is no place
+        rank[places] = np.arange(count)
+        if self._table is None:
+            self._table = np.array((self._depths, self._source), dtype=np.int64)
+        depths, source = self._table[:, places].tolist()
         return GrownTree(
             tokens[:count].tolist(),
-            np.where(parents < 0, ROOT, rank[parents]).tolist(),
-            np.asarray(self._depths)[places].tolist(),
+            rank[parents[:count]].tolist(),
+            depths,
             reaches[:count].tolist(),
-            np.asarray(self._source)[places].tolist(),
+            source,
             record.ints(self._distributions, top_k),
             record.floats(self._distributions, top_k),
         )

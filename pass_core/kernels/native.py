@@ -28,14 +28,13 @@ from pass_core.kernels.native_heads import NativeGuesses, NativeHead, bigrams_in
 from pass_core.kernels.native_library import (
     GrowArrays,
     GrowBlock,
-    PlanArrays,
-    PlanBlock,
     TopArrays,
     TopRequest,
     WalkArrays,
     WalkBlock,
     declared,
 )
+from pass_core.kernels.native_plan import plan_in_library
 from pass_core.kernels.reference import ReferenceKernels
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import SamplerWeights
@@ -225,25 +224,7 @@ class NativeKernels:
         return self._begun.wait
 
     def plan_call(self, request: PlanRequest) -> CallPlan:
-        chains, value = np.empty(len(request.reaches) + 1, dtype=np.int32), np.empty(1)
-        reaches, hits, seconds = (
-            np.ascontiguousarray(a, dtype=np.float64) for a in (request.reaches, request.hits, request.seconds)
-        )
-        parents, counts = (np.ascontiguousarray(a, dtype=np.int32) for a in (request.parents, request.counts))
-        arrays = PlanArrays(
-            drafts=reaches.size,
-            steps=hits.size,
-            tried=counts.size,
-            reaches=reaches.ctypes.data,
-            parents=parents.ctypes.data,
-            hits=hits.ctypes.data,
-            seconds=seconds.ctypes.data,
-            counts=counts.ctypes.data,
-            chains=chains.ctypes.data,
-            value=value.ctypes.data,
-        )
-        drafts: int = self._library.pass_plan(image(PlanBlock, request), arrays)
-        return CallPlan(drafts, tuple(chains[: drafts + 1].tolist()), float(value[0]))
+        return plan_in_library(self._library, request)
 
     def _selects(self, logits: torch.Tensor, count: int) -> bool:
         """Whether the library can select the `count` largest of rows of these logits: it reads whole blocks."""

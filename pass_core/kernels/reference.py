@@ -6,7 +6,7 @@ reading costs nothing, loops over levels end early.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
@@ -38,6 +38,8 @@ from pass_core.runtime.base import Shortlist
 from pass_core.runtime.cuda_graphs.runtime import CudaGraphRuntime
 from pass_core.sampling import nucleus, top
 
+Plan = Callable[[PlanRequest], CallPlan]
+
 
 class ReferenceKernels:
     """See `pass_core.kernels.interface.Kernels`.
@@ -45,9 +47,13 @@ class ReferenceKernels:
     Args:
         model: whose embeddings draft heads read; None where there are no heads.
         operands: what heads round the factors of products to; the model's dtype by default.
+        plan: searches shapes of passes; by default Python does.
     """
 
-    def __init__(self, model: LanguageModel | None = None, operands: torch.dtype | None = None) -> None:
+    def __init__(
+        self, model: LanguageModel | None = None, operands: torch.dtype | None = None, plan: Plan = search
+    ) -> None:
+        self._plan = plan
         self._model, self._operands = model, operands
         self._heads = KeptHeads[TorchSamplerHead]()
         self._bigrams = KeptHeads[TorchBigramHead]()
@@ -148,7 +154,7 @@ class ReferenceKernels:
         return growth.layout.read(_read(*growth.best()), top_k)
 
     def plan_call(self, request: PlanRequest) -> CallPlan:
-        return search(request)
+        return self._plan(request)
 
 
 def _workable(tensor: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,7 @@ import statistics
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from kernel_count import CountKernels
 
 from pass_core import DecodingSettings, Engine, SamplingSettings, StopConditions, default_lookahead, load_model
 from pass_core.decoding.events import StepEvent
-from pass_core.kernels.reference import ReferenceKernels
+from pass_core.kernels.factory import torch_kernels
 from pass_core.runtime.cuda_graphs.graphs import Captured, Work
 from pass_core.runtime.cuda_graphs.runtime import CudaGraphRuntime
 from pass_core.settings import Strategy
@@ -42,6 +43,7 @@ class Tape:
     Attributes:
         playing: whether the kept results are given.
         replays: how many there were since `rewind`.
+        kernels: of each graph that was captured (see kernel_count.py).
     """
 
     name = "null device"
@@ -49,6 +51,7 @@ class Tape:
     def __init__(self) -> None:
         self.playing = False
         self.replays = 0
+        self.kernels: list[int] = []
         self._results: list[torch.Tensor] = []
 
     def rewind(self, *, playing: bool) -> None:
@@ -58,6 +61,10 @@ class Tape:
             self._results.clear()
 
     def capture(self, work: Work) -> Captured:
+        with CountKernels() as counter:
+            work()
+        self.kernels.append(counter.total)
+
         def replay() -> torch.Tensor:
             self.replays += 1
             if not self.playing:
@@ -67,9 +74,8 @@ class Tape:
         return Captured(replay)
 
 
-def write(engine: Engine, settings: DecodingSettings, lookahead: Any, tokens: int) -> list[StepEvent]:
-    stop = StopConditions(tokens, ignore_eos=True)
-    return list(engine.decode(PROMPT, settings, lookahead=lookahead, stop=stop, seed=1))
+def start(engine: Engine, settings: DecodingSettings, lookahead: Any, tokens: int) -> Iterator[StepEvent]:
+    return engine.decode(PROMPT, settings, lookahead=lookahead, stop=StopConditions(tokens, ignore_eos=True), seed=1)
 
 
 def main() -> None:
@@ -85,7 +91,7 @@ def main() -> None:
 
     model = load_model(options.model, device="cpu", dtype=options.dtype)
     tape = Tape()
-    kernels = ReferenceKernels(model)
+    kernels = torch_kernels(model)
     if options.apart:
         kernels.device_steps = lambda runtime: None  # type: ignore[assignment, method-assign, return-value]
     engine = Engine(model, runtime=CudaGraphRuntime(model, tape), kernels=kernels)
@@ -100,24 +106,25 @@ def main() -> None:
         settings = DecodingSettings(k=options.k, sampling=sampling, auto=False, row_budget=options.row_budget)
         ways.append((name, settings, default_lookahead(model, prefer=name)))
     for name, settings, lookahead in ways:
+        tape.kernels.clear()
         tape.rewind(playing=False)
-        write(engine, settings, lookahead, options.tokens)  # captures
+        list(start(engine, settings, lookahead, options.tokens))  # captures
         tape.rewind(playing=False)
-        text = [t.id for step in write(engine, settings, lookahead, options.tokens) for t in step.tokens]
+        text = [t.id for step in start(engine, settings, lookahead, options.tokens) for t in step.tokens]
         took: list[float] = []
         steps: list[StepEvent] = []
         for _ in range(options.rounds):
             tape.rewind(playing=True)
+            run = start(engine, settings, lookahead, options.tokens)
+            steps = [next(run)]  # with the prompt, and with a tree that no step before has grown
             started = time.perf_counter()
-            steps = write(engine, settings, lookahead, options.tokens)
-            took.append((time.perf_counter() - started) / len(steps))
+            steps += run
+            took.append((time.perf_counter() - started) / (len(steps) - 1))
             assert [t.id for step in steps for t in step.tokens] == text
         tape.rewind(playing=True)
         stepped: Counter[str] = Counter()
-        run = engine.decode(
-            PROMPT, settings, lookahead=lookahead, stop=StopConditions(options.tokens, ignore_eos=True), seed=1
-        )
-        next(run)  # with the prompt
+        run = start(engine, settings, lookahead, options.tokens)
+        next(run)
         replays, count = tape.replays, 0
         with CountKernels() as counter:
             for _ in run:
@@ -125,6 +132,7 @@ def main() -> None:
         stepped.update(counter.by_name)
         per_step = ", ".join(f"{n / count:.2f} {operation}" for operation, n in stepped.most_common() if n)
         print(f"{name}: {len(text)} tokens in {len(steps)} steps, same text")
+        print(f"  kernels of the largest graph: {max(tape.kernels)}")
         print(f"  graphs replayed a step: {(tape.replays - replays) / count:.2f}")
         print(f"  operations a step outside of graphs: {stepped.total() / count:.2f} ({per_step})")
         if not options.apart:
