@@ -15,11 +15,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from pass_core.models.language_model import LanguageModel
+from pass_core.runtime.attention_switch import attending_by, uses_sdpa
 
 _NAME = "pass_shared_keys"
 _TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
@@ -96,14 +95,8 @@ def can_share(device: torch.device, dtype: torch.dtype) -> bool:
 @contextlib.contextmanager
 def shared_keys(model: LanguageModel) -> Generator[None]:
     """Attention as above inside, for models that use SDPA, where it can be computed."""
-    config: Any = model.model.config
-    if getattr(config, "_attn_implementation", None) != "sdpa" or not can_share(model.device, model.dtype):
+    if not uses_sdpa(model) or not can_share(model.device, model.dtype):
         yield
         return
-    AttentionInterface.register(_NAME, shared_keys_attention)
-    AttentionMaskInterface.register(_NAME, sdpa_mask)
-    config._attn_implementation = _NAME
-    try:
+    with attending_by(model, _NAME, shared_keys_attention):
         yield
-    finally:
-        config._attn_implementation = "sdpa"

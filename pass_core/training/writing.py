@@ -8,14 +8,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from pass_core.models.cache_argument import cache_argument
 from pass_core.models.language_model import LanguageModel
 from pass_core.progress import CancelToken
+from pass_core.runtime.attention_switch import attending_by, uses_sdpa
 
 FEWEST = 16
 
@@ -93,17 +92,11 @@ def _grouped_attention(
 @contextlib.contextmanager
 def _fast_attention(model: LanguageModel) -> Generator[None]:
     """Grouped attention inside, for models on a CPU that use SDPA."""
-    config: Any = model.model.config
-    if model.device.type != "cpu" or config._attn_implementation != "sdpa":
+    if model.device.type != "cpu" or not uses_sdpa(model):
         yield
         return
-    AttentionInterface.register(_GROUPED, _grouped_attention)
-    AttentionMaskInterface.register(_GROUPED, sdpa_mask)
-    config._attn_implementation = _GROUPED
-    try:
+    with attending_by(model, _GROUPED, _grouped_attention):
         yield
-    finally:
-        config._attn_implementation = "sdpa"
 
 
 def _draw(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
