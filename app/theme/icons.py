@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import functools
+from pathlib import Path
+from typing import Any, Protocol
 
 import qtawesome
 from PySide6.QtCore import QObject
 from PySide6.QtGui import QIcon
+from qtawesome.iconic_font import IconicFont
 
 from app.theme.apply import ThemeManager
 from app.theme.roles import Theme
+
+
+@functools.cache
+def _phosphor() -> Any:
+    """The icons of this one font. qtawesome.icon would load all twelve of its fonts: that takes time and memory, and Qt
+    looks in each of them for the letters of a script that other fonts lack."""
+    folder = Path(qtawesome.__file__).parent / "fonts"
+    (font,), (names,) = folder.glob("phosphor-*.ttf"), folder.glob("phosphor-charmap-*.json")
+    return IconicFont(("ph", font.name, names.name, str(folder)))
 
 
 class HasIcon(Protocol):
@@ -25,7 +37,7 @@ def icon(name: str, theme: Theme, role: str = "text_muted", on_role: str = "acce
         name: qtawesome name, "ph.play".
         role, on_role: names of colour roles of `Theme`.
     """
-    return qtawesome.icon(
+    return _phosphor().icon(
         name,
         color=getattr(theme, role),
         color_on=getattr(theme, on_role),
