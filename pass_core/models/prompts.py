@@ -39,6 +39,18 @@ def encode(model: LanguageModel, prompt: Prompt | str | Sequence[int]) -> list[i
     return ids
 
 
+def starting_ids(model: LanguageModel) -> list[int]:
+    """The special tokens that `encode` puts before a plain text ([] for many models): text that is cut from documents
+    gets them, too, where it shall read to the model as a prompt does."""
+    if model.tokenizer is None:
+        return []
+    plain, whole = (_tokenized(model, "a", special=special) for special in (False, True))
+    for before in range(len(whole) - len(plain) + 1):
+        if whole[before : before + len(plain)] == plain:
+            return whole[:before]
+    return []
+
+
 def rendered(model: LanguageModel, prompt: Prompt) -> str:
     """The text that the model reads: the prompt's own, or what the chat template makes of it.
 

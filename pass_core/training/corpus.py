@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, cast
 import torch
 
 from pass_core.models.language_model import LanguageModel
+from pass_core.models.prompts import starting_ids
 from pass_core.progress import CancelToken
 from pass_core.text import NotText, decode, encoding_of, well_formed
 from pass_core.training.acceptance import HeldOut
@@ -292,12 +293,15 @@ def _dataset(source: str) -> Iterator[Document]:
 def tokenize(model: LanguageModel, documents: Sequence[Document], length: int, *, most: int) -> list[torch.Tensor]:
     """Sequences of `length` tokens, cut from the documents in turn so that no document crowds out the others.
 
-    The remainder of a document is used when it has at least a quarter of `length`.
+    Each begins with the special tokens that a prompt begins with. The remainder of a document is used when it has at
+    least a quarter of `length`.
     """
+    start = torch.tensor(starting_ids(model), dtype=torch.long)
+    room = max(1, length - len(start))
     pieces: list[list[torch.Tensor]] = []
     for document in documents:
         ids = torch.tensor(model.tokenizer(document.text, add_special_tokens=False)["input_ids"], dtype=torch.long)
-        cut = [ids[i : i + length] for i in range(0, len(ids), length)]
+        cut = [torch.cat((start, ids[i : i + room])) for i in range(0, len(ids), room)]
         cut = [c for c in cut if len(c) >= max(16, length // 4)]
         if cut:
             pieces.append(cut)

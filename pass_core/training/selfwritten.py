@@ -20,6 +20,7 @@ import torch
 
 from pass_core.files import append_whole
 from pass_core.models.language_model import LanguageModel
+from pass_core.models.prompts import starting_ids
 from pass_core.progress import Cancelled, CancelToken, ProgressCallback, ProgressReporter
 from pass_core.training.acceptance import HeldOut
 from pass_core.training.budget import WRITING_SHARE, Budget
@@ -303,8 +304,11 @@ def make_corpus(
 
 
 def own_text(model: LanguageModel, plan: SelfPlan, folder: Path, prefixes: str | None = None) -> Path:
-    """The file in `folder` that keeps what the model wrote by such a plan."""
+    """The file in `folder` that keeps what the model wrote by such a plan.
+
+    Text from before prefixes got the special tokens of a prompt has another name, where there are such tokens."""
     mark = f"-{hashlib.sha256(prefixes.encode()).hexdigest()[:6]}" if prefixes else ""
+    mark += "-started" if starting_ids(model) else ""
     return folder / f"{model.fingerprint}-{plan.seed}-{plan.length}{mark}.jsonl"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from pass_core.models.language_model import LanguageModel
+from pass_core.models.prompts import starting_ids
 from pass_core.training.config import TrainingError
 from pass_core.training.corpus import Document, split
 
@@ -73,7 +74,8 @@ def chat_headers(model: LanguageModel) -> list[list[int]]:
 def draw_prefixes(
     model: LanguageModel, sources: Sources, domain: str, count: int, rng: random.Random
 ) -> tuple[torch.Tensor, list[str], int]:
-    """(ids [count, n], document names, opening tokens): one random prefix length for the whole batch.
+    """(ids [count, n], document names, opening tokens): one random prefix length for the whole batch. Prefixes of
+    documents begin with the special tokens that a prompt begins with: a model may write nonsense without.
 
     A domain without documents (a tokenizer without chat template) falls back to prose.
     """
@@ -87,6 +89,7 @@ def draw_prefixes(
     if not documents:
         raise TrainingError("There are no documents to take prefixes from.")
     n = rng.randint(8, 40)
+    start_ids = starting_ids(model)
     rows: list[list[int]] = []
     names: list[str] = []
     tries = 0
@@ -100,6 +103,6 @@ def draw_prefixes(
         piece = document.text[start + 1 : start + 1 + 12 * n]
         ids = list(model.tokenizer(piece, add_special_tokens=False)["input_ids"])
         if len(ids) >= n:
-            rows.append(ids[:n])
+            rows.append(start_ids + ids[:n])
             names.append(document.name)
     return torch.tensor(rows), names, 0

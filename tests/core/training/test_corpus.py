@@ -10,18 +10,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from pass_core.models.language_model import LanguageModel
+from pass_core.models.prompts import encode, starting_ids
 from pass_core.progress import Cancelled, CancelToken, Progress
 from pass_core.training.config import TrainingError
 from pass_core.training.corpus import Document, alike, is_held_out, read_documents, shingles, split, tokenize
 from pass_core.training.selfwritten import (
     SelfPlan,
     make_corpus,
+    own_text,
     read_rows,
     write_corpus,
 )
-from pass_core.training.sources import shipped_sources
+from pass_core.training.sources import Sources, draw_prefixes, shipped_sources
 from pass_core.training.writing import continue_text
 from tests import tiny
 
@@ -171,6 +174,28 @@ def test_tokenize_takes_documents_in_turn(tiny_model: LanguageModel) -> None:
     sequences = tokenize(tiny_model, [long, short], 32, most=3)
     assert [chr(int(s[0])) for s in sequences] == ["a", "b", "a"]
     assert [len(s) for s in sequences] == [32, 32, 32]
+
+
+def test_text_begins_as_a_prompt_does() -> None:
+    """Gemma and Llama write nonsense without their start token; decoding always has it."""
+    model = tiny.tiny_llama(tokenizer=True)
+    assert starting_ids(model) == []
+    assert own_text(model, SelfPlan(), Path("kept")).name.endswith("-256.jsonl")
+    backend = model.tokenizer.backend_tokenizer
+    backend.post_processor = TemplateProcessing(single="<|end|> $A <|end|>", special_tokens=[("<|end|>", 256)])
+    assert encode(model, "the sea")[0] == 256
+    assert starting_ids(model) == [256]
+    documents = [Document(str(n), "prose", f"{n} " + "the sea and the ships " * 20) for n in range(3)]
+    for sequence in tokenize(model, documents, 32, most=9):
+        assert int(sequence[0]) == 256
+        assert 256 not in sequence[1:]
+        assert len(sequence) <= 32
+    sources = Sources({"prose": documents, "code": []}, [], [])
+    ids, _, opening = draw_prefixes(model, sources, "prose", 4, random.Random(0))
+    assert ids[:, 0].tolist() == [256] * 4
+    assert not (ids[:, 1:] == 256).any()
+    assert opening == 0
+    assert own_text(model, SelfPlan(), Path("kept")).name.endswith("-started.jsonl")  # what was kept before has none
 
 
 def test_continuations_follow_the_model_and_its_sampling() -> None:
