@@ -13,7 +13,7 @@ from pass_core.decoding.events import StepEvent
 from pass_core.decoding.loop import Generation
 from pass_core.decoding.resources import Resources
 from pass_core.files import cache_folder
-from pass_core.kernels.factory import make_kernels
+from pass_core.kernels.factory import device_steps, make_kernels
 from pass_core.kernels.interface import Kernels
 from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import LookaheadEmbeddings, mean_embedding
@@ -123,6 +123,17 @@ class Engine:
                     pass
         cost.host.update(trial.host)
 
+    def _capture_steps(self, cost: CostModel, lookahead: LookaheadEmbeddings | None) -> None:
+        """Write a few tokens in each way, so that no text waits for the capture of usual steps."""
+        resources = Resources(self.model, self.runtime, self.kernels, self.token_bytes, cost, self.bigrams)
+        ways = [DecodingSettings(Strategy.AUTOREGRESSIVE)]
+        ways += [DecodingSettings(auto=False, row_budget=rows) for rows in (1, REHEARSED_ROWS)]
+        for settings in ways:
+            stop = StopConditions(6, ignore_eos=True)
+            run = Generation(resources, [0, 0], lookahead, stop, 0, lambda: False)
+            for _ in run.steps(lambda: settings, None):  # noqa: B023
+                pass
+
     @property
     def bigrams(self) -> Bigrams | None:
         """The model's own bigrams where they were read before, in this process or an earlier one."""
@@ -173,9 +184,13 @@ class Engine:
         if self._cost is None:
             say(Progress("Measuring this machine", 0, None))
             cancel.raise_if_cancelled()
-        self.cost_with(lookahead)
+        cost = self.cost_with(lookahead)
         if lookahead is not None and drafts_with_bigrams(lookahead, disabled):
             self.read_bigrams(progress, cancel)
+        if device_steps(self.kernels, runtime) is not None:
+            say(Progress("Capturing whole steps", 0, None))
+            cancel.raise_if_cancelled()
+            self._capture_steps(cost.fresh(), lookahead)
 
     def read_bigrams(self, progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> Bigrams:
         """The model's bigrams, read from the model now unless they are kept (some seconds for a small model, once).

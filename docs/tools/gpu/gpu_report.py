@@ -35,6 +35,7 @@ from pass_core import (
 )
 from pass_core.decoding.events import StepEvent
 from pass_core.evaluation.prompts import BUILT_IN, built_in, prompt_ids
+from pass_core.kernels.factory import device_steps
 from pass_core.lookahead.embeddings import LookaheadEmbeddings
 from pass_core.models.memory import freeze_heap
 from pass_core.runtime.cuda_graphs.runtime import unsupported_reason
@@ -81,6 +82,8 @@ def main() -> None:
         engine.prepare(file)
     freeze_heap()
     say("prepared in", f"{time.perf_counter() - begun:.1f} s:", engine.runtime.description)
+    whole = device_steps(engine.kernels, engine.runtime) is not None
+    say("kernels:", engine.kernels.description, "- whole steps in one graph:", whole)
     say("milliseconds a forward pass by rows", {rows: round(1e3 * s, 3) for rows, s in engine.cost.seconds.items()})
     say("trouble with captured calls:", repr(getattr(engine.runtime, "trouble", "")))
 

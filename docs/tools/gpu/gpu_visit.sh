@@ -18,10 +18,11 @@ run() { # NAME SECONDS COMMAND…
 }
 
 run machine 30 bash -c 'nvidia-smi; nproc; free -g; python -c "import torch; print(torch.__version__, torch.version.cuda, torch.cuda.is_available())"'
-run tests 120 python -m pytest -c /dev/null --rootdir=. -p no:cacheprovider -q tests/core/runtime/test_cuda_graph_runtime.py -k gpu
-run report-float32 150 python docs/tools/gpu/gpu_report.py --device cuda --dtype float32 --prompts 3 --tokens 64 --budgets 16,48
-run report-bfloat16 180 python docs/tools/gpu/gpu_report.py --device cuda --dtype bfloat16
-run calls-7b 60 python docs/tools/benchmarks/call_cost.py --preset llama-7b --device cuda --dtype bfloat16 --rows 1,8,16,32,64
-run calls-7b-eager 60 python docs/tools/benchmarks/call_cost.py --preset llama-7b --device cuda --dtype bfloat16 --rows 1,16 --eager
-run bench 150 python -m pass_core bench --device cuda --dtype bfloat16 --prompts 2 -k 6 --temperature 0.8 --embeddings best --embeddings plain --minutes 1
+run tests 90 python -m pytest -c /dev/null --rootdir=. -p no:cacheprovider -q tests/core/runtime/test_cuda_graph_runtime.py tests/core/decoding/test_whole_step.py -k on_a_gpu
+run report-float32 100 python docs/tools/gpu/gpu_report.py --device cuda --dtype float32 --prompts 3 --tokens 64 --budgets 16,48
+run report-bfloat16 150 python docs/tools/gpu/gpu_report.py --device cuda --dtype bfloat16
+run host-work 45 python docs/tools/gpu/host_work.py --tokens 48 --rounds 3
+run calls-7b 45 python docs/tools/benchmarks/call_cost.py --preset llama-7b --device cuda --dtype bfloat16 --rows 1,8,16,32,64
+run calls-7b-eager 40 python docs/tools/benchmarks/call_cost.py --preset llama-7b --device cuda --dtype bfloat16 --rows 1,16 --eager
+run bench 100 python -m pass_core bench --device cuda --dtype bfloat16 --prompts 2 -k 6 --temperature 0.8 --embeddings best --embeddings plain --minutes 1
 echo "Everything is in $out. Attach that folder."

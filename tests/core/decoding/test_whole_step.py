@@ -279,6 +279,10 @@ def test_settings_act_on_the_next_step(watch: Watch) -> None:
         return [(t.id, t.p_target) for step in steps for t in step.tokens]
 
     engine.prepare(lookahead)
+    captures = graphs.captures
+    plain = DecodingSettings(Strategy.AUTOREGRESSIVE)
+    assert len(list(engine.decode(PROMPT, plain, stop=StopConditions(8, ignore_eos=True)))) == 8
+    assert graphs.captures == captures  # `prepare` has made them
     first = text()
     captures = graphs.captures
     assert text() == first
@@ -368,3 +372,16 @@ def test_a_tree_of_other_settings_is_grown_anew(watch: Watch) -> None:
             kept.add(len(below))
     assert kept == {2, 3}
     assert watch.grown > 5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_whole_steps_on_a_gpu() -> None:
+    model = tiny.tiny_llama(vocabulary=VOCABULARY)
+    model.model.to("cuda")
+    engine = use(model)
+    plain = run(model, PROMPT, seed=3, count=40).ids
+    for parts in (NONE, SAMPLER, EVERY_PART):
+        got = write(model, random_lookahead(model, LENGTH, parts), k=4, row_budget=16, count=40)
+        assert got.ids == plain
+    assert isinstance(engine.runtime, CudaGraphRuntime)
+    assert engine.runtime.trouble == ""
