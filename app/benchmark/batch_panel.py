@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt, QTimer
-from PySide6.QtWidgets import QFrame, QMenu, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QMenu, QPushButton, QWidget
 
 from app.benchmark.batch_form import REFUSALS, BatchForm
 from app.benchmark.batch_table import BatchTable
+from app.benchmark.choices_column import ChoicesColumn
 from app.engine.jobs import JobControl
 from app.engine.measurement import MeasurementJob, relay
 from app.state.context import AppContext
 from app.theme.icons import set_icon
-from app.theme.scale import sized
 from app.widgets.basic import Card, ElidedLabel, label, row
 from app.widgets.run_bar import RunBar
 from app.widgets.save_dialog import ask_save
@@ -143,26 +143,12 @@ class BatchPanel(QWidget):
             menu.addAction(title, lambda s=suffix: self._ask_export(s))
         self.export_button.setMenu(menu)
         self.export_button.setEnabled(False)
-        inside = QWidget()
-        left = QVBoxLayout(inside)
-        left.setContentsMargins(0, 0, 10, 0)  # room for the scroll bar
-        left.setSpacing(8)
-        left.addWidget(self.form)
-        left.addWidget(self.bar)
-        left.addWidget(self.summary)
-        left.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what is in it takes the keys
-        scroll.setWidget(inside)
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        sized(scroll, min_width=340, max_width=390)
+        left = ChoicesColumn(self.form, self.bar, self.summary)
         results = Card("Means over seeds")
         results.head.addWidget(self.export_button)
         results.body.addWidget(self.table, 1)
         results.body.addWidget(self.load)
-        layout = row(scroll, results, spacing=12)
+        layout = row(left, results, spacing=12)
         layout.setContentsMargins(0, 8, 0, 0)
         layout.setStretch(1, 1)
         self.setLayout(layout)

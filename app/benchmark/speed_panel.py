@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtWidgets import QFrame, QMenu, QPushButton, QScrollArea, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QMenu, QPushButton, QSplitter, QWidget
 
 from app.benchmark.bench_form import BenchForm
 from app.benchmark.bench_plots import CallCostPlot, TimePlot
+from app.benchmark.choices_column import ChoicesColumn
 from app.benchmark.result_table import ResultTable
 from app.engine.jobs import JobControl
 from app.engine.measurement import MeasurementJob, relay
@@ -213,22 +214,7 @@ class SpeedPanel(QWidget):
         for title, suffix in kinds:
             menu.addAction(title, lambda s=suffix: self._ask_export(s))
         self.export_button.setMenu(menu)
-        inside = QWidget()
-        left = QVBoxLayout(inside)
-        left.setContentsMargins(0, 0, 10, 0)  # room for the scroll bar
-        left.setSpacing(8)
-        left.addWidget(self.form)
-        left.addWidget(self.bar)
-        left.addWidget(self.summary)
-        left.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what is in it takes the keys
-        scroll.setWidget(inside)
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        sized(scroll, min_width=340)
-        sized(scroll, max_width=390)
+        left = ChoicesColumn(self.form, self.bar, self.summary)
         figure = Card("Time per token")
         figure.body.addWidget(self.time_plot, 1)
         cost = Card("Cost of a call")
@@ -249,7 +235,7 @@ class SpeedPanel(QWidget):
         right.setStretchFactor(1, 1)
         right.setChildrenCollapsible(False)
         right.setSizes([350, 370])
-        layout = row(scroll, right, spacing=12)
+        layout = row(left, right, spacing=12)
         layout.setContentsMargins(0, 8, 0, 0)
         layout.setStretch(1, 1)
         self.setLayout(layout)

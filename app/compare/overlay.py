@@ -9,12 +9,13 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QTimer
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
-from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from app.theme.apply import ThemeManager
 from app.theme.roles import Theme
 from app.theme.scale import scaled, sized
-from app.widgets.basic import Card, label, row
+from app.widgets.basic import label
+from app.widgets.plot_card import PlotCard
 from app.widgets.plots import ThemedPlot, round_up
 from app.widgets.series import RunSeries
 from pass_core.decoding.events import StepEvent
@@ -106,18 +107,9 @@ class OverlayPlots(QWidget):
             ("Tokens per second", "recent, against tokens", self.speed, "speed"),
             ("Tokens per call", "overall, against tokens", self.per_call, "per_call"),
         ):
-            card = Card()
-            card.body.setContentsMargins(8, 6, 8, 2)
-            card.body.setSpacing(0)
-            heading = label(title, "hint")
-            heading.setProperty("role", "plotTitle")
-            card.body.addLayout(row(heading, 1, label(hint, "faint")))
             plot.setObjectName(name)
-            plot.setAccessibleName(title)
-            sized(plot, min_height=64)
-            plot.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-            card.body.addWidget(plot, 1)
-            plots.addWidget(card, 1)
+            beside = [label(hint, "faint")]
+            plots.addWidget(PlotCard(title, plot, 64, beside=beside, margins=(8, 6, 8, 2), spacing=0), 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)

@@ -10,12 +10,13 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QGridLayout, QSizePolicy, QWidget
+from PySide6.QtWidgets import QGridLayout, QWidget
 
 from app.theme.apply import ThemeManager
 from app.theme.roles import Theme
 from app.theme.scale import paint_scaled, sized
-from app.widgets.basic import Card, label, row
+from app.widgets.basic import label
+from app.widgets.plot_card import PlotCard
 from app.widgets.plots import ThemedPlot
 
 if TYPE_CHECKING:
@@ -265,13 +266,7 @@ class TrainingPlots(QWidget):
                 ),
             )
         ):
-            card = Card()
-            card.body.setContentsMargins(10, 8, 10, 6)
-            card.body.setSpacing(2)
-            heading = label(title, "hint")
-            heading.setProperty("role", "plotTitle")
-            heading.setToolTip(tip)
-            top = row(heading, 1)
+            beside: list[QWidget] = []
             if references and place == 2:
                 for kind, text in (
                     ("trained", "in training"),
@@ -279,15 +274,10 @@ class TrainingPlots(QWidget):
                     ("loaded", "loaded file"),
                 ):
                     sample, name = LineSample(theme, pen_of(kind)), label(text, "faint")
-                    top.addWidget(sample)
-                    top.addWidget(name)
+                    beside += [sample, name]
                     if kind == "loaded":
                         self._loaded_legend += [sample, name]
-            card.body.addLayout(top)
-            plot.setAccessibleName(title)
-            sized(plot, min_height=96)
-            plot.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-            card.body.addWidget(plot, 1)
+            card = PlotCard(title, plot, 96, tip=tip, beside=beside)
             if place < 2:
                 grid.addWidget(card, 0, place)
             else:

@@ -10,13 +10,13 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QPen
-from PySide6.QtWidgets import QGridLayout, QSizePolicy, QWidget
+from PySide6.QtWidgets import QGridLayout, QWidget
 
 from app.theme.apply import ThemeManager
 from app.theme.roles import Theme
-from app.theme.scale import sized
 from app.training.plots import LineSample
-from app.widgets.basic import Card, label, row
+from app.widgets.basic import label
+from app.widgets.plot_card import PlotCard
 from app.widgets.plots import ThemedPlot
 
 if TYPE_CHECKING:
@@ -157,21 +157,9 @@ class ReportPlots(QWidget):
         self.recall.show_lines(recall_lines(report))
         self.rows.show_lines(row_lines(report))
 
-    def _card(self, theme: ThemeManager, title: str, plot: LinePlot, tip: str, legend: Sequence[Line]) -> Card:
-        card = Card()
-        card.body.setContentsMargins(10, 8, 10, 6)
-        card.body.setSpacing(2)
-        heading = label(title, "hint")
-        heading.setProperty("role", "plotTitle")
-        heading.setToolTip(tip)
-        top = row(heading, 1)
+    def _card(self, theme: ThemeManager, title: str, plot: LinePlot, tip: str, legend: Sequence[Line]) -> PlotCard:
+        beside: list[QWidget] = []
         for line in legend:
-            top.addWidget(LineSample(theme, line.pen))
-            top.addWidget(label(line.name, "faint"))
-        card.body.addLayout(top)
-        plot.setAccessibleName(title)
+            beside += [LineSample(theme, line.pen), label(line.name, "faint")]
         plot.setToolTip(tip)
-        sized(plot, min_height=96)
-        plot.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        card.body.addWidget(plot, 1)
-        return card
+        return PlotCard(title, plot, 96, tip=tip, beside=beside)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QTimer, Signal
-from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app.theme.apply import ThemeManager
-from app.theme.scale import sized
-from app.widgets.basic import Card, Segmented, label, row
+from app.widgets.basic import Segmented, label
 from app.widgets.crosshair import Crosshair, Readout, told
 from app.widgets.draft_plots import AcceptedPlot, CalibrationPlot, RowsPlot
+from app.widgets.plot_card import PlotCard
 from app.widgets.plots import PositionPlot, RatePlot
 from app.widgets.series import RunSeries
 from pass_core.decoding.events import StepEvent
@@ -84,11 +84,6 @@ class LivePlots(QWidget):
             ("Rows spent", "rows", self.rows, "rows"),
             ("Foreseen and observed", "┄ the same", self.calibration, "calibration"),
         ):
-            card = Card()
-            card.body.setContentsMargins(8, 8, 8, 4)
-            card.body.setSpacing(2)
-            heading = label(title, "hint")
-            heading.setProperty("role", "plotTitle")
             explanation = label(hint, "faint")
             if plot is self.positions:
                 self._positions_hint = explanation
@@ -97,12 +92,8 @@ class LivePlots(QWidget):
                     "▩ copied from earlier text (prompt lookup); the rest are look-ahead drafts"
                 )
             explanation.setToolTip(explanation.toolTip() or MARKS[name])
-            card.body.addLayout(row(heading, 1, explanation))
             plot.setObjectName(name)
-            plot.setAccessibleName(title)
-            sized(plot, min_height=72)
-            plot.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-            card.body.addWidget(plot, 1)
+            card = PlotCard(title, plot, 72, beside=[explanation], margins=(8, 8, 8, 4))
             columns[DRAFTS if name in ("accepted", "rows", "calibration") else CURVES].addWidget(card, 1)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)

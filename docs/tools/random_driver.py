@@ -6,7 +6,9 @@ Clicks, keys, sliders, wheel, pages, sizes and themes come from a seeded generat
 without its history and settings on disk. Menus and dialogs that open are closed again by a timer, as Escape would.
 Fails (exit code 1) on any Qt warning, any error in the log, and any exception.
 
-The longest unresponsive stretch is the longest time between two ticks of a 10 ms timer in the GUI thread.
+The longest unresponsive stretch is the longest time between two ticks of a 10 ms timer in the GUI thread. Beside each
+stands how long that thread itself computed in it (the rest it waited for a processor or for Python's lock), and where
+it was when another thread looked.
 """
 
 # ruff: noqa: E402 (Qt must be told to go offscreen before it is imported)
@@ -20,6 +22,7 @@ import os
 import platform
 import random
 import sys
+import threading
 import time
 import traceback
 from collections import Counter
@@ -53,6 +56,8 @@ from pass_core.records.environment import processor_name
 TICK_MS = 10
 PAUSE_MS = 25
 LATE_MS = 200
+LOOK_SECONDS = 0.02
+SHOWN = 8
 KEYS = (
     (Qt.Key.Key_Tab, Qt.KeyboardModifier.NoModifier),
     (Qt.Key.Key_Escape, Qt.KeyboardModifier.NoModifier),
@@ -68,7 +73,7 @@ KEYS = (
     (Qt.Key.Key_A, Qt.KeyboardModifier.NoModifier),
 )
 SIZES = ((1280, 800), (1000, 700), (920, 560), (1600, 1000))
-LEFT_ALONE = ("Quit", "Unload", "Delete", "Start training", "Write")
+LEFT_ALONE = ("Quit", "Unload", "Delete", "Start training", "Write", "Download")
 """Buttons that end the drive, delete files, or hold the model for longer than the drive; all others are pressed."""
 
 
@@ -81,9 +86,11 @@ class Watch(logging.Handler):
         self.refusals = 0
         self.without_font = 0
         self.ticks = 0
-        self.gaps: list[tuple[float, str]] = []
+        self.gaps: list[tuple[float, float, str]] = []
         self.doing = "starting"
-        self._last = time.perf_counter()
+        self._last, self._own = time.perf_counter(), time.thread_time()
+        self._gui = threading.get_ident()
+        self._where: Counter[str] = Counter()
         self._timer = QTimer()
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._tick)
@@ -91,8 +98,24 @@ class Watch(logging.Handler):
 
     def start(self) -> None:
         """Count from now on."""
-        self._last = time.perf_counter()
+        self._last, self._own = time.perf_counter(), time.thread_time()
         self._timer.start(TICK_MS)
+        threading.Thread(target=self._look, name="watch", daemon=True).start()
+
+    def _look(self) -> None:
+        """Where the GUI thread is while a tick is late; the time of this thread is not its."""
+        while True:
+            time.sleep(LOOK_SECONDS)
+            if time.perf_counter() - self._last < LATE_MS / 2000:
+                continue
+            frame = sys._current_frames().get(self._gui)
+            names: list[str] = []
+            while frame is not None and len(names) < 3:
+                code = frame.f_code
+                if f"{ROOT}/app" in code.co_filename or f"{ROOT}/pass_core" in code.co_filename:
+                    names.append(f"{Path(code.co_filename).stem}.{code.co_name}")
+                frame = frame.f_back
+            self._where[" < ".join(names) or "Qt"] += 1
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name == "app.diary":  # a plain sentence in the banner ("the model is busy"), as it should be
@@ -110,12 +133,14 @@ class Watch(logging.Handler):
             self.problems.append(f"Qt: {message}")
 
     def _tick(self) -> None:
-        now = time.perf_counter()
+        now, own = time.perf_counter(), time.thread_time()
         self.ticks += 1
         gap = 1000 * (now - self._last)
         if gap > LATE_MS:
-            self.gaps.append((gap, self.doing))
-        self._last = now
+            where = ", ".join(f"{name} ({count})" for name, count in self._where.most_common(3))
+            self.gaps.append((gap, 1000 * (own - self._own), f"{self.doing}: {where or 'Qt'}"))
+        self._where.clear()
+        self._last, self._own = now, own
 
 
 async def outside(act: Callable[[], None]) -> None:
@@ -271,6 +296,7 @@ class Driver:
 def report(driver: Driver, watch: Watch, minutes: float, seed: int, model: str) -> str:
     """What it was like, as text."""
     gaps = sorted(watch.gaps, reverse=True)
+    busy = sorted((g for g in gaps if g[1] > LATE_MS), key=lambda g: -g[1])
     memory = [used for _, used in driver.memory]
     settled = memory[len(memory) // 3 :] or [0.0]
     load = f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f}"
@@ -284,7 +310,9 @@ def report(driver: Driver, watch: Watch, minutes: float, seed: int, model: str) 
         f"plain sentences in the banner: {watch.refusals}; Qt's notes on scripts that no font here has: "
         f"{watch.without_font}",
         f"unresponsive stretches above {LATE_MS} ms: {len(gaps)} of {watch.ticks} ticks; the longest:",
-        *(f"  {gap:.0f} ms ({doing})" for gap, doing in gaps[:6]),
+        *(f"  {gap:.0f} ms, of which {own:.0f} ms computed ({doing})" for gap, own, doing in gaps[:SHOWN]),
+        f"stretches in which the window's thread itself computed above {LATE_MS} ms: {len(busy)}; the longest:",
+        *(f"  {own:.0f} ms ({doing})" for _, own, doing in busy[:SHOWN]),
         f"memory: {settled[0]:.0f} MB after a third of the time, {settled[-1]:.0f} MB at the end, at most "
         f"{max(memory, default=0):.0f} MB",
     ]
