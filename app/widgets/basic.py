@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, QObject, Qt, Signal
-from PySide6.QtGui import QFontMetrics, QResizeEvent, QValidator
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QFontMetrics, QResizeEvent, QValidator, QWheelEvent
 from PySide6.QtWidgets import (
     QAbstractSpinBox,
     QButtonGroup,
@@ -186,20 +187,23 @@ def pad_spin_box(spin: QAbstractSpinBox) -> None:
     spin.lineEdit().setTextMargins(5, 0, 5, 0)
 
 
-class WheelGuard(QObject):
-    """Keeps the wheel from changing a slider or field that the mouse merely passes while scrolling."""
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() is QEvent.Type.Wheel and isinstance(watched, QWidget) and not watched.hasFocus():
-            event.ignore()
-            return True
-        return False
-
-
 def guard_wheel(widget: QWidget) -> None:
-    """See WheelGuard."""
+    """Keep the wheel from changing a slider or field that the mouse merely passes while scrolling.
+
+    Not an event filter: Python would be asked about every event of every such widget, and a change of theme, which
+    sends some hundred thousand of them, took over a second.
+    """
+    itself = weakref.ref(widget)
+
+    def turn(event: QWheelEvent) -> None:
+        guarded = itself()
+        if guarded is None or not guarded.hasFocus():
+            event.ignore()
+        else:
+            type(guarded).wheelEvent(guarded, event)
+
     widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-    widget.installEventFilter(WheelGuard(widget))
+    widget.wheelEvent = turn  # Qt calls it as if a class of ours had it
 
 
 class OffAtTop(QDoubleSpinBox):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtWidgets import QApplication, QPushButton, QSlider, QSpinBox, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.theme.apply import ThemeManager
-from app.widgets.basic import SliderField
+from app.widgets.basic import SliderField, guard_wheel
+from app.widgets.choice import Choice
 from app.widgets.controls import DecodingControls
 from pass_core.settings import DecodingSettings, SamplingSettings, StopConditions, Strategy, Verification
 
@@ -100,3 +103,43 @@ def test_seed_is_kept_or_renewed(controls: DecodingControls, monkeypatch: pytest
 
 def test_the_wheel_does_not_move_a_slider_that_is_only_passed(controls: DecodingControls, qtbot: QtBot) -> None:
     assert controls.temperature.slider.focusPolicy() == Qt.FocusPolicy.StrongFocus
+
+
+def test_the_wheel_changes_only_what_has_the_focus(qtbot: QtBot, theme: ThemeManager) -> None:
+    """Else scrolling over a form would change it; the page scrolls instead (the event is not taken)."""
+    ground = QWidget()
+    qtbot.addWidget(ground)
+    column = QVBoxLayout(ground)
+    spin, slider, choice, other = QSpinBox(), QSlider(), Choice(theme), QPushButton("other")
+    choice.addItems(["a", "b", "c"])
+    choice.setCurrentIndex(1)
+    spin.setValue(5)
+    slider.setValue(50)
+    for widget in (spin, slider):
+        guard_wheel(widget)
+    for widget in (other, spin, slider, choice):
+        column.addWidget(widget)
+    ground.show()
+    ground.activateWindow()
+    qtbot.waitUntil(ground.isActiveWindow)
+
+    def turn(widget: QWidget) -> bool:
+        middle = QPointF(widget.rect().center())
+        none, phase = Qt.MouseButton.NoButton, Qt.ScrollPhase.NoScrollPhase
+        place = QPointF(widget.mapToGlobal(middle.toPoint()))
+        event = QWheelEvent(
+            middle, place, QPoint(), QPoint(0, -120), none, Qt.KeyboardModifier.NoModifier, phase, False
+        )
+        QApplication.sendEvent(widget, event)
+        return event.isAccepted()
+
+    values = ((spin, spin.value), (slider, slider.value), (choice, choice.currentIndex))
+    for widget, value in values:
+        other.setFocus()
+        before = value()
+        assert not turn(widget)
+        assert value() == before
+        widget.setFocus()
+        assert turn(widget)
+        assert value() != before
+        assert widget.focusPolicy() is Qt.FocusPolicy.StrongFocus
