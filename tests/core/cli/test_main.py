@@ -146,6 +146,8 @@ def test_notes_and_figures_go_to_standard_error(run: Any, folder: Path) -> None:
     [
         (("--temperature", "3"), "temperature must be between 0 and 2"),
         (("--top-k", "201"), "top-k must be between"),
+        (("--top-p", "0"), "top-p must be above 0 and at most 1"),
+        (("--min-p", "1.1"), "min-p must be between 0"),
         (("--max-new-tokens", "0"), "max new tokens must be at least 1"),
         (("--embeddings", "/no/such.safetensors"), "There is no file"),
         (("--device", "nonsense"), "is no device"),
