@@ -14,12 +14,12 @@ from app.export.menu import copy_present_command
 from app.generate.columns import GenerateColumns
 from app.generate.empty_state import empty_state
 from app.generate.file_actions import file_actions
-from app.generate.prompt_length import prompt_tokens, without_start
+from app.generate.prompt_room import PromptRoom
 from app.generate.proof_badge import ProofBadge
 from app.generate.run_buttons import RunButtons
 from app.generate.run_sentence import RunSentence
 from app.prompts import greeting
-from app.state.context import AppContext, WayOut
+from app.state.context import AppContext
 from app.state.loader import Loader
 from app.state.preferences import Preferences
 from app.state.setup import GenerationSetup
@@ -65,11 +65,11 @@ class GeneratePage(Page):
         self._loader = loader
         self._pending_run = False
         self._run: Run | None = None
-        self._prompt_tokens = 0
         theme = context.theme
         self.model_card = ModelCard(theme, loader.recent)
         self.embedding_card = EmbeddingCard(theme)
         self.prompt = PromptEditor(theme)
+        self._room = PromptRoom(context, self.prompt, self.setup, self._prompt_changed)
         self.controls = DecodingControls(theme)
         self.figures = Figures()
         self.text = TokenView(theme)
@@ -98,9 +98,7 @@ class GeneratePage(Page):
         if not context.setup.value.prompt_text.strip():
             context.report_error("The prompt is empty. Write a few words, or pick a ready prompt.")
             return
-        self._count_tokens()
-        if context.model is not None and self._prompt_tokens >= context.model.capabilities.context_length:
-            self._too_long(self._prompt_tokens)
+        if self._room.refuses():
             return
         try:
             run = context.session.start(context.request())
@@ -219,7 +217,7 @@ class GeneratePage(Page):
         self.plots.redraw()
         self.controls.after_run()
         if not run.totals.new_tokens and run.totals.stop_reason is StopReason.CONTEXT_FULL:
-            self._too_long(run.totals.prompt_tokens)
+            self._room.report(run.totals.prompt_tokens)
         if run.error is not None:
             from app.state.errors import plain_sentence
 
@@ -246,31 +244,11 @@ class GeneratePage(Page):
 
     def _prompt_changed(self) -> None:
         self._publish()
-        self._count_tokens()
+        self._room.count()
 
     def _parts_changed(self, parts: object) -> None:
         self.controls.set_disabled_parts(self.embedding_card.disabled_parts())
         self._publish()
-
-    def _count_tokens(self) -> None:
-        model, chat = self._context.model, self.prompt.chat.isChecked()
-        tokens = prompt_tokens(self._context.engine, self.prompt.text(), chat=chat)
-        self._prompt_tokens = tokens or 0
-        self.prompt.show_count(tokens, None if model is None else model.capabilities.context_length)
-
-    def _too_long(self, tokens: int) -> None:
-        limit = self._context.model.capabilities.context_length if self._context.model is not None else 0
-        self._context.report_error(
-            f"The prompt has {tokens:,} tokens, and that fills the model's context of {limit:,}. Shorten it.",
-            way_out=WayOut("Cut the start", self._cut_start),
-        )
-
-    def _cut_start(self) -> None:
-        if (engine := self._context.engine) is not None:
-            s = self.setup()
-            new_tokens = s.stop.max_new_tokens
-            self.prompt.set_text(without_start(engine, s.prompt_text, chat=s.chat, new_tokens=new_tokens))
-            self._prompt_changed()
 
     # -- model -----------------------------------------------------------------------------------------------------
 
@@ -279,7 +257,7 @@ class GeneratePage(Page):
         if model is not None:
             self.controls.set_pass_supported(model.capabilities.supports_pass)
             self.prompt.set_chat_available(bool(getattr(model.tokenizer, "chat_template", None)))
-        self._count_tokens()
+        self._room.count()
         self._show_run_button()
         self._show_empty_state()
 
