@@ -5,9 +5,13 @@ A copy from pinned memory does not stop the host; one from other memory does, an
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import numpy.typing as npt
 import torch
+
+log = logging.getLogger(__name__)
 
 IntArray = npt.NDArray[np.int64]
 
@@ -66,7 +70,11 @@ class Receiver:
 
 
 def _pinned(count: int, device: torch.device) -> torch.Tensor | None:
-    """Pinned memory of the host; None where the device needs none."""
+    """Pinned memory of the host; None where the device needs none, or the system gives none."""
     if device.type != "cuda" or not torch.cuda.is_available():
         return None
-    return torch.zeros(count, dtype=torch.int64, pin_memory=True)
+    try:
+        return torch.zeros(count, dtype=torch.int64, pin_memory=True)
+    except RuntimeError as error:
+        log.info("copies to and from %s wait, for memory cannot be pinned: %s", device, error)
+        return None
