@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QTimer
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
+from app.state.paced import PacedTimer
 from app.theme.apply import ThemeManager
 from app.theme.roles import Theme
 from app.theme.scale import scaled, sized
@@ -20,7 +20,7 @@ from app.widgets.plots import ThemedPlot, round_up
 from app.widgets.series import RunSeries
 from pass_core.decoding.events import StepEvent
 
-REDRAW_INTERVAL_MS = 300  # the plots take 15 ms of a core that the engine computes on
+REDRAW_LEAST_MS, REDRAW_MOST_MS, REDRAW_SHARE = 100, 1000, 0.015
 
 
 class LineSample(QWidget):
@@ -115,10 +115,8 @@ class OverlayPlots(QWidget):
         layout.setSpacing(6)
         layout.addLayout(self._legend)
         layout.addLayout(plots, 1)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(REDRAW_INTERVAL_MS)
-        self._timer.timeout.connect(self.redraw)
+        self._timer = PacedTimer(self, REDRAW_LEAST_MS, REDRAW_MOST_MS, REDRAW_SHARE, once=True)
+        self._timer.due.connect(self.redraw)
 
     def plots(self) -> tuple[OverlayPlot, ...]:
         """All plots, for export."""
@@ -141,8 +139,7 @@ class OverlayPlots(QWidget):
     def add_steps(self, number: int, steps: Sequence[StepEvent]) -> None:
         """More steps of a run; drawn soon."""
         self.runs[number].add(steps)
-        if not self._timer.isActive():
-            self._timer.start()
+        self._timer.request()
 
     def redraw(self) -> None:
         """Draw what is there now."""

@@ -73,10 +73,12 @@ class Run(QObject):
 
     Signals:
         steps_arrived(list[StepEvent]): after they were added to `events`.
+        progressed(): a few times a second, and before the end: for figures and whatever else need not follow each step.
         finished(): once, when the session is free again.
     """
 
     steps_arrived = Signal(list)
+    progressed = Signal()
     finished = Signal()
 
     def __init__(

@@ -8,18 +8,20 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QObject, Signal
 
 from app.engine.run import Run, RunRequest
 from app.engine.thread import EngineThread
 from app.engine.worker import DecodeRequest, Ended, Message, carry_out
+from app.state.paced import PacedTimer
 from pass_core.decoding.events import StepEvent
 from pass_core.settings import BaselineSettings, DecodingSettings
 
 if TYPE_CHECKING:
     from pass_core.engine import Engine
 
-DRAIN_INTERVAL_MS = 50  # what the window draws, the engine's threads wait for on a machine of two cores
+DRAIN_LEAST_MS, DRAIN_MOST_MS, DRAIN_SHARE = 33, 120, 0.025  # between two looks at what was written
+TOLD_LEAST_MS, TOLD_MOST_MS, TOLD_SHARE = 100, 500, 0.01  # between two changes of a run's figures
 
 
 class EngineState(StrEnum):
@@ -41,13 +43,15 @@ class EngineSession(QObject):
     it: for what keeps all of them (the history) or shows the newest one (the status line).
 
     Signals:
-        run_started(Run), steps_arrived(Run, list[StepEvent]), run_finished(Run): in this order for every run, in
-            the GUI thread; events of a run that was replaced or dropped never arrive.
+        run_started(Run), steps_arrived(Run, list[StepEvent]), run_progressed(Run), run_finished(Run): in this order for
+            every run, in the GUI thread (`Run` says how often); events of a run that was replaced or dropped never
+            arrive.
         state_changed(EngineState).
     """
 
     run_started = Signal(object)
     steps_arrived = Signal(object, list)
+    run_progressed = Signal(object)
     run_finished = Signal(object)
     state_changed = Signal(object)
 
@@ -62,9 +66,10 @@ class EngineSession(QObject):
         self._run: Run | None = None
         self._current: DecodeRequest | None = None
         self._queue: deque[Message] = deque()
-        self._timer = QTimer(self)
-        self._timer.setInterval(DRAIN_INTERVAL_MS)
-        self._timer.timeout.connect(self.drain)
+        self._timer = PacedTimer(self, DRAIN_LEAST_MS, DRAIN_MOST_MS, DRAIN_SHARE)
+        self._timer.due.connect(self.drain)
+        self._figures = PacedTimer(self, TOLD_LEAST_MS, TOLD_MOST_MS, TOLD_SHARE, once=True)
+        self._figures.due.connect(self._tell)
 
     @property
     def running(self) -> bool:
@@ -162,13 +167,22 @@ class EngineSession(QObject):
         if steps:
             run.add(steps)
             self.steps_arrived.emit(run, steps)
+            self._figures.request()
         if ended is not None:
             self._timer.stop()
+            self._tell()
             self._run = self._current = None
             run.end(ended.error)
             self._set_state(EngineState.IDLE)
             self.run_finished.emit(run)
             run.finished.emit()  # last, for it may start the next run
+
+    def _tell(self) -> None:
+        """Figures and sentences of the run are due."""
+        self._figures.stop()
+        if self._run is not None:
+            self._run.progressed.emit()
+            self.run_progressed.emit(self._run)
 
     def drop(self) -> None:
         """Cancel the run and deliver nothing more of it (the window has closed). Idempotent."""

@@ -65,6 +65,7 @@ class GeneratePage(Page):
         self._loader = loader
         self._pending_run = False
         self._run: Run | None = None
+        self._untold: list[StepEvent] = []
         theme = context.theme
         self.model_card = ModelCard(theme, loader.recent)
         self.embedding_card = EmbeddingCard(theme)
@@ -198,17 +199,25 @@ class GeneratePage(Page):
         self.plots.start(lookahead.count if lookahead is not None else FALLBACK_LOOKAHEAD)
         self.reason.set_full_text("")
         run.steps_arrived.connect(self._arrived)
+        run.progressed.connect(self._progressed)
+        self._untold = []
         run.finished.connect(self._finished)
         self._show_run_button()
         self.run_started.emit(run)
 
     def _arrived(self, steps: list[StepEvent]) -> None:
         self.text.append_steps(steps)
-        self.legend.add_steps(steps)
         self.plots.add_steps(steps)
+        self._untold += steps
+
+    def _progressed(self) -> None:
+        if not self._untold:
+            return
+        self.legend.add_steps(self._untold)
         self.figures.show_series(self.plots.series)
-        reason = steps[-1].reason
+        reason = self._untold[-1].reason
         self.reason.set_full_text(f"auto: {reason}" if reason else "")
+        self._untold = []
 
     def _finished(self) -> None:
         run = self._run

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QPushButton, QWidget
 from app.engine.run import Run
 from app.generate.story import BEFORE, Circumstances, story
 from app.theme.scale import scaled
-from app.widgets.basic import label, row
+from app.widgets.basic import label, row, write
 
 LINES, LINES_OF_NARROW, NARROW = 2, 3, 400
 
@@ -60,10 +60,10 @@ class RunSentence(QWidget):
         """A run began."""
         self.explain.setEnabled(False)
         self.sentence.setText(BEFORE)
-        run.steps_arrived.connect(partial(self._show, run))
+        run.progressed.connect(partial(self._show, run))
         run.finished.connect(partial(self._finished, run))
 
-    def _show(self, run: Run, _steps: object = None) -> None:
+    def _show(self, run: Run) -> None:
         if not run.events:
             return
         last = next((s for s in reversed(run.events) if s.tokens), run.events[-1])
@@ -73,7 +73,7 @@ class RunSentence(QWidget):
             temperature=last.settings.sampling.temperature,
             lookup=last.settings.prompt_lookup,
         )
-        self.sentence.setText(story(run.summary, circumstances) or BEFORE)
+        write(self.sentence, story(run.summary, circumstances) or BEFORE)
 
     def _finished(self, run: Run) -> None:
         self._show(run)

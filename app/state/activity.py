@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -12,8 +11,6 @@ from app.engine.jobs import Job, JobRunner
 from app.engine.run import Run
 from app.engine.session import EngineSession
 from pass_core.progress import Progress
-
-SECONDS_BETWEEN = 0.2  # two looks at how far a generation is
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +50,12 @@ class Activity(QObject):
         super().__init__(parent)
         self._session, self._jobs = session, jobs
         self._whole: tuple[str, Callable[[], None]] | None = None
-        self._told, self._told_at = "", 0.0
+        self._told = ""
         self._job: Job | None = None
         self._run: Run | None = None
         self.now: Doing | None = None
         session.run_started.connect(self._run_started)
-        session.steps_arrived.connect(self._steps_arrived)
+        session.run_progressed.connect(self._run_progressed)
         session.state_changed.connect(self._refresh)
         jobs.started.connect(self._job_started)
 
@@ -113,12 +110,10 @@ class Activity(QObject):
             self._run = None
         self._refresh()
 
-    def _steps_arrived(self, run: Run, _steps: list[object]) -> None:
-        if time.monotonic() - self._told_at >= SECONDS_BETWEEN:
-            self._refresh()
+    def _run_progressed(self, _run: Run) -> None:
+        self._refresh()
 
     def _refresh(self, progress: object = None) -> None:
-        self._told_at = time.monotonic()
         self.now = self._look(progress if isinstance(progress, Progress) else None)
         self.changed.emit()
 

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QMenu,
+    QProgressBar,
     QPushButton,
     QSizePolicy,
     QSlider,
@@ -66,6 +67,20 @@ def tool_button(icon: str, tip: str, theme: ThemeManager, *, checkable: bool = F
     return button
 
 
+def show_progress(bar: QProgressBar, value: int) -> None:
+    """Set a bar's value; Qt itself would paint at once, and with it all that waits to be painted in one go."""
+    if value != bar.value():
+        bar.setUpdatesEnabled(False)
+        bar.setValue(value)
+        bar.setUpdatesEnabled(True)
+
+
+def write(target: QLabel, text: str) -> None:
+    """Set a label's text unless it has it: a label that is told its text again asks its whole page for a new layout."""
+    if target.text() != text:
+        target.setText(text)
+
+
 def row(*items: QWidget | int, spacing: int = GRID) -> QHBoxLayout:
     """A horizontal layout; an int is a stretch."""
     layout = QHBoxLayout()
@@ -114,8 +129,9 @@ class ElidedLabel(QLabel):
 
     def set_full_text(self, text: str) -> None:
         """Show `text`, abridged as needed."""
-        self._full = text
-        self._elide()
+        if text != self._full:
+            self._full = text
+            self._elide()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

@@ -6,7 +6,7 @@ import math
 
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
-from app.widgets.basic import Card, label
+from app.widgets.basic import Card, label, write
 from app.widgets.series import RunSeries
 from app.widgets.text_format import count_of, seconds_text
 
@@ -30,8 +30,8 @@ class Figure(QWidget):
 
     def set(self, value: str, remark: str = "") -> None:
         """Show a value."""
-        self.value.setText(value)
-        self.remark.setText(remark or " ")
+        write(self.value, value)
+        write(self.remark, remark or " ")
 
 
 class Figures(Card):
@@ -59,8 +59,8 @@ class Figures(Card):
         t = series.totals
         if not series.tokens:
             return
-        self.speed.set(number(t.new_tokens / t.decode_seconds if t.decode_seconds else math.nan), "overall")
-        self.speed.remark.setText(f"now {number(series.speed[-1])}")
+        overall = number(t.new_tokens / t.decode_seconds if t.decode_seconds else math.nan)
+        self.speed.set(overall, f"now {number(series.speed[-1])}")
         self.per_call.set(f"{t.new_tokens / t.calls:.2f}" if t.calls else NOTHING, count_of(t.calls, "call"))
         if t.proposed:
             self.acceptance.set(f"{100 * t.accepted / t.proposed:.0f} %", f"of {count_of(t.proposed, 'draft')}")

@@ -12,7 +12,7 @@ from app.theme.apply import ThemeManager
 from app.theme.fonts import sans
 from app.theme.roles import ROLE_EXPLANATIONS, ROLE_TITLES, TokenRole, Underline
 from app.theme.scale import paint_scaled, scaled, sized
-from app.widgets.basic import label
+from app.widgets.basic import label, write
 from app.widgets.flow import FlowLayout
 from pass_core.decoding.events import StepEvent
 
@@ -154,6 +154,6 @@ class Legend(QWidget):
         counts: Mapping[TokenRole, int] = self.counts
         for role, text in self._labels.items():
             count = f" {counts[role]:,}".replace(",", "\u2009") if anything else ""
-            text.setText(ROLE_TITLES[role] + count)
+            write(text, ROLE_TITLES[role] + count)
             needed = counts[role] > 0 or (role not in self.OPTIONAL and not (self._short and anything))
             self._entries[role].setVisible(needed)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QTimer, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from app.state.paced import PacedTimer
 from app.theme.apply import ThemeManager
 from app.widgets.basic import Segmented, label
 from app.widgets.crosshair import Crosshair, Readout, told
@@ -14,7 +15,7 @@ from app.widgets.plots import PositionPlot, RatePlot
 from app.widgets.series import RunSeries
 from pass_core.decoding.events import StepEvent
 
-REDRAW_INTERVAL_MS = 300  # the plots take 15 ms of a core that the engine computes on
+REDRAW_LEAST_MS, REDRAW_MOST_MS, REDRAW_SHARE = 100, 1000, 0.015
 HELD_OUT = "◇ held-out"
 CURVES, DRAFTS = "curves", "drafts"
 RATE_MARKS = (
@@ -95,10 +96,8 @@ class LivePlots(QWidget):
             plot.setObjectName(name)
             card = PlotCard(title, plot, 72, beside=[explanation], margins=(8, 8, 8, 4))
             columns[DRAFTS if name in ("accepted", "rows", "calibration") else CURVES].addWidget(card, 1)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(REDRAW_INTERVAL_MS)
-        self._timer.timeout.connect(self.redraw)
+        self._timer = PacedTimer(self, REDRAW_LEAST_MS, REDRAW_MOST_MS, REDRAW_SHARE, once=True)
+        self._timer.due.connect(self.redraw)
         self._aim()
 
     def show_token(self, index: int | None) -> None:
@@ -145,8 +144,7 @@ class LivePlots(QWidget):
         for step in steps:
             self.series.add(step)
         self._dirty = True
-        if not self._timer.isActive():
-            self._timer.start()
+        self._timer.request()
 
     def redraw(self) -> None:
         """Draw what is there now."""

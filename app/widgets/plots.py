@@ -22,6 +22,7 @@ class ThemedPlot(pg.PlotWidget):
     def __init__(self, theme: ThemeManager, *, x_label: str = "", y_label: str = "") -> None:
         super().__init__()
         self.theme = theme
+        self._top = 0.0
         self._x_label, self._y_label = x_label, y_label
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # nothing in it answers to keys
         self.setMenuEnabled(False)
@@ -45,6 +46,9 @@ class ThemedPlot(pg.PlotWidget):
 
     def set_top(self, top: float, *, percent: bool = False) -> None:
         """A y axis from 0 to `top` with three ticks and their grid lines."""
+        if top == self._top:  # an axis that is told the same ticks again is drawn again
+            return
+        self._top = top
         values = (0.0, top / 2, top)
         self.setYRange(0, top, padding=0)
         ticks = [(v, f"{100 * v:.0f} %" if percent else f"{v:g}") for v in values]
@@ -92,6 +96,7 @@ class RatePlot(ThemedPlot):
         self._overall: pg.PlotDataItem | None = None
         self._window: pg.PlotDataItem | None = None
         self.zoomed = False
+        self._end = 0.0
         super().__init__(theme)
         self.setMouseEnabled(x=True, y=False)
         self.getPlotItem().getViewBox().sigRangeChangedManually.connect(self._zoomed_by_hand)
@@ -120,6 +125,7 @@ class RatePlot(ThemedPlot):
     def reset_zoom(self) -> None:
         """Show the whole text again."""
         self.zoomed = False
+        self._end = 0.0
         xs = self._window.getData()[0] if self._window is not None else None
         self._show_all(float(xs[-1]) if xs is not None and len(xs) else 0.0)
 
@@ -131,8 +137,15 @@ class RatePlot(ThemedPlot):
         self.zoomed = True
 
     def _show_all(self, last: float) -> None:
-        self.setXRange(0, max(64.0, last), padding=0)
-        self._set_x_ticks(max(64.0, last))
+        """All of the text, and some room for more, so that the axis is drawn anew now and then only."""
+        end = float(calm_end(last))
+        if end == self._end:
+            return
+        self._end = end
+        self.setXRange(0, end, padding=0)
+        step = next(s for s in (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192) if end / s <= 5 or s == 8192)
+        ticks = [(float(v), str(v)) for v in range(0, int(end) + 1, step)]
+        self.getPlotItem().getAxis("bottom").setTicks([ticks])
 
     def clear_data(self) -> None:
         """Nothing to see yet."""
@@ -143,14 +156,9 @@ class RatePlot(ThemedPlot):
         for line in self._marks:
             self.removeItem(line)
         self._marks.clear()
-        self.setXRange(0, 64, padding=0)
-        self._set_x_ticks(64.0)
+        self._end = 0.0
+        self._show_all(0.0)
         self._set_top(1.0)
-
-    def _set_x_ticks(self, last: float) -> None:
-        step = next(s for s in (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192) if last / s <= 5 or s == 8192)
-        ticks = [(float(v), str(v)) for v in range(0, int(last) + 1, step)]
-        self.getPlotItem().getAxis("bottom").setTicks([ticks])
 
     def _set_top(self, top: float) -> None:
         self.set_top(min(1.0, top) if self._percent else top, percent=self._percent)
@@ -229,6 +237,16 @@ class PositionPlot(ThemedPlot):
         """Draw the held-out acceptance that the file's trainer recorded."""
         if self._reference is not None:
             self._reference.setData(list(range(1, len(acceptance) + 1)), list(acceptance))
+
+
+def calm_end(tokens: float) -> int:
+    """Where an axis along a text ends: at least 64, then 80, 96, 112, 128, 160 … tokens."""
+    end, step = 64, 16
+    while end < tokens:
+        end += step
+        if end >= 8 * step:
+            step *= 2
+    return end
 
 
 def round_up(value: float) -> float:

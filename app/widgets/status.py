@@ -13,7 +13,7 @@ from app.state.activity import Doing
 from app.state.context import AppContext
 from app.theme.icons import set_icon
 from app.theme.scale import sized
-from app.widgets.basic import ElidedLabel, label, row
+from app.widgets.basic import ElidedLabel, label, row, show_progress, write
 from app.widgets.figures import NOTHING, number
 from app.widgets.progress_strip import describe_progress
 from app.widgets.text_format import bytes_text, seconds_text, sentence_case
@@ -74,7 +74,7 @@ class StatusLine(QWidget):
         for widget in (self.speed, self.per_call, self.acceptance, self.first, self.memory):
             layout.addWidget(widget)
         session = context.session
-        session.steps_arrived.connect(self.show_figures)
+        session.run_progressed.connect(self.show_figures)
         session.run_finished.connect(self._finished)
         context.activity.changed.connect(self._show)
         self._timer = QTimer(self)
@@ -121,7 +121,7 @@ class StatusLine(QWidget):
             known = doing.total is not None and doing.total > 0
             self.bar.setRange(0, 1000 if known else 0)
             if known:
-                self.bar.setValue(round(1000 * min(1.0, doing.done / (doing.total or 1.0))))
+                show_progress(self.bar, round(1000 * min(1.0, doing.done / (doing.total or 1.0))))
             self.stop.setEnabled(not doing.stopping and not self._closing)
 
     def show_memory(self) -> None:
@@ -135,7 +135,7 @@ class StatusLine(QWidget):
         text = bytes_text(use.process)
         if use.device is not None:
             text += f"  ·  {bytes_text(use.device)} on {model.device if model is not None else 'device'}"
-        self.memory.setText(f"memory {text}")
+        write(self.memory, f"memory {text}")
 
     def _finished(self, run: Run) -> None:
         self.show_figures()
@@ -158,13 +158,13 @@ class StatusLine(QWidget):
         for widget in (self.speed, self.per_call, self.acceptance, self.first):
             widget.setVisible(run is not None)
         s = run.summary if run is not None and run.totals.new_tokens else None
-        self.speed.setText(f"{number(s.tokens_per_second)} tokens/s" if s else f"{NOTHING} tokens/s")
-        self.per_call.setText(f"{s.tokens_per_call:.2f} tokens/call" if s else f"{NOTHING} tokens/call")
+        write(self.speed, f"{number(s.tokens_per_second)} tokens/s" if s else f"{NOTHING} tokens/s")
+        write(self.per_call, f"{s.tokens_per_call:.2f} tokens/call" if s else f"{NOTHING} tokens/call")
         accepted = f"{100 * s.acceptance_rate:.0f} %" if s and s.proposed else NOTHING
         of = f" of {s.proposed}" if s and s.proposed else ""
-        self.acceptance.setText(f"acceptance {accepted}{of}")
+        write(self.acceptance, f"acceptance {accepted}{of}")
         self.acceptance.setToolTip("Drafts accepted, of all that were proposed")
-        self.first.setText(f"first token {seconds_text(s.time_to_first_token) if s else NOTHING}")
+        write(self.first, f"first token {seconds_text(s.time_to_first_token) if s else NOTHING}")
 
 
 def describe(doing: Doing) -> str:
