@@ -12,6 +12,7 @@ from pytestqt.qtbot import QtBot
 from app.theme.apply import ThemeManager
 from app.widgets.draft_counts import DraftCounts
 from app.widgets.live_plots import LivePlots
+from app.widgets.plots import calm_end
 from app.widgets.series import WINDOW_TOKENS, RunSeries, describe_change
 from app.widgets.text_format import settings_text
 from pass_core.decoding.events import DraftSource, DraftStatus, Provenance
@@ -141,7 +142,7 @@ def test_a_zoom_stays_until_it_is_reset(theme: ThemeManager, qtbot: QtBot) -> No
     plots.redraw()
     assert plots.speed.viewRange()[0] == pytest.approx([10, 20])
     plots.speed.reset_zoom()
-    assert plots.speed.viewRange()[0] == pytest.approx([0, 200])
+    assert plots.speed.viewRange()[0] == pytest.approx([0, 224])  # calm steps, so that the axis is seldom drawn anew
     plots.leaf._buttons["drafts"].click()
     assert plots.accepted.heights == [200.0]
     assert plots.accepted.isVisible()
@@ -155,3 +156,10 @@ def test_top_p_and_min_p_are_told_where_they_change() -> None:
     assert describe_change(after, before) == "top-p 0.9→off, min-p 0.05→off"
     assert settings_text(after).endswith("temperature 0.8, top-k 10, top-p 0.9, min-p 0.05, coupled")
     assert "top-p" not in settings_text(before)
+
+
+def test_the_axis_along_a_text_ends_where_it_ended_before_for_most_tokens() -> None:
+    ends = [calm_end(tokens) for tokens in range(4096)]
+    assert all(tokens <= end <= max(64, 1.25 * tokens + 1) for tokens, end in enumerate(ends))
+    assert ends == sorted(ends)
+    assert len(set(ends)) == 25

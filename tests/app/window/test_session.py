@@ -43,6 +43,17 @@ def test_a_run_delivers_what_decode_yields(ready: AppContext, qtbot: QtBot) -> N
     assert run.summary.new_tokens == 24
 
 
+def test_figures_are_told_before_the_end_and_seldom(ready: AppContext, qtbot: QtBot) -> None:
+    told: list[tuple[int, bool]] = []
+    ready.session.run_progressed.connect(lambda run: told.append((run.totals.new_tokens, run.done)))
+    drains: list[int] = []
+    ready.session.steps_arrived.connect(lambda run, steps: drains.append(len(steps)))
+    with qtbot.waitSignal(ready.session.run_finished, timeout=30_000):
+        ready.session.start(ready.request(setup()))
+    assert told[-1] == (24, False)
+    assert len(told) <= len(drains) + 1
+
+
 def test_stop_ends_within_a_call(ready: AppContext, qtbot: QtBot) -> None:
     session = ready.session
     session.steps_arrived.connect(lambda *_: session.stop())
