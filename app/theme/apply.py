@@ -50,10 +50,11 @@ class ThemeManager(QObject):
         return self._mode
 
     def set_mode(self, mode: ThemeMode) -> None:
-        """Follow the system, or stay light or dark."""
+        """Follow the system, or stay light or dark. To draw the whole window anew takes a second: only where needed."""
         self._mode = mode
-        self._apply(self._resolve())
-        self.changed.emit(self.current)
+        if self._resolve() is not self.current:
+            self._apply(self._resolve())
+            self.changed.emit(self.current)
 
     @property
     def zoom(self) -> float:

@@ -16,7 +16,7 @@ from app.state.loader import Loader, ModelChoice
 from app.state.preferences import Preferences
 from app.state.remembered import load_choice, load_setup, save_choice, save_setup
 from app.state.setup import GenerationSetup
-from app.theme.apply import ThemeMode, style_sheet
+from app.theme.apply import ThemeManager, ThemeMode, style_sheet
 from app.theme.roles import THEMES
 from app.widgets.log import LogKeeper
 from app.widgets.page import Page
@@ -51,6 +51,18 @@ def test_pages_are_told_when_they_come_and_go(context: AppContext, loader: Loade
     window.show_page("generate")
     assert page.calls == ["shown", "hidden"]
     assert window.page("small") is page
+
+
+def test_a_theme_that_is_there_already_draws_nothing_anew(theme: ThemeManager, qtbot: QtBot) -> None:
+    theme.set_mode(ThemeMode.LIGHT)
+    try:
+        with qtbot.assertNotEmitted(theme.changed):
+            theme.set_mode(ThemeMode.LIGHT)
+        with qtbot.waitSignal(theme.changed):
+            theme.set_mode(ThemeMode.DARK)
+        assert theme.current.dark
+    finally:
+        theme.set_mode(ThemeMode.LIGHT)
 
 
 def test_themes_switch_and_are_remembered(context: AppContext, loader: Loader, qtbot: QtBot) -> None:
