@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Sequence
 
 from pass_core.decoding.events import StepEvent
-from pass_core.sampling import nucleus
 from pass_core.settings import SamplingSettings, StopConditions
 
 HASH_DIGITS = 12
@@ -26,10 +25,15 @@ def sampling_schedule(steps: Iterable[StepEvent]) -> tuple[tuple[int, SamplingSe
     return tuple(schedule)
 
 
+_OFF = (SamplingSettings().top_p, SamplingSettings().min_p)
+
+
 def _deciding(sampling: SamplingSettings) -> tuple[float, ...]:
     """Top-p and min-p only where they are on: hashes of before stay the same."""
     always = float(sampling.temperature), sampling.top_k
-    return (*always, float(sampling.top_p), float(sampling.min_p)) if nucleus.is_on(sampling) else always
+    return (
+        (*always, float(sampling.top_p), float(sampling.min_p)) if (sampling.top_p, sampling.min_p) != _OFF else always
+    )
 
 
 def text_hash(
