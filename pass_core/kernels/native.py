@@ -40,7 +40,7 @@ from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import SamplerWeights
 from pass_core.models.language_model import LanguageModel
 from pass_core.runtime.base import Shortlist
-from pass_core.runtime.native.runtime import NativeShortlist
+from pass_core.runtime.native.shortlist import NativeShortlist
 
 _NO_MEMORY = -1
 

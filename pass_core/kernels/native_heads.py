@@ -11,7 +11,7 @@ from pass_core.lookahead.bigrams import Bigrams
 from pass_core.lookahead.embeddings import SamplerWeights
 from pass_core.lookahead.sampler import RMS_EPSILON
 from pass_core.runtime.native.arrays import floats, halves
-from pass_core.runtime.native.runtime import NativeShortlist
+from pass_core.runtime.native.shortlist import NativeShortlist
 
 _PANEL = 16  # outputs of one panel; a product reads its inputs by two panels
 

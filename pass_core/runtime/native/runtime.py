@@ -6,7 +6,6 @@ import ctypes
 import os
 from collections.abc import Sequence
 from typing import Any
-from weakref import ref
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from pass_core.runtime.base import Cache, Shortlist
 from pass_core.runtime.native.arrays import floats, halves, pointer
 from pass_core.runtime.native.build import library, reason_missing
 from pass_core.runtime.native.formats import ACTIVATION_BITS, Format, Weights
+from pass_core.runtime.native.shortlist import NativeShortlist
 from pass_core.runtime.native.weights import Blocks, WeightSource
 from pass_core.runtime.rows import Rows
 
@@ -142,34 +142,6 @@ class NativeCache:
     def __del__(self) -> None:
         if self.handle:
             self._spare.keep(self.handle, self._room)
-            self.handle = None
-
-
-class NativeShortlist:
-    """Some rows of a runtime's lm_head in the library (see `pass_core.runtime.base.Shortlist`)."""
-
-    def __init__(self, runtime: NativeRuntime, ids: torch.Tensor) -> None:
-        self.ids, self._runtime = ids, ref(runtime)
-        self._lib = runtime.lib
-        self._lib.pass_shortlist_new.restype = ctypes.c_void_p
-        at = ids.numpy().astype(np.int32)
-        self.handle = self._lib.pass_shortlist_new(ctypes.c_void_p(runtime.handle), pointer(at), at.size)
-        if not self.handle:
-            raise MemoryError("There is not enough memory for the draft vocabulary. Switch the state head off.")
-
-    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.runtime.head(hidden, self.ids.numel(), self.handle)
-
-    @property
-    def runtime(self) -> NativeRuntime:
-        """Whose lm_head it is."""
-        runtime = self._runtime()
-        assert runtime is not None
-        return runtime
-
-    def __del__(self) -> None:
-        if handle := getattr(self, "handle", None):
-            self._lib.pass_shortlist_free(ctypes.c_void_p(handle))
             self.handle = None
 
 
