@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QMenu, QProgressBar, QPushButton, QWi
 from app.theme.apply import ThemeManager
 from app.theme.icons import set_icon
 from app.training.controller import TrainingState
-from app.widgets.basic import Card, ElidedLabel, label, row, set_tone
+from app.widgets.basic import Card, ElidedLabel, label, row, set_tone, show_progress, thousandths
 from app.widgets.figures import NOTHING, Figure
 from app.widgets.progress_strip import describe_progress
 from app.widgets.text_format import seconds_text
@@ -120,13 +120,13 @@ class StatusCard(Card):
         self.detail.set_full_text(f"{progress.stage} · {amount}" if known else f"{progress.stage}…")
         self.bar.setRange(0, 1000 if progress.total else 0)
         if progress.total:
-            self.bar.setValue(round(1000 * min(1.0, progress.done / progress.total)))
+            show_progress(self.bar, thousandths(progress.done, progress.total))
 
     def show_begun(self, step: int, steps: int, sequences: int, held_out: int) -> None:
         """The first step comes next."""
         self._figures.show()
         self.bar.setRange(0, max(1, steps))
-        self.bar.setValue(step)
+        show_progress(self.bar, step)
         self.step.set(f"{step}", f"of {steps}")
         self.detail.set_full_text(
             f"{sequences} texts to learn from, {held_out} held out. Measuring the untrained start…"
@@ -140,7 +140,7 @@ class StatusCard(Card):
         self.loss.set(f"{event.loss:.3f}", f"divergence {event.divergence:.2f}")
         self.left.set(seconds_text(event.seconds_left), f"{event.rows / max(event.seconds, 1e-9):,.0f} rows/s")
         self.bar.setRange(0, event.steps)
-        self.bar.setValue(event.step)
+        show_progress(self.bar, event.step)
         if event.step == 1:
             self.set_detail("")
 

@@ -67,6 +67,11 @@ def tool_button(icon: str, tip: str, theme: ThemeManager, *, checkable: bool = F
     return button
 
 
+def thousandths(done: float, total: float) -> int:
+    """A share as a bar of 0 to 1000 shows it."""
+    return round(1000 * min(1.0, done / total))
+
+
 def show_progress(bar: QProgressBar, value: int) -> None:
     """Set a bar's value; Qt itself would paint at once, and with it all that waits to be painted in one go."""
     if value != bar.value():

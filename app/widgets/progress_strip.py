@@ -6,7 +6,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from app.theme.apply import ThemeManager
-from app.widgets.basic import ElidedLabel, row, tool_button
+from app.widgets.basic import ElidedLabel, row, show_progress, thousandths, tool_button
 from app.widgets.text_format import bytes_text, seconds_text
 from pass_core.progress import Progress
 
@@ -69,7 +69,7 @@ class ProgressStrip(QWidget):
         self.detail.set_full_text(describe_progress(progress))
         if progress.total:
             self.bar.setRange(0, 1000)
-            self.bar.setValue(round(1000 * min(1.0, progress.done / progress.total)))
+            show_progress(self.bar, thousandths(progress.done, progress.total))
         else:
             self.bar.setRange(0, 0)
 

@@ -13,7 +13,7 @@ from app.state.activity import Doing
 from app.state.context import AppContext
 from app.theme.icons import set_icon
 from app.theme.scale import sized
-from app.widgets.basic import ElidedLabel, label, row, show_progress, write
+from app.widgets.basic import ElidedLabel, label, row, show_progress, thousandths, write
 from app.widgets.figures import NOTHING, number
 from app.widgets.progress_strip import describe_progress
 from app.widgets.text_format import bytes_text, seconds_text, sentence_case
@@ -121,7 +121,7 @@ class StatusLine(QWidget):
             known = doing.total is not None and doing.total > 0
             self.bar.setRange(0, 1000 if known else 0)
             if known:
-                show_progress(self.bar, round(1000 * min(1.0, doing.done / (doing.total or 1.0))))
+                show_progress(self.bar, thousandths(doing.done, doing.total or 1.0))
             self.stop.setEnabled(not doing.stopping and not self._closing)
 
     def show_memory(self) -> None:

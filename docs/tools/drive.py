@@ -17,6 +17,7 @@ from qasync import QEventLoop
 
 from app.application import Program
 from app.start.arguments import parse
+from app.theme.apply import ThemeMode
 
 PICTURES = Path(__file__).parents[1] / "screenshots"
 THEMES = ("light", "dark")
@@ -69,6 +70,26 @@ async def shoot(program: Program, name: str, theme: str) -> None:
     await asyncio.sleep(0.5)
     program.window.grab().save(str(PICTURES / f"{name}-{theme}.png"))
     print(f"{name}-{theme}.png", flush=True)
+
+
+class Photographer:
+    """Walks through the program and takes what it meets in both themes."""
+
+    patience_seconds = 900.0
+
+    def __init__(self, program: Program) -> None:
+        self.program, self.window, self.context = program, program.window, program.context
+
+    async def shoot(self, name: str) -> None:
+        """Take a picture in each theme."""
+        for mode in (ThemeMode.LIGHT, ThemeMode.DARK):
+            self.context.theme.set_mode(mode)
+            await shoot(self.program, name, mode.value)
+
+    async def idle(self) -> None:
+        """Wait until nothing runs."""
+        await until(lambda: not self.context.busy_with, self.patience_seconds)
+        await asyncio.sleep(0.2)
 
 
 def theme_of(script: str, arguments: list[str]) -> str:

@@ -139,7 +139,7 @@ class FusedStepper(Stepper):
             return None
         if head is not None:
             steps = range(min(settings.k, head.depth))
-            if not rows or self._of_state.expected(steps) >= self._acceptance.expected(range(rows)):
+            if self._state_leads(steps, range(rows)):
                 return Drafting(head, self._of_state, self._useful(settings.k), limit)
         return Drafting(None, self._acceptance, settings.k, limit) if rows else None
 
@@ -208,7 +208,7 @@ class FusedStepper(Stepper):
         root_state = state.root_state if plans(settings) else None
         if head is not None and root_state is not None:
             steps = range(min(depth, head.depth))
-            if not rows or self._of_state.expected(steps) >= self._acceptance.expected(rows):
+            if self._state_leads(steps, rows or ()):
                 deep = self._useful(depth)
                 drafts = head.propose(root_state, state.tokens[-1], deep, state.recent, self._begun)
                 return drafts, steps, self._of_state
@@ -225,6 +225,10 @@ class FusedStepper(Stepper):
             state.recent,
         )
         return drafts, rows, self._acceptance
+
+    def _state_leads(self, steps: Sequence[int], rows: Sequence[int]) -> bool:
+        """Whether the state head is expected to get as many drafts accepted as look-ahead rows of these steps."""
+        return not rows or self._of_state.expected(steps) >= self._acceptance.expected(rows)
 
     def _useful(self, depth: int) -> int:
         """How deep the state head drafts, at most `depth`: deeper levels cost time and find no row."""

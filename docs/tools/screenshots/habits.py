@@ -20,32 +20,15 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 import drive
 from PySide6.QtWidgets import QTabWidget
 
-from app.application import Program
 from app.benchmark.page import BenchmarkPage
 from app.history.listing import SortKey
 from app.history.page import HistoryPage
 from app.preferences.dialog import PreferencesDialog
 from app.theme.apply import ThemeMode
 
-PATIENCE_SECONDS = 900.0
 
-
-class Photographer:
+class Photographer(drive.Photographer):
     """Walks through what people do every day."""
-
-    def __init__(self, program: Program) -> None:
-        self.program, self.window, self.context = program, program.window, program.context
-
-    async def shoot(self, name: str) -> None:
-        """Take a picture in each theme."""
-        for mode in (ThemeMode.LIGHT, ThemeMode.DARK):
-            self.context.theme.set_mode(mode)
-            await drive.shoot(self.program, name, mode.value)
-
-    async def idle(self) -> None:
-        """Wait until nothing runs."""
-        await drive.until(lambda: not self.context.busy_with, PATIENCE_SECONDS)
-        await asyncio.sleep(0.2)
 
     async def walk(self) -> None:
         """Every picture."""

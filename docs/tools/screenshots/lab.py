@@ -8,7 +8,6 @@ problems: some minutes), then takes every picture in both themes. The pictures g
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from dataclasses import replace
@@ -21,29 +20,15 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 import drive
 from PySide6.QtWidgets import QTabWidget
 
-from app.application import Program
 from app.benchmark.page import BenchmarkPage
 from app.losslessness.page import LosslessnessPage
-from app.theme.apply import ThemeMode
 from pass_core.evaluation.losslessness.plan import QUICK, Proof
 
-PATIENCE_SECONDS = 1800.0
 
-
-class Photographer:
+class Photographer(drive.Photographer):
     """Measures, and takes each page in both themes."""
 
-    def __init__(self, program: Program) -> None:
-        self.program, self.window, self.context = program, program.window, program.context
-
-    async def shoot(self, name: str) -> None:
-        for mode in (ThemeMode.LIGHT, ThemeMode.DARK):
-            self.context.theme.set_mode(mode)
-            await drive.shoot(self.program, name, mode.value)
-
-    async def idle(self) -> None:
-        await drive.until(lambda: not self.context.busy_with, PATIENCE_SECONDS)
-        await asyncio.sleep(0.2)
+    patience_seconds = 1800.0
 
     async def walk(self) -> None:
         await drive.until(lambda: self.context.model is not None and self.context.lookahead is not None)
